@@ -1,0 +1,41 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Bake a project, train its model, serve it, ask it; Ctrl-C ends it
+	$(BIN)/python scripts/demo.py
+
+.PHONY: test
+test: setup ## Run all tests; make test PYTEST_ARGS="-m 'not slow'" for the fast ones
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## Check the template's own code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/yamllint --strict .gitlab-ci.yml
+
+.PHONY: bench
+bench: setup ## Time a bake beside that of a one-file template
+	$(BIN)/python bench/bake.py
+
+.PHONY: lock
+lock: setup ## Pin the newest versions, here and in the generated project
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--group dev --output-file requirements-dev.txt
+	$(BIN)/python scripts/lock.py
+
+.PHONY: setup
+setup: $(BIN)/.complete ## Install everything for development into .venv
+
+$(BIN)/.complete: requirements-dev.txt
+	$(PYTHON) -m venv --clear .venv
+	@echo "Installing the packages of $< ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

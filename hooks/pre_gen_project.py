@@ -1,0 +1,198 @@
+"""Refuse wrong answers before a file is written: every fault at once, one line each."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import sys
+import unicodedata
+from difflib import SequenceMatcher
+from typing import Callable, NamedTuple
+
+# Every task size that Fargate sells: CPU units to MiB of memory.
+FARGATE_MEMORY = {
+    256: (512, 1024, 2048),
+    512: tuple(range(1024, 4096 + 1, 1024)),
+    1024: tuple(range(2048, 8192 + 1, 1024)),
+    2048: tuple(range(4096, 16384 + 1, 1024)),
+    4096: tuple(range(8192, 30720 + 1, 1024)),
+    8192: tuple(range(16384, 61440 + 1, 4096)),
+    16384: tuple(range(32768, 122880 + 1, 8192)),
+}
+
+AREAS = (
+    "af-south ap-east ap-northeast ap-south ap-southeast ca-central ca-west cn-north cn-northwest "
+    "eu-central eu-north eu-south eu-west il-central me-central me-south mx-central sa-east sa-west "
+    "us-east us-gov-east us-gov-west us-west"
+).split()
+
+
+class Rule(NamedTuple):
+    """What an answer must be; ``rule`` continues a sentence that begins with the answer."""
+
+    answer: str
+    accepts: Callable[[str], bool]
+    rule: str
+    example: str
+    hint: Callable[[str], str] = lambda value: ""
+
+
+def matches(pattern: str) -> Callable[[str], bool]:
+    """A check that the whole answer has the form of ``pattern``, ASCII only."""
+    return lambda value: re.fullmatch(pattern, value, re.ASCII) is not None
+
+
+def is_printable_line(value: str, longest: int) -> bool:
+    """Text on one line that TOML, YAML and HTML can all hold and that is no template code."""
+    unprintable = {"Cc", "Cn", "Co", "Cs", "Zl", "Zp"}
+    return (
+        0 < len(value) <= longest
+        and value == value.strip()
+        and not any(unicodedata.category(character) in unprintable for character in value)
+        and not re.search(r"\{[#%{]", value)
+    )
+
+
+def is_port(value: str) -> bool:
+    return matches("[1-9][0-9]{3,4}")(value) and 1024 <= int(value) <= 65535
+
+
+def is_region(value: str) -> bool:
+    area, _, number = value.rpartition("-")
+    return area in AREAS and matches("[1-9]")(number)
+
+
+def closest_region(value: str) -> str:
+    """The region that was meant: swapped letters first, then the most alike."""
+    given = value.strip().lower()
+    number = given[-1:] if matches("[1-9]")(given[-1:]) else "1"
+    likeness = {
+        region: (sorted(region) == sorted(given), SequenceMatcher(None, given, region).ratio())
+        for region in (f"{area}-{number}" for area in AREAS)
+    }
+    closest = max(likeness, key=lambda region: likeness[region])
+    return f"did you mean {closest}?" if likeness[closest] > (False, 0.7) else ""
+
+
+def is_gitlab_path(value: str) -> bool:
+    return matches(r"\w[\w.-]*(/\w[\w.-]*)+")(value) and not value.endswith((".git", ".atom", "."))
+
+
+def is_network(value: str) -> bool:
+    try:
+        return str(ipaddress.IPv4Network(value)) == value
+    except ValueError:
+        return False
+
+
+def enclosing_network(value: str) -> str:
+    try:
+        return f"did you mean {ipaddress.IPv4Network(value, strict=False)}?"
+    except ValueError:
+        return ""
+
+
+def is_task_cpu(value: str) -> bool:
+    return value in map(str, FARGATE_MEMORY)
+
+
+RULES = (
+    Rule(
+        "project_name",
+        lambda value: is_printable_line(value, 100),
+        "must be 1 to 100 printable characters on one line, with no space at either end "
+        "and no template code",
+        "Churn Model",
+    ),
+    Rule(
+        "project_slug",
+        lambda value: matches("[a-z][a-z0-9]*(-[a-z0-9]+)*")(value) and 3 <= len(value) <= 31,
+        "must be 3 to 31 lower-case letters, digits and single hyphens, "
+        "starting with a letter and not ending with a hyphen",
+        "churn-model",
+    ),
+    Rule(
+        "description",
+        lambda value: is_printable_line(value, 500),
+        "must be 1 to 500 printable characters on one line, with no space at either end "
+        "and no template code",
+        "Predicts which customers leave.",
+    ),
+    Rule("aws_account_id", matches("[0-9]{12}"), "must be 12 digits", "123456789012"),
+    Rule("aws_region", is_region, "must be an AWS region", "eu-central-1", closest_region),
+    Rule(
+        "cluster_name",
+        matches("[A-Za-z](-?[A-Za-z0-9]){0,99}"),
+        "must be 1 to 100 letters, digits and single hyphens, starting with a letter "
+        "(it becomes part of a CloudFormation stack's name)",
+        "models",
+    ),
+    Rule(
+        "container_port",
+        is_port,
+        "must be a whole number from 1024 to 65535 (the container does not run as root)",
+        "5000",
+    ),
+    Rule(
+        "task_cpu",
+        is_task_cpu,
+        "must be a CPU size of Fargate: " + ", ".join(map(str, FARGATE_MEMORY)),
+        "256",
+    ),
+    Rule(
+        "gitlab_project",
+        is_gitlab_path,
+        "must be the project's path with its groups, GROUP/PROJECT, as in its URL",
+        "data-science/churn-model",
+    ),
+    Rule(
+        "allowed_cidr",
+        is_network,
+        "must be an IPv4 network, ADDRESS/BITS",
+        "203.0.113.0/24",
+        enclosing_network,
+    ),
+)
+
+
+def fault(rule: Rule, value: str) -> str:
+    """One line: which answer, what was given, the rule, an example."""
+    hint = rule.hint(value)
+    return f"{rule.answer}: {value!r} {rule.rule}, for example {rule.example}" + (
+        f" - {hint}" if hint else ""
+    )
+
+
+def task_memory_rule(cpu: str) -> Rule:
+    """The memory sizes that Fargate sells with ``cpu``, or any of them where ``cpu`` is wrong."""
+    if is_task_cpu(cpu):
+        sizes = FARGATE_MEMORY[int(cpu)]
+        rule = f"must be a memory size that Fargate sells with task_cpu {cpu}: {', '.join(map(str, sizes))}"
+    else:
+        sizes = sorted(set().union(*FARGATE_MEMORY.values()))
+        rule = "must be a memory size of Fargate in MiB"
+    return Rule("task_memory", lambda value: value in map(str, sizes), rule, str(sizes[0]))
+
+
+def find_faults(answers: dict[str, str]) -> list[str]:
+    """One line for each answer that breaks its rule; empty when all hold."""
+    rules = (*RULES, task_memory_rule(answers["task_cpu"]))
+    return [
+        fault(rule, answers[rule.answer])
+        for rule in rules
+        if not rule.accepts(answers[rule.answer])
+    ]
+
+
+def main() -> int:
+    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    faults = find_faults(answers)
+    if faults:
+        sys.stderr.reconfigure(errors="backslashreplace")
+        print("The project was not generated. Wrong answers:", *faults, sep="\n  ", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The ``bake`` fixture: a project from answers, and what a test can ask of it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text())
+CHOICES = {answer: values for answer, values in CONTEXT.items() if isinstance(values, list)}
+
+# A bake for every choice, the rest left at its default, and one with every answer changed.
+MATRIX = [
+    *({answer: value} for answer, values in CHOICES.items() for value in values),
+    {
+        "project_name": "Churn & Co: the 'best' model",
+        "project_slug": "churn-model",
+        "description": r"""Says "who'll leave" - 100 % sure: #1, C:\new\table, ${HOME}, $(id), <b>é</b>""",
+        "model_framework": "python",
+        "aws_account_id": "000000000001",
+        "aws_region": "cn-north-1",
+        "cluster_name": "Models2",
+        "container_port": "65535",
+        "task_cpu": "16384",
+        "task_memory": "122880",
+        "python_version": "3.11",
+        "gitlab_project": "data.science/nlp_2/churn-model",
+        "ci_credentials": "access-keys",
+        "allowed_cidr": "203.0.113.7/32",
+    },
+]
+
+
+def name_of(answers):
+    """A short name of a bake for test ids."""
+    return "-".join(answers.values()) if len(answers) == 1 else "all-changed"
+
+
+@dataclass
+class BakedProject:
+    """A generated repository."""
+
+    path: Path
+
+    def files(self):
+        """Every file, by its path below the project."""
+        return sorted(
+            path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file()
+        )
+
+    def has_file(self, name):
+        return (self.path / name).is_file()
+
+    def read(self, name):
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def run(self, *command, timeout=300, **variables):
+        """Run ``command`` in the project; with the tools of the template's environment on PATH."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            command,
+            cwd=self.path,
+            env={**os.environ, "PATH": path, **variables},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def check(self, *command, **options):
+        """Run ``command``, which must succeed; return what it printed."""
+        result = self.run(*command, **options)
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+
+def bake_with(cookies, answers):
+    """Bake with ``answers``; a key that is no answer of cookiecutter.json is an error."""
+    unknown = answers.keys() - {name for name in CONTEXT if not name.startswith("_")}
+    assert not unknown, f"not in cookiecutter.json: {unknown}"
+    return cookies.bake(extra_context=answers)
+
+
+@pytest.fixture
+def bake(cookies):
+    """Make a project from answers."""
+
+    def bake(**answers):
+        result = bake_with(cookies, answers)
+        assert result.exception is None, result.exception
+        return BakedProject(result.project_path)
+
+    return bake
+
+
+@pytest.fixture(scope="session", params=MATRIX, ids=name_of)
+def project(request, cookies_session):
+    """Each project of the matrix, baked once."""
+    return BakedProject(bake_with(cookies_session, request.param).project_path)

@@ -1,0 +1,162 @@
+"""What a user does with a new project, done for real: set-up, training, tests, lint, serving."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import CHOICES, BakedProject, bake_with
+
+pytestmark = pytest.mark.slow
+
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+
+
+@pytest.fixture(scope="module", params=CHOICES["model_framework"])
+def installed(request, cookies_session):
+    """A project of each framework with everything installed and its model trained."""
+    answers = {"model_framework": request.param}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    project.check("make", "setup", "train")
+    return project
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(project, *command, **variables):
+    """Run ``command`` in a group of its own; end it as Ctrl-C does."""
+    process = subprocess.Popen(
+        command,
+        cwd=project.path,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def ask(url, body=None, seconds=30):
+    """Send a request, again while nobody listens; return status and body."""
+    request = urllib.request.Request(  # noqa: S310
+        url, body and json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def test_new_project_passes_its_own_tests_and_lint(installed):
+    assert "passed" in installed.check("make", "test", "lint")
+
+
+def test_project_that_was_not_trained_passes_its_tests(installed):
+    for file in (installed.path / "model").glob("model.*"):
+        file.rename(file.with_suffix(file.suffix + ".away"))
+    try:
+        installed.check("make", "test")
+    finally:
+        for file in (installed.path / "model").glob("*.away"):
+            file.rename(file.with_suffix(""))
+
+
+def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
+    port = free_port()
+    with running(installed, "make", "run", PORT=str(port)):
+        url = f"http://127.0.0.1:{port}"
+        status, body = ask(f"{url}/predict", {"instances": [SETOSA]})
+        assert (status, json.loads(body)["predictions"]) == (200, ["setosa"])
+        status, body = ask(f"{url}/predict", {"instances": [["x"]]})
+        assert status == 422
+        assert "instances[0]" in json.loads(body)["detail"]
+        assert ask(f"{url}/ping")[0] == 200
+        assert b"sepal_length_cm" in ask(url)[1]
+
+
+def test_training_again_gives_the_same_bytes(installed):
+    (checksum,) = (installed.path / "model").glob("*.sha256")
+    first = checksum.read_bytes()
+    installed.check("make", "train")
+    assert checksum.read_bytes() == first
+    subprocess.run(["sha256sum", "--check", checksum.name], cwd=checksum.parent, check=True)
+
+
+def test_commit_dates_the_training(installed):
+    git = ("git", "-c", "user.name=A", "-c", "user.email=a@example.com")
+    installed.check("git", "init", "--quiet")
+    installed.check("git", "add", ".")
+    installed.check(
+        *git, "commit", "--quiet", "--message=x", GIT_COMMITTER_DATE="2020-02-29T12:00Z"
+    )
+    assert "model.onnx" not in installed.check("git", "ls-files")
+    installed.check("make", "train")
+    assert "2020-02-29" in next((installed.path / "model").glob("model.????")).read_bytes().decode(
+        errors="replace"
+    )
+
+
+def test_lint_fails_on_a_fault(installed):
+    file = installed.path / "inference" / "fault.py"
+    file.write_text("import os\n")
+    try:
+        assert installed.run("make", "lint").returncode != 0
+    finally:
+        file.unlink()
+
+
+def test_locks_hold_what_the_short_lists_ask_for(installed):
+    before = installed.read("requirements.txt")
+    for name in re.findall(r"^[a-z]+", installed.read("requirements/serve.in"), re.MULTILINE):
+        assert re.search(rf"^{name}==", before, re.MULTILINE)
+        for lock in ("train", "dev"):
+            assert re.search(
+                rf"^{name}==", installed.read(f"requirements/{lock}.txt"), re.MULTILINE
+            )
+    assert "scikit-learn" in installed.read("requirements/train.txt")
+
+
+def test_own_model_as_the_readme_describes_it(installed, tmp_path):
+    """Follow training/README.md to the letter, in a copy."""
+    copy = BakedProject(tmp_path / "own")
+    subprocess.run(["cp", "-a", installed.path, copy.path], check=True)
+    readme = copy.read("training/README.md")
+    steps = re.findall(r"`([a-z_/]+\.py)`, ([^\n]*):\n\n```python\n(.*?)```", readme, re.DOTALL)
+    assert len(steps) >= 2
+    for file, where, code in steps:
+        first_line = copy.read(file).split("\n", 1)[0]
+        if where.startswith("below"):
+            code = f"{first_line}\n\n{code}"
+        (copy.path / file).write_text(code)
+    copy.check("make", "train", "test")
+    copy.check(".venv/bin/python", "-m", "mypy")
+    copy.check("ruff", "check")
+    port = free_port()
+    with running(copy, "make", "run", PORT=str(port)):
+        _, page = ask(f"http://127.0.0.1:{port}")
+        assert b"progression" in page
+        assert b"s6" in page

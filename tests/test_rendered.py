@@ -1,0 +1,259 @@
+"""Every project of the matrix: its files parse, pass their schemas and linters, and agree."""
+
+import json
+import os
+import re
+import tomllib
+
+import pytest
+import yaml
+from conftest import CHOICES, CONTEXT, MATRIX, PROJECT_TEMPLATE, BakedProject, bake_with
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from markupsafe import escape
+
+ROOT_FILES = {
+    ".dockerignore",
+    ".gitignore",
+    ".gitlab-ci.yml",
+    ".yamllint.yaml",
+    "Dockerfile",
+    "Makefile",
+    "README.md",
+    "application.py",
+    "compose.override.yaml",
+    "docker-compose.yml",
+    "ecs-params.yml",
+    "ecs-trust-policy.json",
+    "pyproject.toml",
+    "requirements.txt",
+}
+FOLDERS = {"deploy", "inference", "model", "requirements", "tests", "training"}
+
+
+def test_matrix_covers_every_answer():
+    names = {name for name in CONTEXT if not name.startswith("_")}
+    assert {name for answers in MATRIX for name in answers} == names
+    for name, values in CHOICES.items():
+        assert {answers.get(name) for answers in MATRIX} >= set(values)
+
+
+def test_matrix_key_that_is_no_answer_fails(cookies):
+    with pytest.raises(AssertionError, match="no_such_answer"):
+        bake_with(cookies, {"no_such_answer": "x"})
+
+
+def test_prompts_are_human_and_choices_labelled():
+    prompts = CONTEXT["__prompts__"]
+    assert prompts.keys() == {name for name in CONTEXT if not name.startswith("_")}
+    labels = {
+        name: prompt.keys() - {"__prompt__"}
+        for name, prompt in prompts.items()
+        if isinstance(prompt, dict)
+    }
+    assert labels == {name: set(CHOICES[name]) for name in CHOICES if name != "python_version"}
+
+
+def test_root_holds_what_tools_look_for(project):
+    entries = {path.name: path.is_dir() for path in project.path.iterdir()}
+    assert {name for name, is_dir in entries.items() if not is_dir} == ROOT_FILES
+    assert {name for name, is_dir in entries.items() if is_dir} == FOLDERS
+
+
+def test_no_file_is_empty_or_ends_untidily(project):
+    for file in project.files():
+        text = project.read(file)
+        assert text.strip(), file
+        assert text.endswith("\n"), file
+        assert not text.endswith("\n\n"), file
+        assert "\r" not in text, file
+        if file.suffix != ".py":  # ruff format judges code
+            assert "\n\n\n" not in re.sub("```python.*?```", "", text, flags=re.DOTALL), file
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), file
+
+
+def test_no_template_code_is_left(project):
+    for file in project.files():
+        text = project.read(file)
+        assert "cookiecutter." not in text, file
+        assert "{% raw" not in text, file
+        assert file.suffix == ".html" or "{%" not in text, file
+
+
+def test_data_files_parse(project):
+    for file in project.files():
+        if file.suffix == ".json":
+            json.loads(project.read(file))
+        elif file.suffix in {".yml", ".yaml"}:
+            assert isinstance(yaml.safe_load(project.read(file)), dict)
+        elif file.suffix == ".toml":
+            tomllib.loads(project.read(file))
+
+
+def test_scripts_are_executable(project):
+    for script in (project.path / "deploy").glob("*.sh"):
+        assert os.access(script, os.X_OK) == script.read_text().startswith("#!"), script
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ruff check",
+        "ruff format --check",
+        "hadolint Dockerfile",
+        "yamllint --strict .",
+        "shellcheck deploy/*.sh",
+        "check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml compose.override.yaml",
+        "check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml deploy/gitlab-credentials.yml",
+    ],
+    ids=lambda command: "-".join(command.split()[:2]),
+)
+def test_linters_find_nothing(project, command):
+    project.check("bash", "-c", command)
+
+
+def test_deploy_shows_the_steps_in_order(project):
+    plan = project.check("make", "--dry-run", "deploy", "MODEL=README.md")
+    steps = [
+        "deploy/doctor.sh",
+        "deploy/ecr-create.sh",
+        "aws ecr get-login-password",
+        "docker build",
+        "docker push",
+        "ecs-cli configure",
+        "deploy/iam-role.sh",
+        "deploy/cluster-up.sh",
+        "deploy/security-group.sh",
+        "deploy/service-up.sh",
+        "deploy/smoke.sh",
+        "deploy/url.sh",
+    ]
+    places = [plan.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_make_help_names_every_target(project):
+    makefiles = project.read("Makefile") + project.read("deploy/ecs-cli.mk")
+    targets = re.findall(r"^\.PHONY: (.+)$", makefiles, re.MULTILINE)
+    lines = project.check("make", "help").splitlines()
+    assert [line.split()[0] for line in lines] == targets
+
+
+def test_pipeline_calls_only_targets_that_exist(project):
+    targets = set(re.findall(r"^\.PHONY: (.+)$", project.read("Makefile"), re.MULTILINE))
+    targets |= set(re.findall(r"^\.PHONY: (.+)$", project.read("deploy/ecs-cli.mk"), re.MULTILINE))
+    called = set(re.findall(r"^ +- make ([a-z-]+)", project.read(".gitlab-ci.yml"), re.MULTILINE))
+    assert called
+    assert called <= targets
+
+
+def test_answers_stand_where_they_belong(bake):
+    project = bake(
+        project_slug="churn-model",
+        cluster_name="models",
+        container_port="8080",
+        task_cpu="4096",
+        task_memory="30720",
+        aws_region="eu-central-1",
+        aws_account_id="210987654321",
+        allowed_cidr="10.0.0.0/8",
+        python_version="3.12",
+        gitlab_project="team/churn-model",
+    )
+    service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
+    assert service["ports"] == ["8080:8080"]
+    assert service["environment"] == {"WORKERS": "4"}
+    assert service["logging"]["options"]["awslogs-region"] == "eu-central-1"
+    size = yaml.safe_load(project.read("ecs-params.yml"))["task_definition"]["task_size"]
+    assert size == {"cpu_limit": "4096", "mem_limit": "30720"}
+    assert "FROM" in project.read("Dockerfile")
+    assert "BASE_IMAGE=python:3.12-slim" in project.read("Dockerfile")
+    plan = project.check("make", "--dry-run", "docker-push", "IMAGE_TAG=abc")
+    assert "push 210987654321.dkr.ecr.eu-central-1.amazonaws.com/churn-model:abc" in plan
+    condition = json.loads(project.read("ecs-trust-policy.json"))["Statement"][0]["Condition"]
+    assert condition["ArnLike"]["aws:SourceArn"] == "arn:aws:ecs:eu-central-1:210987654321:*"
+    assert "ALLOWED_CIDR := 10.0.0.0/8\n" in project.read("Makefile")
+    assert "team/churn-model" in project.read("README.md")
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "suffix"),
+    [
+        ("us-east-1", "aws", "amazonaws.com"),
+        ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
+        ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
+    ],
+)
+def test_partition_follows_from_the_region(bake, region, partition, suffix):
+    project = bake(aws_region=region)
+    assert f"dkr.ecr.{region}.{suffix}\n" in project.read("Makefile")
+    assert f'"arn:{partition}:ecs:{region}:' in project.read("ecs-trust-policy.json")
+
+
+@pytest.mark.parametrize(
+    ("framework", "model_file", "absent"),
+    [("scikit-learn", "model.onnx", "model.json"), ("python", "model.json", "onnx")],
+)
+def test_framework_decides_what_serves_the_model(bake, framework, model_file, absent):
+    project = bake(model_framework=framework)
+    assert model_file in project.read("inference/config.py")
+    everything = "".join(
+        project.read(file) for file in project.files() if "requirements" not in str(file)
+    )
+    assert absent not in everything.replace("onnxruntime.*", "")
+    assert ("onnxruntime" in project.read("requirements.txt")) == (framework == "scikit-learn")
+    assert "scikit-learn" not in project.read("requirements.txt")
+
+
+def test_pipeline_signs_in_as_answered(bake):
+    oidc = bake(ci_credentials="oidc").read("deploy/gitlab-credentials.yml")
+    assert "id_tokens" in oidc
+    assert "SECRET" not in oidc
+    keys = bake(ci_credentials="access-keys").read("deploy/gitlab-credentials.yml")
+    assert "AWS_SECRET_ACCESS_KEY" in keys
+    assert "id_tokens" not in keys
+
+
+def test_two_bakes_are_byte_identical(bake):
+    first, second = bake(), bake()
+    assert first.files() == second.files()
+    for file in first.files():
+        assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
+
+
+def test_every_file_of_the_template_is_rendered_by_some_answers(cookies_session):
+    rendered = {
+        str(file)
+        for answers in MATRIX
+        for file in BakedProject(bake_with(cookies_session, answers).project_path).files()
+    }
+    for path in PROJECT_TEMPLATE.rglob("*"):
+        if path.is_file():
+            name = re.sub(r"\{%.*?%\}", "", str(path.relative_to(PROJECT_TEMPLATE)))
+            assert name in rendered, path
+
+
+PRINTABLE = st.text(
+    st.characters(exclude_categories=["Cc", "Cn", "Co", "Cs", "Zl", "Zp"]), min_size=1, max_size=80
+).filter(lambda text: text == text.strip() and not re.search(r"\{[#%{]", text))
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=PRINTABLE)
+@example(text=r"""quotes " ' ''' \" \\ and # : % $HOME $$ ${X:-y} `id` <b>&amp;</b> -- !tag""")
+@example(text="- list: {a: 1}")
+@example(text="\\")
+@example(text='"')
+@example(text="naïve — “日本語” 😀")
+def test_any_text_leaves_every_file_whole(bake, text):
+    project = bake(project_name=text, project_slug="abc", description=text)
+    pyproject = tomllib.loads(project.read("pyproject.toml"))
+    assert pyproject["project"]["description"] == text
+    for file in (".gitlab-ci.yml", "docker-compose.yml", "ecs-params.yml"):
+        yaml.safe_load(project.read(file))
+    assert f"\n{text}\n" in project.read("README.md")
+    page = project.read("inference/templates/run_ml_model_inference.html")
+    assert f"<h1>{escape(text)}</h1>" in page
+    assert f"<p>{escape(text)}</p>" in page

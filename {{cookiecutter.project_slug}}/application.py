@@ -1,0 +1,11 @@
+"""WSGI entry point: ``application`` is the service, for any WSGI server."""
+
+import sys
+
+from inference.app import create_app
+from inference.errors import StartupError
+
+try:
+    application = create_app()
+except StartupError as error:
+    sys.exit(str(error))

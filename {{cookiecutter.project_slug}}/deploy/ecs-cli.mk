@@ -1,0 +1,57 @@
+ECS_CLI ?= ecs-cli
+SERVICE_COMMAND = $(ECS_CLI) compose --cluster-config $(SERVICE) --project-name $(SERVICE) service
+
+.PHONY: ecs-configure
+ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
+	$(ECS_CLI) configure --config-name $(SERVICE) --cluster $(CLUSTER) --region $(AWS_REGION) \
+		--default-launch-type FARGATE
+
+.PHONY: iam-role
+iam-role: ## Create the roles of the task from ecs-trust-policy.json
+	deploy/iam-role.sh
+
+.PHONY: cluster-up
+cluster-up: ## Create the cluster and its network, unless they are there
+	deploy/cluster-up.sh
+
+.PHONY: security-group
+security-group: ## Open the service's port to ALLOWED_CIDR, and nothing else
+	deploy/security-group.sh
+
+.PHONY: service-up
+service-up: ## Run this image as the service and wait until it does
+	deploy/service-up.sh
+
+.PHONY: smoke
+smoke: ## Ask the deployed service for a prediction
+	deploy/smoke.sh
+
+.PHONY: url
+url: ## Print the address of the service
+	@deploy/url.sh
+
+.PHONY: ps
+ps: ## Show the service's tasks and their addresses
+	$(SERVICE_COMMAND) ps
+
+.PHONY: logs
+logs: ## Follow the service's logs
+	aws logs tail /ecs/$(SERVICE) --follow
+
+.PHONY: scale
+scale: ## Run N tasks: make scale N=3
+	$(SERVICE_COMMAND) scale $(or $(N),$(error say how many: make scale N=3))
+
+.PHONY: rollback
+rollback: ## Go back to the revision before the current one
+	deploy/rollback.sh
+
+.PHONY: deploy
+deploy: doctor ecr-create ecr-login docker-build docker-push ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
+
+.PHONY: release
+release: ecr-login docker-build docker-push ecs-configure service-up smoke url ## What the pipeline repeats on each push
+
+.PHONY: destroy
+destroy: ## Delete everything that deploy made
+	deploy/destroy.sh

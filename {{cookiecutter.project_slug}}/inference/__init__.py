@@ -1,0 +1,1 @@
+"""The inference service: a Flask application around one trained model."""

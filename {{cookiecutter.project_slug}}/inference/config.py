@@ -1,0 +1,59 @@
+"""Settings of the service, read from environment variables of the same names in capitals."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from inference.errors import StartupError
+
+ROOT = Path(__file__).parent.parent
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, its type, its limits and its default.
+
+    ``workers`` of 0 means one for each CPU that the container may use.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = {{ cookiecutter.container_port }}
+    workers: Annotated[int, Meta(ge=0, le=64)] = 0
+    model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
+    max_rows: Annotated[int, Meta(ge=1)] = 1000
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and validate all settings; an empty variable counts as not set.
+
+        Raises StartupError with one line for each variable that is wrong.
+        """
+        values = {}
+        faults = []
+        for field in msgspec.structs.fields(cls):
+            name = field.name.upper()
+            text = environment.get(name)
+            if not text:
+                continue
+            try:
+                values[field.name] = msgspec.convert(text, field.type, strict=False)
+            except msgspec.ValidationError as error:
+                faults.append(f"{name}={text!r}: {error}")
+        if faults:
+            raise StartupError("Wrong settings in the environment: " + "; ".join(faults))
+        return cls(**values)
+
+
+def available_cpus() -> int:
+    """Whole CPUs that this process may use: its cgroup's quota or its affinity, at least 1."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))

@@ -1,0 +1,132 @@
+"""Settings, the model file's checksum, and a start that must fail or succeed."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+
+import pytest
+
+from inference import artifact
+from inference.app import create_app
+from inference.config import ROOT, Settings
+from inference.errors import StartupError
+
+
+@pytest.fixture
+def copy(model_path, tmp_path):
+    """A copy of the model file, for tests that spoil it."""
+    return artifact.write(tmp_path / "model", model_path.read_bytes()).path
+
+
+def test_settings_come_from_the_environment():
+    settings = Settings.from_environment({"PORT": "8080", "MAX_ROWS": "5", "WORKERS": ""})
+    assert (settings.port, settings.max_rows, settings.workers) == (8080, 5, 0)
+
+
+def test_all_wrong_settings_are_named_at_once():
+    with pytest.raises(StartupError) as error:
+        Settings.from_environment({"PORT": "http", "MAX_ROWS": "0", "LOG_LEVEL": "LOUD"})
+    for fault in ("PORT='http': Expected `int`", "MAX_ROWS='0'", "LOG_LEVEL='LOUD'"):
+        assert fault in str(error.value)
+
+
+def test_missing_model_is_refused(tmp_path):
+    with pytest.raises(StartupError, match="make train"):
+        artifact.read(tmp_path / "model")
+
+
+def test_missing_checksum_is_refused(copy):
+    artifact.checksum_path(copy).unlink()
+    with pytest.raises(StartupError, match=r"model\.sha256.*make train"):
+        artifact.read(copy)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff"])
+def test_unreadable_checksum_is_refused(copy, text):
+    artifact.checksum_path(copy).write_bytes(text)
+    with pytest.raises(StartupError, match=r"model\.sha256: not a checksum file"):
+        artifact.read(copy)
+
+
+def test_altered_model_is_refused(copy):
+    copy.write_bytes(copy.read_bytes() + b"\0")
+    with pytest.raises(StartupError, match=r"is not the file that model\.sha256 names"):
+        artifact.read(copy)
+
+
+def test_file_that_is_no_model_is_refused(copy):
+    artifact.write(copy, b"not a model")
+    with pytest.raises(StartupError, match=r"Could not load .*make train"):
+        create_app(Settings(model_path=str(copy)))
+
+
+def serve(**variables):
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "inference"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PORT": "no"}, "PORT='no'"),
+        ({"MODEL_PATH": "missing"}, "Could not read the model: missing"),
+    ],
+)
+def test_server_refuses_to_start_with_one_line(variables, message):
+    server = serve(**variables)
+    _, errors = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_server_gives_up_where_no_worker_can_load_the_model(copy):
+    artifact.write(copy, b"not a model")
+    server = serve(MODEL_PATH=copy, PORT=free_port(), WORKERS=1)
+    _, errors = server.communicate(timeout=60)
+    assert server.returncode == 1
+    assert f"Could not load {copy}" in errors
+    assert "Traceback" not in errors
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        return port
+
+
+def test_server_answers_and_stops_when_told(model_path):
+    port = free_port()
+    server = serve(MODEL_PATH=model_path, PORT=port, WORKERS=1)
+    try:
+        assert wait_for_ping(port) == 200
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+
+
+def wait_for_ping(port, seconds=30):
+    deadline = time.monotonic() + seconds
+    while True:
+        connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        finally:
+            connection.close()

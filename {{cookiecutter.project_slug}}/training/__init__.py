@@ -1,0 +1,1 @@
+"""Makes the model that the service serves: ``python -m training``."""

@@ -1,0 +1,73 @@
+"""Fit the model, evaluate what will be served, and write it: ``python -m training``."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
+
+from inference import artifact
+from inference.card import ModelCard
+from inference.config import Settings
+from inference.predictor import Predictor
+from training.dataset import Dataset
+from training.export import export
+from training.train import SEED, fit, load_data
+
+HELD_OUT = 0.2
+
+
+def train() -> bytes:
+    """Return the content of the model file, its metrics taken on held-out rows."""
+    fitted, held_out = load_data().split(HELD_OUT, SEED)
+    model = fit(fitted)
+    card = ModelCard(
+        name="{{ cookiecutter.project_slug }}",
+        dataset=fitted.name,
+        trained_on=today(),
+        metrics={},
+        features=fitted.describe_features(),
+        target=fitted.target,
+        classes=tuple(fitted.classes),
+    )
+    predictor = Predictor.load(export(model, card, fitted))
+    return export(model, replace(card, metrics=evaluate(predictor, held_out)), fitted)
+
+
+def today() -> str:
+    """The date of SOURCE_DATE_EPOCH, so that a build can be repeated, or else the current one."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return now.date().isoformat()
+
+
+def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
+    """Measure the model as it will be served, on rows that it was not fitted on."""
+    predicted = predictor.predict(data.rows.astype("float32")).values
+    if data.classes:
+        actual = [data.classes[index] for index in data.labels]
+        scores = {
+            "accuracy": accuracy_score(actual, predicted),
+            "f1_macro": f1_score(actual, predicted, average="macro"),
+        }
+    else:
+        scores = {
+            "r2": r2_score(data.labels, predicted),
+            "mean_absolute_error": mean_absolute_error(data.labels, predicted),
+        }
+    return {name: round(float(score), 4) for name, score in scores.items()}
+
+
+def main() -> None:
+    """Train and write the model file, to the first argument or to where the service reads it."""
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else Settings().model_path)
+    model = artifact.write(path, train())
+    metrics = Predictor.load(model.content).card.metrics
+    print(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), "on held-out rows")
+    print(f"{path}: {len(model.content):,} bytes, version {model.version}")
+
+
+if __name__ == "__main__":
+    main()
