@@ -1,13 +1,13 @@
-"""Check the rendered project as a whole, then say what to do next."""
+"""Keep what was chosen, check the project as a whole, and say what to do next."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import sys
-from pathlib import Path
-from typing import Iterator
+from collections.abc import Iterator
 
 # Where an answer stands in the rendered files: file, what surrounds it, answer.
 AGREEMENTS = (
@@ -30,14 +30,32 @@ AGREEMENTS = (
 )
 
 # In two parts, because this file is rendered as well.
-LEFTOVER = re.compile(rb"\{" rb"\{-?\s*cookiecutter|\{" rb"%")
+LEFTOVER = re.compile(r"\{" r"\{-?\s*cookiecutter|\{" r"%")
 
 
-def project_files() -> Iterator[Path]:
+def keep_chosen(answers: dict[str, str]) -> None:
+    """Move the files of variants/ANSWER/CHOICE to their places; delete the others."""
+    for answer in os.listdir("variants"):
+        chosen = os.path.join("variants", answer, answers[answer])
+        for folder, _, names in os.walk(chosen):
+            place = os.path.relpath(folder, chosen)
+            os.makedirs(place, exist_ok=True)
+            for name in names:
+                os.replace(os.path.join(folder, name), os.path.join(place, name))
+    shutil.rmtree("variants")
+
+
+def project_files() -> Iterator[str]:
     """All files of the project but those in hidden folders, which may be its owner's."""
     for folder, subfolders, names in os.walk("."):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names))
+        yield from (os.path.normpath(os.path.join(folder, name)) for name in sorted(names))
+
+
+def read(path: str) -> str:
+    """The text of a file; bytes that are not UTF-8, in a file of its owner's, do not matter."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def find_unparsable() -> Iterator[str]:
@@ -48,10 +66,10 @@ def find_unparsable() -> Iterator[str]:
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     for path in project_files():
         try:
-            if path.suffix == ".json":
-                json.loads(path.read_text(encoding="utf-8"))
-            elif path.suffix in {".yml", ".yaml"}:
-                yaml.compose(path.read_text(encoding="utf-8"), Loader=loader)
+            if path.endswith(".json"):
+                json.loads(read(path))
+            elif path.endswith((".yml", ".yaml")):
+                yaml.compose(read(path), Loader=loader)
         except (ValueError, yaml.YAMLError) as error:
             yield f"{path}: does not parse: {' '.join(str(error).split())}"
 
@@ -59,7 +77,7 @@ def find_unparsable() -> Iterator[str]:
 def find_disagreements(answers: dict[str, str]) -> Iterator[str]:
     """Places where a file does not say what the answer says."""
     for file, pattern, answer in AGREEMENTS:
-        found = re.search(pattern, Path(file).read_text(encoding="utf-8"))
+        found = re.search(pattern, read(file))
         if not found:
             yield f"{file}: {answer} is not where it should be"
         elif found[1] != answers[answer]:
@@ -69,12 +87,13 @@ def find_disagreements(answers: dict[str, str]) -> Iterator[str]:
 def find_leftovers() -> Iterator[str]:
     """Files in which template code was left; pages are templates of the service's own."""
     for path in project_files():
-        if path.suffix != ".html" and LEFTOVER.search(path.read_bytes()):
+        if not path.endswith(".html") and LEFTOVER.search(read(path)):
             yield f"{path}: holds template code"
 
 
 def main() -> int:
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    keep_chosen(answers)
     faults = [*find_unparsable(), *find_disagreements(answers), *find_leftovers()]
     if faults:
         sys.stderr.reconfigure(errors="backslashreplace")

@@ -7,8 +7,9 @@ import json
 import re
 import sys
 import unicodedata
+from collections import namedtuple
+from collections.abc import Callable
 from difflib import SequenceMatcher
-from typing import Callable, NamedTuple
 
 # Every task size that Fargate sells: CPU units to MiB of memory.
 FARGATE_MEMORY = {
@@ -28,14 +29,8 @@ AREAS = (
 ).split()
 
 
-class Rule(NamedTuple):
-    """What an answer must be; ``rule`` continues a sentence that begins with the answer."""
-
-    answer: str
-    accepts: Callable[[str], bool]
-    rule: str
-    example: str
-    hint: Callable[[str], str] = lambda value: ""
+# What an answer must be; `rule` continues a sentence that begins with the answer.
+Rule = namedtuple("Rule", ["answer", "accepts", "rule", "example", "hint"], defaults=[lambda _: ""])
 
 
 def matches(pattern: str) -> Callable[[str], bool]:

@@ -14,7 +14,7 @@ aws ec2 delete-security-group --group-id "$(security_group_id "$(stack_resource 
 aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force >/dev/null
 aws logs delete-log-group --log-group-name "/ecs/$SERVICE"
 aws iam detach-role-policy --role-name "$SERVICE-execution" \
-  --policy-arn "arn:{{ cookiecutter.__aws_partition }}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+  --policy-arn "arn:$AWS_PARTITION:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
 for role in "$SERVICE-execution" "$SERVICE-task"; do
   aws iam delete-role --role-name "$role"
 done

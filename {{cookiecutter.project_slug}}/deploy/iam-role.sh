@@ -13,4 +13,4 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
 done
 
 aws iam attach-role-policy --role-name "$SERVICE-execution" \
-  --policy-arn "arn:{{ cookiecutter.__aws_partition }}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+  --policy-arn "arn:$AWS_PARTITION:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"

@@ -7,7 +7,7 @@ SUBNET_1=$(stack_resource PubSubnetAz1)
 SUBNET_2=$(stack_resource PubSubnetAz2)
 SECURITY_GROUP=$(security_group_id "$(stack_resource Vpc)")
 EXECUTION_ROLE="$SERVICE-execution"
-TASK_ROLE="arn:{{ cookiecutter.__aws_partition }}:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
+TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
 export SUBNET_1 SUBNET_2 SECURITY_GROUP EXECUTION_ROLE TASK_ROLE
 
 service() {

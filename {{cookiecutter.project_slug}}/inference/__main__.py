@@ -1,7 +1,11 @@
 """Run the service under granian: ``python -m inference``."""
 
+import multiprocessing
 import os
+import signal
 import sys
+import threading
+from multiprocessing import resource_tracker
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -19,6 +23,9 @@ def main() -> None:
         artifact.read(settings.model_path)
     except StartupError as error:
         sys.exit(str(error))
+    # A forked worker would inherit the signal handlers of this process, and miss a signal by them.
+    multiprocessing.set_start_method("spawn")
+    keep_interrupts_from_workers()
     Granian(
         "application:application",
         address=settings.host,
@@ -33,7 +40,25 @@ def main() -> None:
         log_level=LogLevels(settings.log_level.lower()),
         log_dictconfig=logs.config(settings.log_level),
         respawn_failed_workers=True,
+        workers_kill_timeout=settings.shutdown_seconds,
     ).serve()
+
+
+def keep_interrupts_from_workers() -> None:
+    """Turn Ctrl-C, which a terminal sends to every process, into SIGTERM for this one alone.
+
+    A worker of granian 2.8 that gets SIGINT and then its parent's SIGTERM may never end. Workers
+    inherit the blocked signal.
+    """
+    # Until Python 3.12 its start, with the first worker, would unblock the signal again.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def terminate_when_interrupted() -> None:
+        signal.sigwait({signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate_when_interrupted, daemon=True).start()
 
 
 if __name__ == "__main__":

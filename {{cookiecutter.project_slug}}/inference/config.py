@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, its type, its limits and its default.
 
-    ``workers`` of 0 means one for each CPU that the container may use.
+    ``workers`` of 0 means one for each CPU that the container may use; ``shutdown_seconds`` is how
+    long a worker may take to finish its requests when the service is told to stop.
     """
 
     host: str = "127.0.0.1"
@@ -25,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
     max_rows: Annotated[int, Meta(ge=1)] = 1000
+    shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

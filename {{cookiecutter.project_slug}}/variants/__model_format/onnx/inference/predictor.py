@@ -13,9 +13,9 @@ from inference.card import ModelCard, Prediction
 class Predictor:
     """Runs an ONNX model that was exported by ``training/export.py``.
 
-    Its input is one float32 tensor of shape (rows, features). Its outputs are ``values`` of shape
-    (rows,) - a class's index, or a number - and, where the model has them, ``probabilities`` of
-    shape (rows, classes).
+    Its input is one float32 tensor of shape (rows, features). Its outputs are ``values``, one a
+    row - a class's index, or a number - and, where the model has them, ``probabilities`` of shape
+    (rows, classes).
     """
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard) -> None:
@@ -41,7 +41,7 @@ class Predictor:
         outputs = dict(
             zip(self._outputs, self._session.run(self._outputs, {self._input: rows}), strict=True)
         )
-        values = outputs["values"].tolist()
+        values = outputs["values"].reshape(len(rows)).tolist()
         if self.card.classes:
             values = [self.card.classes[index] for index in values]
         return Prediction(values, outputs.get("probabilities"))

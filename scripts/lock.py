@@ -1,0 +1,44 @@
+"""Pin the requirements of every variant of the generated project anew: ``make lock``."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+VARIANTS = ROOT / "{{cookiecutter.project_slug}}" / "variants"
+
+
+def main() -> None:
+    """Bake a project of each framework, run its own ``make lock``, and take over the files."""
+    for framework in sorted(path.name for path in (VARIANTS / "model_framework").iterdir()):
+        print(f"== {framework}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            answers = {"model_framework": framework}
+            project = Path(
+                cookiecutter(str(ROOT), no_input=True, output_dir=folder, extra_context=answers)
+            )
+            subprocess.run(
+                ["make", "--assume-old=setup", "lock", f"BIN={Path(sys.executable).parent}"],
+                cwd=project,
+                check=True,
+            )
+            for variant in VARIANTS.glob("*/*"):
+                if is_chosen(variant, project):
+                    for lock in variant.rglob("*.txt"):
+                        shutil.copy(project / lock.relative_to(variant), lock)
+
+
+def is_chosen(variant: Path, project: Path) -> bool:
+    """True when the project has the short lists of this variant."""
+    return all(
+        (project / file.relative_to(variant)).read_bytes() == file.read_bytes()
+        for file in variant.rglob("*.in")
+    )
+
+
+if __name__ == "__main__":
+    main()
