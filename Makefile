@@ -13,7 +13,7 @@ demo: setup ## Bake a project, train its model, serve it, ask it; Ctrl-C ends it
 
 .PHONY: test
 test: setup ## Run all tests; make test PYTEST_ARGS="-m 'not slow'" for the fast ones
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check the template's own code

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text())
-CHOICES = {answer: values for answer, values in CONTEXT.items() if isinstance(values, list)}
+ANSWERS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
+CHOICES = {name: default for name, default in ANSWERS.items() if isinstance(default, list)}
 
 # A bake for every choice, the rest left at its default, and one with every answer changed.
 MATRIX = [
@@ -80,7 +81,7 @@ class BakedProject:
 
 def bake_with(cookies, answers):
     """Bake with ``answers``; a key that is no answer of cookiecutter.json is an error."""
-    unknown = answers.keys() - {name for name in CONTEXT if not name.startswith("_")}
+    unknown = answers.keys() - ANSWERS.keys()
     assert not unknown, f"not in cookiecutter.json: {unknown}"
     return cookies.bake(extra_context=answers)
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 
 import pytest
 import yaml
-from conftest import CHOICES, CONTEXT, MATRIX, PROJECT_TEMPLATE, BakedProject, bake_with
+from conftest import ANSWERS, CHOICES, CONTEXT, MATRIX, PROJECT_TEMPLATE, BakedProject, bake_with
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -33,8 +33,7 @@ FOLDERS = {"deploy", "inference", "model", "requirements", "tests", "training"}
 
 
 def test_matrix_covers_every_answer():
-    names = {name for name in CONTEXT if not name.startswith("_")}
-    assert {name for answers in MATRIX for name in answers} == names
+    assert {name for answers in MATRIX for name in answers} == ANSWERS.keys()
     for name, values in CHOICES.items():
         assert {answers.get(name) for answers in MATRIX} >= set(values)
 
@@ -46,7 +45,7 @@ def test_matrix_key_that_is_no_answer_fails(cookies):
 
 def test_prompts_are_human_and_choices_labelled():
     prompts = CONTEXT["__prompts__"]
-    assert prompts.keys() == {name for name in CONTEXT if not name.startswith("_")}
+    assert prompts.keys() == ANSWERS.keys()
     labels = {
         name: prompt.keys() - {"__prompt__"}
         for name, prompt in prompts.items()
