@@ -63,10 +63,12 @@ class BakedProject:
     def run(self, *command, timeout=300, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        # Not the flags of the make that runs the tests.
+        environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
         return subprocess.run(
             command,
             cwd=self.path,
-            env={**os.environ, "PATH": path, **variables},
+            env={**environment, "PATH": path, **variables},
             capture_output=True,
             text=True,
             timeout=timeout,
