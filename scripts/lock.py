@@ -22,7 +22,13 @@ def main() -> None:
                 cookiecutter(str(ROOT), no_input=True, output_dir=folder, extra_context=answers)
             )
             subprocess.run(
-                ["make", "--assume-old=setup", "lock", f"BIN={Path(sys.executable).parent}"],
+                [
+                    "make",
+                    "--assume-old=setup",
+                    "lock",
+                    "UPGRADE=--upgrade",
+                    f"BIN={Path(sys.executable).parent}",
+                ],
                 cwd=project,
                 check=True,
             )

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from multiprocessing import resource_tracker
@@ -21,6 +22,7 @@ def main() -> None:
     try:
         settings = Settings.from_environment(os.environ)
         artifact.read(settings.model_path)
+        check_address(settings.host, settings.port)
     except StartupError as error:
         sys.exit(str(error))
     # A forked worker would inherit the signal handlers of this process, and miss a signal by them.
@@ -42,6 +44,15 @@ def main() -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.shutdown_seconds,
     ).serve()
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise StartupError where the service cannot listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise StartupError(f"Could not listen at {host}:{port}: {error.strerror}") from error
 
 
 def keep_interrupts_from_workers() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from inference.errors import StartupError
 
-REMEDY = "run `make train` to make it anew"
+REMEDY = "run `make train`"
 
 
 class Artifact(NamedTuple):

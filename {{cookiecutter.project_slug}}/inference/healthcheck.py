@@ -5,6 +5,7 @@ import sys
 from http.client import HTTPConnection, HTTPException
 
 from inference.config import Settings
+from inference.errors import StartupError
 
 
 def is_healthy(port: int, timeout: float = 4.0) -> bool:
@@ -20,4 +21,8 @@ def is_healthy(port: int, timeout: float = 4.0) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not is_healthy(Settings.from_environment(os.environ).port))
+    try:
+        port = Settings.from_environment(os.environ).port
+    except StartupError as error:
+        sys.exit(str(error))
+    sys.exit(not is_healthy(port))

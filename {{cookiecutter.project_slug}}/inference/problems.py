@@ -40,5 +40,6 @@ def describe(error: HTTPException) -> Response:
 
 def describe_unexpected(error: Exception) -> Response:
     """Log what went wrong; tell the client no more than that something did."""
-    logger.error("Unexpected error", exc_info=error)
+    fields = {"request_id": g.get("request_id")}
+    logger.error("Unexpected error", exc_info=error, extra={"fields": fields})
     return describe(InternalServerError())

@@ -2,7 +2,7 @@
 
 import msgspec
 from flask import Blueprint, Response, g, render_template, request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from inference.instances import InstancesDecoder
 from inference.predictor import Predictor
@@ -25,7 +25,7 @@ def create_blueprint(predictor: Predictor, version: str, max_rows: int) -> Bluep
         """Predict for each of the instances in the body."""
         if request.mimetype != "application/json":
             raise UnsupportedMediaType("Send the instances as application/json.")
-        rows = decoder.decode(request.get_data(cache=False))
+        rows = decoder.decode(read_body())
         g.rows = len(rows)
         prediction = predictor.predict(rows)
         answer: dict[str, object] = {"predictions": prediction.values}
@@ -59,3 +59,15 @@ def create_blueprint(predictor: Predictor, version: str, max_rows: int) -> Bluep
         return response
 
     return blueprint
+
+
+def read_body() -> bytes:
+    """Return the request's body.
+
+    Raises RequestEntityTooLarge, also where the client did not say how long the body is: Flask
+    would cut that one off at the limit.
+    """
+    body = request.get_data(cache=False)
+    if request.content_length is None and len(body) == request.max_content_length:
+        raise RequestEntityTooLarge
+    return body

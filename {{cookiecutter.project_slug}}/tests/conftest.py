@@ -32,7 +32,7 @@ def row(card):
 @pytest.fixture
 def app(model_path):
     """The service, with small limits that tests can reach."""
-    return create_app(Settings(model_path=str(model_path), max_rows=8, max_body_bytes=4096))
+    return create_app(Settings(model_path=str(model_path), max_rows=8, max_body_bytes=65_536))
 
 
 @pytest.fixture

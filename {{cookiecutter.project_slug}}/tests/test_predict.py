@@ -1,5 +1,6 @@
 """POST /predict, with good requests and bad ones; holds for any model."""
 
+import io
 import json
 import math
 
@@ -118,9 +119,20 @@ def test_too_many_rows_are_refused(client, row):
 
 
 def test_too_large_a_body_is_refused(client):
-    response = post(client, b" " * 4097)
+    response = post(client, b" " * 65_537)
     assert response.status_code == 413
     assert response.mimetype == "application/problem+json"
+
+
+def test_too_large_a_body_of_unknown_length_is_refused(client, row):
+    body = json.dumps({"instances": [row]}).encode() + b" " * 65_536
+    response = client.post(
+        "/predict",
+        input_stream=io.BytesIO(body),
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == 413
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])

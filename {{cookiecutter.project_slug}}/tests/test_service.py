@@ -5,6 +5,7 @@ import logging
 import sys
 
 import pytest
+from markupsafe import escape
 
 from inference.logs import JSONFormatter
 
@@ -17,7 +18,7 @@ def test_page_has_a_field_for_each_feature(client, card):
     response = client.get("/")
     assert response.status_code == 200
     for feature in card.features:
-        assert f'name="{feature.name}"' in response.text
+        assert f'name="{escape(feature.name)}"' in response.text
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
@@ -53,7 +54,9 @@ def test_unexpected_error_is_logged_and_tells_the_client_nothing(app, caplog):
     assert response.status_code == 500
     assert response.mimetype == "application/problem+json"
     assert "secret" not in response.text
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert "RuntimeError: a secret" in caplog.text
+    assert record.fields == {"request_id": response.headers["X-Request-ID"]}
 
 
 def test_each_request_is_logged_as_one_json_line(client, row, caplog):

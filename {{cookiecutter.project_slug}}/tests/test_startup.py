@@ -80,10 +80,11 @@ def serve(**variables):
     [
         ({"PORT": "no"}, "PORT='no'"),
         ({"MODEL_PATH": "missing"}, "Could not read the model: missing"),
+        ({"HOST": "192.0.2.1"}, "Could not listen at 192.0.2.1:"),
     ],
 )
-def test_server_refuses_to_start_with_one_line(variables, message):
-    server = serve(**variables)
+def test_server_refuses_to_start_with_one_line(model_path, variables, message):
+    server = serve(**{"MODEL_PATH": model_path} | variables)
     _, errors = server.communicate(timeout=30)
     assert server.returncode == 1
     assert message in errors

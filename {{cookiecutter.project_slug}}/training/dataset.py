@@ -33,10 +33,19 @@ class Dataset:
                 f"rows has the shape {self.rows.shape}, but there are "
                 f"{len(self.labels)} labels and {len(self.features)} features"
             )
+        if not np.issubdtype(self.rows.dtype, np.number):
+            raise ValueError(f"rows must hold numbers, not {self.rows.dtype}")
         if not np.isfinite(self.rows.astype(np.float32)).all():
             raise ValueError("rows holds a NaN or an infinity: drop or impute it in load_data()")
-        if self.classes and not np.isin(self.labels, range(len(self.classes))).all():
-            raise ValueError(f"labels must be indices of the {len(self.classes)} classes")
+        for what, names in (("features", self.features), ("classes", self.classes)):
+            if not all(type(name) is str for name in names) or len(set(names)) < len(names):
+                raise ValueError(f"{what} must be different names, each of them a str")
+        if any(set(name) & set('"\\') for name in self.features):
+            raise ValueError("a feature's name must hold neither quotes nor backslashes")
+        if self.classes and set(self.labels.tolist()) != set(range(len(self.classes))):
+            raise ValueError(
+                f"labels must be indices of the {len(self.classes)} classes, each at least once"
+            )
 
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
         """Part the rows at random in two; the second has the share ``held_out`` of them."""
