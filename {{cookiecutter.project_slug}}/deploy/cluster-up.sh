@@ -1,13 +1,26 @@
 #!/usr/bin/env bash
-# Create the cluster with a network of its own. `ecs-cli up` fails where it did so before.
+# Make sure of the cluster and its network. `ecs-cli up` fails where it did its work before.
 set -euo pipefail
-. deploy/stack.sh
+. deploy/common.sh
+require_account
 
-if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; then
-  echo "cluster-up: cluster $CLUSTER exists"
-  exit 0
-fi
+status=$(aws cloudformation describe-stacks --stack-name "$STACK" --output text \
+  --query 'Stacks[0].StackStatus' 2>/dev/null || true)
+case $status in
+  CREATE_COMPLETE | UPDATE_COMPLETE)
+    say "cluster $CLUSTER exists"
+    exit 0
+    ;;
+  *IN_PROGRESS) fail "stack $STACK is $status: wait for the other run to end" ;;
+  ?*)
+    say "deleting stack $STACK, which an earlier run left in $status"
+    aws cloudformation delete-stack --stack-name "$STACK"
+    aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+    ;;
+esac
 zones=$(aws ec2 describe-availability-zones --filters Name=zone-type,Values=availability-zone \
   --query 'AvailabilityZones[:2].ZoneName' --output text)
-"${ECS_CLI:-ecs-cli}" up --cluster-config "$SERVICE" --azs "${zones//[[:space:]]/,}"
-echo "cluster-up: created cluster $CLUSTER"
+say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
+"$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE \
+  --azs "${zones//[[:space:]]/,}"
+say "created cluster $CLUSTER"

@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Create the ECR repository with immutable tags and scan on push, unless it exists.
+# Make sure of an ECR repository with immutable tags, scan on push and a lifecycle policy.
 set -euo pipefail
+. deploy/common.sh
+require_account
 
 if aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
-  echo "ecr-create: repository $ECR_REPOSITORY exists"
-  exit 0
+  say "repository $ECR_REPOSITORY exists"
+else
+  aws ecr create-repository --repository-name "$ECR_REPOSITORY" >/dev/null
+  say "created repository $ECR_REPOSITORY"
 fi
-aws ecr create-repository --repository-name "$ECR_REPOSITORY" \
-  --image-tag-mutability IMMUTABLE --image-scanning-configuration scanOnPush=true >/dev/null
-echo "ecr-create: created repository $ECR_REPOSITORY"
+aws ecr put-image-tag-mutability --repository-name "$ECR_REPOSITORY" \
+  --image-tag-mutability IMMUTABLE >/dev/null
+aws ecr put-image-scanning-configuration --repository-name "$ECR_REPOSITORY" \
+  --image-scanning-configuration scanOnPush=true >/dev/null
+aws ecr put-lifecycle-policy --repository-name "$ECR_REPOSITORY" \
+  --lifecycle-policy-text file://deploy/ecr-lifecycle-policy.json >/dev/null
+say "tags are immutable, images are scanned, the last 20 are kept"

@@ -1,5 +1,8 @@
-ECS_CLI ?= ecs-cli
-SERVICE_COMMAND = $(ECS_CLI) compose --cluster-config $(SERVICE) --project-name $(SERVICE) service
+export ECS_CLI ?= $(or $(wildcard bin/ecs-cli),ecs-cli)
+export ECS_CLI_VERSION := 1.21.0
+export EXECUTION_POLICY := arn:$(AWS_PARTITION):iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy
+# Prints a request and the answer that the deployed service must give to it.
+export SAMPLE ?= $(DOCKER) run --rm --entrypoint python $(IMAGE) -m inference.sample
 
 .PHONY: ecs-configure
 ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
@@ -32,15 +35,15 @@ url: ## Print the address of the service
 
 .PHONY: ps
 ps: ## Show the service's tasks and their addresses
-	$(SERVICE_COMMAND) ps
+	$(ECS_CLI) ps --cluster $(CLUSTER) --region $(AWS_REGION)
 
 .PHONY: logs
 logs: ## Follow the service's logs
-	aws logs tail /ecs/$(SERVICE) --follow
+	deploy/logs.sh
 
 .PHONY: scale
 scale: ## Run N tasks: make scale N=3
-	$(SERVICE_COMMAND) scale $(or $(N),$(error say how many: make scale N=3))
+	deploy/scale.sh
 
 .PHONY: rollback
 rollback: ## Go back to the revision before the current one

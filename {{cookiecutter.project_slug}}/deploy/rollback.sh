@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Roll out the revision before the one that runs.
+# Roll out the revision before the one that runs. Revisions that failed are not among them: the
+# release that made one deregistered it.
 set -euo pipefail
+. deploy/common.sh
+require_account
 
-current=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" \
-  --query 'services[0].taskDefinition' --output text)
-previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --sort DESC \
-  --query 'taskDefinitionArns' --output text | tr '\t' '\n' | sed "0,\|^$current\$|d" | head -n 1)
-if [ -z "$previous" ]; then
-  echo "rollback: there is no revision before ${current##*/}" >&2
-  exit 1
-fi
-echo "rollback: from ${current##*/} to ${previous##*/}"
+current=$(service_fact taskDefinition)
+[ -n "$current" ] || fail "there is no service yet: run 'make deploy' first"
+previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns' \
+  --output text | tr '\t' '\n' | awk -v current="$current" '$0 == current { print last } { last = $0 }')
+[ -n "$previous" ] || fail "there is no revision before ${current##*/}"
+say "from ${current##*/} to ${previous##*/}"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$previous" >/dev/null
 aws ecs wait services-stable --cluster "$CLUSTER" --services "$SERVICE"
-echo "rollback: ${previous##*/} runs"
+IMAGE=$(aws ecs describe-task-definition --task-definition "$previous" --output text \
+  --query 'taskDefinition.containerDefinitions[0].image')
+export IMAGE
+deploy/verify.sh

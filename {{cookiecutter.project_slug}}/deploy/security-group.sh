@@ -1,22 +1,29 @@
 #!/usr/bin/env bash
-# Make a security group that admits ALLOWED_CIDR to the service's port.
+# Make sure of a security group that admits ALLOWED_CIDR to the service's port, and nothing else.
 set -euo pipefail
-. deploy/stack.sh
+. deploy/common.sh
+require_account
 
 vpc=$(stack_resource Vpc)
 group=$(security_group_id "$vpc")
 if [ -z "$group" ]; then
   group=$(aws ec2 create-security-group --group-name "$SERVICE" --vpc-id "$vpc" \
     --description "Port $SERVICE_PORT of $SERVICE" --query GroupId --output text)
-  echo "security-group: created $group"
+  say "created security group $group"
 fi
 
-open=$(aws ec2 describe-security-groups --group-ids "$group" --output text --query \
-  "SecurityGroups[].IpPermissions[?FromPort==\`$SERVICE_PORT\`].IpRanges[].CidrIp")
-if [[ " ${open//$'\t'/ } " == *" $ALLOWED_CIDR "* ]]; then
-  echo "security-group: port $SERVICE_PORT is open to $ALLOWED_CIDR"
-  exit 0
-fi
-aws ec2 authorize-security-group-ingress --group-id "$group" \
+rules=$(aws ec2 describe-security-group-rules --filters "Name=group-id,Values=$group" --output text --query \
+  'SecurityGroupRules[?!IsEgress].[SecurityGroupRuleId,IpProtocol,FromPort,ToPort,CidrIpv4]')
+wanted=$(printf 'tcp\t%s\t%s\t%s' "$SERVICE_PORT" "$SERVICE_PORT" "$ALLOWED_CIDR")
+is_open=
+while IFS=$'\t' read -r id rule; do
+  if [ "$rule" = "$wanted" ]; then
+    is_open=yes
+  elif [ -n "$id" ]; then
+    aws ec2 revoke-security-group-ingress --group-id "$group" --security-group-rule-ids "$id" >/dev/null
+    say "closed ${rule//$'\t'/ }"
+  fi
+done <<<"$rules"
+[ -n "$is_open" ] || aws ec2 authorize-security-group-ingress --group-id "$group" \
   --protocol tcp --port "$SERVICE_PORT" --cidr "$ALLOWED_CIDR" >/dev/null
-echo "security-group: opened port $SERVICE_PORT to $ALLOWED_CIDR"
+say "port $SERVICE_PORT is open to $ALLOWED_CIDR"

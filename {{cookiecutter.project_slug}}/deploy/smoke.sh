@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Ask the deployed service, through its public address, whether it is up and what it is.
+# Ask the deployed service for a prediction: it must be the one that the image itself gives.
 set -euo pipefail
+. deploy/common.sh
 
 url=$(deploy/url.sh)
-curl --fail --silent --show-error --retry 10 --retry-delay 3 --retry-all-errors --max-time 10 \
-  --output /dev/null --dump-header - "$url/ping" | grep -i '^x-model-'
-echo "smoke: $url answers"
+{ read -r request && read -r expected; } < <($SAMPLE) || fail "'$SAMPLE' gave no sample request"
+answer=$(curl --fail --silent --show-error --retry 10 --retry-delay 3 --retry-all-errors --max-time 10 \
+  --header 'Content-Type: application/json' --data "$request" "$url/predict")
+[ "$answer" = "$expected" ] || fail "$url answers $answer instead of $expected"
+say "$url predicts $answer"

@@ -22,6 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     predictor = load_predictor(model)
 
     app = Flask(__name__)
+    app.extensions["card"] = predictor.card
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     logs.register(app)
     problems.register(app)

@@ -1,0 +1,60 @@
+# What several steps need; sourced by them. The variables come from the Makefile.
+# shellcheck shell=bash
+
+STACK="amazon-ecs-cli-setup-$CLUSTER"
+
+say() {
+  echo "${0##*/}: $*" | sed 's/\.sh:/:/'
+}
+
+fail() {
+  say "$*" >&2
+  exit 1
+}
+
+# Nothing is touched in another account than the project's.
+require_account() {
+  local account
+  account=$(aws sts get-caller-identity --query Account --output text 2>&1) ||
+    fail "AWS does not accept the credentials: run 'aws configure' or 'aws sso login' (${account##*$'\n'})"
+  [ "$account" = "$AWS_ACCOUNT_ID" ] ||
+    fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
+}
+
+stack_resource() {
+  aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id "$1" \
+    --query StackResourceDetail.PhysicalResourceId --output text 2>/dev/null ||
+    fail "there is no network yet: run 'make cluster-up' first"
+}
+
+security_group_id() {
+  aws ec2 describe-security-groups --query 'SecurityGroups[].GroupId' --output text \
+    --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$1"
+}
+
+# One fact of the service, or nothing where there is no service.
+service_fact() {
+  aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
+    --query "services[?status=='ACTIVE'] | [0].$1" 2>/dev/null | sed '/^None$/d'
+}
+
+# What the service has logged since the given second of the epoch, a line each.
+log_events() {
+  aws logs filter-log-events --log-group-name "/ecs/$SERVICE" --start-time "${1}000" \
+    --query 'events[].[message]' --output text
+}
+
+# Run `ecs-cli compose service`; ecs-params.yml is filled from the environment at every call.
+compose_service() {
+  local vpc
+  vpc=$(stack_resource Vpc)
+  SUBNET_1=$(stack_resource PubSubnetAz1)
+  SUBNET_2=$(stack_resource PubSubnetAz2)
+  SECURITY_GROUP=$(security_group_id "$vpc")
+  [ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
+  export SUBNET_1 SUBNET_2 SECURITY_GROUP
+  export EXECUTION_ROLE="$SERVICE-execution"
+  export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
+  "$ECS_CLI" compose --cluster "$CLUSTER" --region "$AWS_REGION" --project-name "$SERVICE" \
+    --file docker-compose.yml --ecs-params ecs-params.yml service "$@"
+}

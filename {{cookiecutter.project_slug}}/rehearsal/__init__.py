@@ -1,0 +1,1 @@
+"""A deployment without an account: ``make rehearse``."""

@@ -1,0 +1,272 @@
+"""An embedded AWS account: moto behind a proxy, its ECS services running real tasks.
+
+``python -m rehearsal.embedded_aws`` prints the proxy's port and serves until SIGTERM. Clients use it
+by HTTPS_PROXY and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+from moto.cloudformation.models import Stack
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.vpcs import VPCBackend
+from moto.ecs.models import EC2ContainerServiceBackend, Service, Task
+from moto.logs.models import logs_backends
+from moto.moto_api import state_manager
+from moto.moto_proxy import proxy3
+
+from rehearsal.tasks import Container, Launched, Process, answers, wait_until_ready
+
+Backend = EC2ContainerServiceBackend
+
+
+class Scheduler:
+    """Keeps the tasks of every service as ECS's rolling update does, circuit breaker included."""
+
+    def __init__(self, launch: type[Container] | type[Process]) -> None:
+        self._launch = launch
+        self._launched: dict[str, Launched] = {}
+        # Every task has an address of its own, as it has on Fargate.
+        self._addresses = (f"127.0.0.{number}" for number in itertools.count(2))
+        self._lock = threading.Lock()
+
+    def roll_out(self, backend: Backend, service: Service) -> None:
+        """Run as many tasks of the service's revision as it wants, then stop all others."""
+        with self._lock:
+            revision = backend.describe_task_definition(service.task_definition)
+            service.task_definition = revision.arn
+            tasks = self.running(backend, service)
+            kept = [task for task in tasks if task.task_definition_arn == revision.arn]
+            kept = kept[: service.desired_count]
+            for _ in range(service.desired_count - len(kept)):
+                task, reason = self._start(backend, service, revision)
+                if reason:
+                    self._fail(backend, service, tasks, reason)
+                    return
+                kept.append(task)
+            for task in tasks:
+                if task not in kept:
+                    self._stop(task, f"Scaling activity initiated by {service.name}")
+            self.report(service, len(kept), "COMPLETED", "ECS deployment completed.")
+
+    def running(self, backend: Backend, service: Service) -> list[Task]:
+        """The tasks of a service that are alive; those that died on their own are marked so."""
+        tasks = [
+            task
+            for task in backend.tasks.get(service.cluster_name, {}).values()
+            if task.group == f"service:{service.name}" and task.last_status == "RUNNING"
+        ]
+        for task in tasks:
+            code = self._launched[task.id].exit_code()
+            if code is not None:
+                self._stop(task, f"Essential container in task exited with code {code}")
+        return [task for task in tasks if task.last_status == "RUNNING"]
+
+    def report(self, service: Service, running: int, state: str, reason: str) -> None:
+        """Let ``describe-services`` tell how the rollout stands."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        service.running_count = running
+        service.pending_count = service.desired_count - running
+        primary = service.deployments[0]
+        primary |= {
+            "taskDefinition": service.task_definition,
+            "desiredCount": service.desired_count,
+            "runningCount": running,
+            "pendingCount": service.pending_count,
+            "rolloutState": state,
+            "rolloutStateReason": reason,
+            "updatedAt": now,
+        }
+        event = {"id": str(len(service.events)), "createdAt": now}
+        service.events.insert(0, {**event, "message": f"(service {service.name}) {reason}"})
+
+    def _start(self, backend: Backend, service: Service, revision: Any) -> tuple[Task, str | None]:
+        """Start a task and wait until it answers; the reason says why it does not."""
+        task = Task(
+            cluster=backend.clusters[service.cluster_name],
+            task_definition=revision,
+            container_instance_arn=None,
+            resource_requirements=None,
+            backend=backend,
+            group=f"service:{service.name}",
+            launch_type="FARGATE",
+            networking_configuration=service.network_configuration,
+        )
+        container = revision.container_definitions[0]
+        port = container["portMappings"][0]["containerPort"]
+        address = next(free for free in self._addresses if not answers(free, port))
+        interfaces(task)[interface_id(task)].public_ip = address
+        launched = self._launched[task.id] = self._launch(container, address, port)
+        backend.tasks.setdefault(service.cluster_name, {})[task.task_arn] = task
+        reason = wait_until_ready(launched, address, port)
+        if reason:
+            self._stop(task, reason)
+        return task, reason
+
+    def _fail(self, backend: Backend, service: Service, before: list[Task], reason: str) -> None:
+        """Stop what was started; with a circuit breaker, go back to what ran before."""
+        for task in self.running(backend, service):
+            if task not in before:
+                self._stop(task, "Rollout failed")
+        configuration = getattr(service, "deployment_configuration", None) or {}
+        breaker = configuration.get("deploymentCircuitBreaker", {})
+        if breaker.get("enable") and breaker.get("rollback") and before:
+            service.task_definition = before[0].task_definition_arn
+            self.report(service, len(before), "COMPLETED", f"Rolled back: {reason}")
+        else:
+            state = "FAILED" if breaker.get("enable") else "IN_PROGRESS"
+            self.report(service, len(before), state, reason)
+
+    def _stop(self, task: Task, reason: str) -> None:
+        launched = self._launched.pop(task.id)
+        self._keep_log(task, launched.log())
+        launched.stop()
+        task.last_status = task.desired_status = "STOPPED"
+        task.stopped_reason = reason
+        interfaces(task).pop(interface_id(task))
+        for container in task.containers:
+            container.last_status = "STOPPED"
+
+    def _keep_log(self, task: Task, text: str) -> None:
+        """Write what a task said to its log group, where ``aws logs`` finds it."""
+        definition = task._backend.describe_task_definition(task.task_definition_arn)
+        options = definition.container_definitions[0]["logConfiguration"]["options"]
+        backend = logs_backends[task._account_id][task.region_name]
+        name = options["awslogs-group"]
+        if name not in backend.groups:
+            return
+        stream = f"{options['awslogs-stream-prefix']}/{task.id}"
+        backend.create_log_stream(name, stream)
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        events = [{"timestamp": now, "message": line} for line in text.splitlines()]
+        backend.put_log_events(name, stream, events)
+
+    def stop_all(self) -> None:
+        """End everything that was started."""
+        for launched in self._launched.values():
+            launched.stop()
+
+
+def interface_id(task: Task) -> str:
+    """The id of the network interface of a task."""
+    details = {item["name"]: item["value"] for item in task.attachments[0]["details"]}
+    return str(details["networkInterfaceId"])
+
+
+def interfaces(task: Task) -> dict[str, Any]:
+    """All network interfaces of the account and region of a task, by id."""
+    enis: dict[str, Any] = ec2_backends[task._account_id][task.region_name].enis
+    return enis
+
+
+def mend_moto() -> None:
+    """Make moto 5.2 describe, use and delete a network as ecs-cli creates it."""
+    # Set only in networks with DNS host names, but read in all.
+    NetworkInterface.private_dns_name = ""
+    Stack.stack_resources = property(
+        lambda self: [resource for resource in self.resource_map.values() if resource]
+    )
+    delete = VPCBackend.delete_vpc
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        for table in self.describe_route_tables(filters={"vpc-id": vpc_id}):
+            del self.route_tables[table.id]
+        return delete(self, vpc_id)
+
+    VPCBackend.delete_vpc = delete_vpc
+
+
+def install(scheduler: Scheduler) -> None:
+    """Make moto's services run their tasks."""
+    create, update, delete = Backend.create_service, Backend.update_service, Backend.delete_service
+    describe, listed = Backend.describe_services, Backend.list_tasks
+
+    def create_service(self: Backend, *arguments: Any, **options: Any) -> Service:
+        service = create(self, *arguments, **options)
+        scheduler.roll_out(self, service)
+        return service
+
+    def update_service(self: Backend, properties: dict[str, Any]) -> Service:
+        # What an update does not mention stays, the circuit breaker among it.
+        service = self._get_service(properties["cluster"], properties["service"])
+        given = properties.get("deployment_configuration") or {}
+        kept = getattr(service, "deployment_configuration", None) or {}
+        properties["deployment_configuration"] = kept | given
+        service = update(self, properties)
+        scheduler.roll_out(self, service)
+        return service
+
+    def delete_service(self: Backend, *arguments: Any, **options: Any) -> Service:
+        service = delete(self, *arguments, **options)
+        service.desired_count = 0
+        scheduler.roll_out(self, service)
+        return service
+
+    def describe_services(self: Backend, *arguments: Any, **options: Any) -> Any:
+        services, failures = describe(self, *arguments, **options)
+        for service in services:
+            service.running_count = len(scheduler.running(self, service))
+        return services, failures
+
+    def list_tasks(self: Backend, *arguments: Any, **options: Any) -> list[Task]:
+        for service in self.services.values():
+            scheduler.running(self, service)
+        tasks = listed(self, *arguments, **options)
+        name = (options.get("service_name") or (arguments[4:5] or [None])[0] or "").split("/")[-1]
+        wanted = options.get("desiredStatus") or (arguments[5:6] or [None])[0] or "RUNNING"
+        return [
+            task
+            for task in tasks
+            if name in {"", task.group.removeprefix("service:")} and task.desired_status == wanted
+        ]
+
+    Backend.create_service = create_service
+    Backend.update_service = update_service
+    Backend.delete_service = delete_service
+    Backend.describe_services = describe_services
+    Backend.list_tasks = list_tasks
+
+
+class RequestHandler(proxy3.ProxyRequestHandler):
+    """moto's proxy, saying that it closes each connection: clients written in Go want to know."""
+
+    def end_headers(self) -> None:
+        """Add the header that moto leaves out."""
+        if self.command != "CONNECT":
+            self.send_header("Connection", "close")
+        super().end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    # A task that is described must not move on to STOPPED by itself.
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
+    scheduler = Scheduler(Container if "--containers" in sys.argv else Process)
+    install(scheduler)
+    mend_moto()
+    proxy3.error = traceback.print_exception
+    os.environ["TEST_PROXY_MODE"] = "true"
+    RequestHandler.validate()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), RequestHandler)
+    os.environ["MOTO_PORT"] = str(server.server_port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    print(server.server_port, flush=True)
+    try:
+        server.serve_forever()
+    finally:
+        scheduler.stop_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Tasks that really run: a container, or a process of this project where Docker is not."""
+
+import os
+import subprocess
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Protocol
+
+PROJECT = Path(__file__).parent.parent
+SECONDS_TO_START = 30
+
+
+class Launched(Protocol):
+    """Something that was started for a task."""
+
+    def exit_code(self) -> int | None:
+        """Return how it ended, or None while it runs."""
+
+    def stop(self) -> None:
+        """End it, as ECS does: SIGTERM, and SIGKILL where that does not help."""
+
+    def log(self) -> str:
+        """Return what it wrote."""
+
+
+class Process:
+    """The service as a process of this machine, with the environment of the task definition."""
+
+    def __init__(self, container: dict[str, Any], address: str, port: int) -> None:
+        given = {item["name"]: item["value"] for item in container.get("environment", [])}
+        self._log = (PROJECT / f"rehearsal-{address}.log").open("w+")
+        self._process = subprocess.Popen(
+            [PROJECT / ".venv/bin/python", "-m", "inference"],
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], **given, "HOST": address, "PORT": str(port)},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def exit_code(self) -> int | None:
+        """Return how it ended, or None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def log(self) -> str:
+        """Return what it wrote."""
+        self._log.seek(0)
+        return self._log.read()
+
+
+class Container:
+    """The service as a container, with the limits of the task definition."""
+
+    def __init__(self, container: dict[str, Any], address: str, port: int) -> None:
+        capabilities = container.get("linuxParameters", {}).get("capabilities", {})
+        options = [
+            f"--publish={address}:{port}:{port}",
+            *(f"--env={item['name']}={item['value']}" for item in container.get("environment", [])),
+            *(f"--cap-drop={name}" for name in capabilities.get("drop", [])),
+        ]
+        if container.get("readonlyRootFilesystem"):
+            options.append("--read-only")
+        if container.get("user"):
+            options.append(f"--user={container['user']}")
+        self._id = docker("run", "--detach", "--init", *options, container["image"]).strip()
+
+    def exit_code(self) -> int | None:
+        """Return how it ended, or None while it runs."""
+        state = docker("inspect", "--format={{.State.Running}} {{.State.ExitCode}}", self._id)
+        running, code = state.split()
+        return None if running == "true" else int(code)
+
+    def stop(self) -> None:
+        """End it and remove it."""
+        docker("stop", "--time=30", self._id)
+        docker("rm", "--force", self._id)
+
+    def log(self) -> str:
+        """Return what it wrote."""
+        return docker("logs", self._id)
+
+
+def docker(*arguments: str) -> str:
+    """Run a Docker command and return what it printed."""
+    return subprocess.run(
+        [os.environ["DOCKER"], *arguments],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ).stdout
+
+
+def wait_until_ready(launched: Launched, address: str, port: int) -> str | None:
+    """Return None once ``GET /ping`` is answered with 200, or else the reason why it is not."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        code = launched.exit_code()
+        if code is not None:
+            return f"Essential container in task exited with code {code}"
+        if answers(address, port):
+            return None
+        time.sleep(0.1)
+    return f"Task did not answer within {SECONDS_TO_START} seconds"
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether the service at this address says that it is up."""
+    connection = HTTPConnection(address, port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
