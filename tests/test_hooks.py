@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import string
+from ipaddress import IPv4Network
 
 import pytest
 from conftest import ANSWERS, CHOICES, PROJECT_TEMPLATE, ROOT, bake_with
@@ -148,6 +149,18 @@ def test_accepted_slug_is_a_name_everywhere(slug):
         assert set(slug) <= set(string.ascii_lowercase + string.digits + "-")
         assert slug[0].isalpha()
         assert slug[-1] != "-"
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 34))
+def test_network_is_accepted_as_ipaddress_does(address, bits):
+    value = f"{address}/{bits}"
+    try:
+        expected = str(IPv4Network(value)) == value
+    except ValueError:
+        expected = False
+    assert RULES["allowed_cidr"].accepts(value) == expected
+    if bits <= 32:
+        assert RULES["allowed_cidr"].accepts(str(IPv4Network(value, strict=False)))
 
 
 @given(st.integers(-10, 70_000))
