@@ -43,27 +43,41 @@ def test_bad_choice_is_refused_with_the_choices(home, tmp_path, answer, choices)
     assert not (tmp_path / "out").exists()
 
 
-def test_interactive_run_asks_in_plain_words(home, tmp_path):
+def bake_by_hand(folder, answers):
+    """Answer cookiecutter's questions at a terminal, with return where ``answers`` has none."""
     session = pexpect.spawn(
         str(BIN / "cookiecutter"),
-        [str(ROOT), "--output-dir", str(tmp_path)],
+        [str(ROOT), "--output-dir", str(folder)],
         encoding="utf-8",
         timeout=30,
         dimensions=(50, 200),
         env={**os.environ, "TERM": "dumb"},
     )
-    answers = {"project_name": "Flower Shop", "model_framework": "2", "container_port": "8080"}
     for name, prompt in PROMPTS.items():
         question = prompt["__prompt__"] if isinstance(prompt, dict) else prompt
         session.expect_exact(question)
         session.expect(r"\): " if isinstance(prompt, str) else r"\(1\): ")
         session.sendline(answers.get(name, ""))
-    session.expect("Generated flower-shop. Next:")
+    session.expect(r"Generated (\S+)\. Next:")
+    slug = session.match[1]
     session.expect(pexpect.EOF)
-    project = BakedProject(tmp_path / "flower-shop")
+    return BakedProject(folder / slug)
+
+
+def test_interactive_run_asks_in_plain_words(home, tmp_path):
+    answers = {"project_name": "Flower Shop", "model_framework": "2", "container_port": "8080"}
+    project = bake_by_hand(tmp_path, answers)
+    assert project.path.name == "flower-shop"
     assert "# Flower Shop\n" in project.read("README.md")
     assert "EXPOSE 8080\n" in project.read("Dockerfile")
     assert "model.json" in project.read("inference/config.py")
+
+
+def test_interactive_run_with_the_defaults_gives_the_default_project(home, tmp_path, bake):
+    asked, default = bake_by_hand(tmp_path, {}), bake()
+    assert asked.files() == default.files()
+    for file in default.files():
+        assert asked.read(file) == default.read(file), file
 
 
 def git(folder, *arguments):
