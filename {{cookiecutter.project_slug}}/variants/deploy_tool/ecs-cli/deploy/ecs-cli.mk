@@ -1,8 +1,16 @@
 export ECS_CLI ?= $(or $(wildcard bin/ecs-cli),ecs-cli)
 export ECS_CLI_VERSION := 1.21.0
+export ECS_CLI_URL ?= https://amazon-ecs-cli.s3.amazonaws.com
+# Of Amazon ECS <ecs-security@amazon.com>, which signs the releases.
+export ECS_CLI_KEY ?= F34C3DDAE72926B079BEAEC6BCE9D9A42D51784F
+export ECS_CLI_KEYSERVER ?= https://keyserver.ubuntu.com
 export EXECUTION_POLICY := arn:$(AWS_PARTITION):iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy
 # Prints a request and the answer that the deployed service must give to it.
 export SAMPLE ?= $(DOCKER) run --rm --entrypoint python $(IMAGE) -m inference.sample
+
+.PHONY: ecs-cli
+ecs-cli: ## Install ecs-cli into bin/, its signature checked
+	deploy/ecs-cli-install.sh
 
 .PHONY: ecs-configure
 ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
@@ -53,7 +61,7 @@ rollback: ## Go back to the revision before the current one
 deploy: doctor ecr-create ecr-login docker-build docker-push ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
 
 .PHONY: release
-release: ecr-login docker-build docker-push ecs-configure service-up smoke url ## What the pipeline repeats on each push
+release: doctor ecr-login docker-build docker-push ecs-configure service-up smoke url ## What the pipeline repeats on each push
 
 .PHONY: destroy
 destroy: ## Delete everything that deploy made

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Install ecs-cli of the pinned version into bin/, if its signature is that of Amazon ECS.
+set -euo pipefail
+. deploy/common.sh
+
+if "$ECS_CLI" --version 2>/dev/null | grep -q " $ECS_CLI_VERSION "; then
+  say "$ECS_CLI is version $ECS_CLI_VERSION"
+  exit 0
+fi
+command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be checked"
+case $(uname -s) in
+  Linux) system=linux ;;
+  Darwin) system=darwin ;;
+  *) fail "there is no ecs-cli for $(uname -s)" ;;
+esac
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+file="ecs-cli-$system-amd64-v$ECS_CLI_VERSION"
+say "downloading $file"
+curl --fail --silent --show-error --location --output "$folder/ecs-cli" "$ECS_CLI_URL/$file"
+curl --fail --silent --show-error --location --output "$folder/ecs-cli.asc" "$ECS_CLI_URL/$file.asc"
+export GNUPGHOME="$folder"
+curl --fail --silent --show-error "$ECS_CLI_KEYSERVER/pks/lookup?op=get&options=mr&search=0x$ECS_CLI_KEY" |
+  gpg --quiet --batch --import || fail "could not get the key $ECS_CLI_KEY from $ECS_CLI_KEYSERVER"
+gpg --batch --status-fd 1 --verify "$folder/ecs-cli.asc" "$folder/ecs-cli" 2>/dev/null |
+  grep -q "VALIDSIG .*$ECS_CLI_KEY" || fail "the signature of $file is not good: nothing was installed"
+install -D -m 755 "$folder/ecs-cli" bin/ecs-cli
+say "installed bin/ecs-cli"
