@@ -9,7 +9,8 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
-VARIANTS = ROOT / "{{cookiecutter.project_slug}}" / "variants"
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+VARIANTS = TEMPLATE / "variants"
 
 
 def main() -> None:
@@ -32,10 +33,12 @@ def main() -> None:
                 cwd=project,
                 check=True,
             )
+            locks = [(TEMPLATE, TEMPLATE / "rehearsal" / "requirements.txt")]
             for variant in VARIANTS.glob("*/*"):
                 if is_chosen(variant, project):
-                    for lock in variant.rglob("*.txt"):
-                        shutil.copy(project / lock.relative_to(variant), lock)
+                    locks += [(variant, lock) for lock in variant.rglob("*.txt")]
+            for root, lock in locks:
+                shutil.copy(project / lock.relative_to(root), lock)
 
 
 def is_chosen(variant: Path, project: Path) -> bool:

@@ -38,6 +38,12 @@ service_fact() {
     --query "services[?status=='ACTIVE'] | [0].$1" 2>/dev/null | sed '/^None$/d'
 }
 
+# The image that a revision runs.
+image_of() {
+  aws ecs describe-task-definition --task-definition "$1" --output text \
+    --query 'taskDefinition.containerDefinitions[0].image'
+}
+
 # What the service has logged since the given second of the epoch, a line each.
 log_events() {
   aws logs filter-log-events --log-group-name "/ecs/$SERVICE" --start-time "${1}000" \

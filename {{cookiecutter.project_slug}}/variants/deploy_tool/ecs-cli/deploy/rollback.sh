@@ -13,7 +13,6 @@ previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'tas
 say "from ${current##*/} to ${previous##*/}"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$previous" >/dev/null
 aws ecs wait services-stable --cluster "$CLUSTER" --services "$SERVICE"
-IMAGE=$(aws ecs describe-task-definition --task-definition "$previous" --output text \
-  --query 'taskDefinition.containerDefinitions[0].image')
+IMAGE=$(image_of "$previous")
 export IMAGE
 deploy/verify.sh

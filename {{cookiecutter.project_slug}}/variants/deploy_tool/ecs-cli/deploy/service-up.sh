@@ -17,8 +17,10 @@ aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-co
 say "rolling out $IMAGE"
 compose_service up --launch-type FARGATE --timeout 15 || say "ecs-cli gave up" >&2
 if ! deploy/verify.sh; then
-  failed=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns[-1]' --output text)
-  [ "$failed" = "$(service_fact taskDefinition)" ] ||
-    aws ecs deregister-task-definition --task-definition "$failed" >/dev/null
+  newest=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns[-1]' --output text)
+  # Not one that serves, nor an older good one that ecs-cli never got to replace.
+  if [ "$newest" != "$(service_fact taskDefinition)" ] && [ "$(image_of "$newest")" = "$IMAGE" ]; then
+    aws ecs deregister-task-definition --task-definition "$newest" >/dev/null
+  fi
   exit 1
 fi

@@ -5,8 +5,7 @@ set -euo pipefail
 
 revision=$(service_fact taskDefinition)
 [ -n "$revision" ] || fail "there is no service yet: run 'make deploy' first"
-running=$(aws ecs describe-task-definition --task-definition "$revision" --output text \
-  --query 'taskDefinition.containerDefinitions[0].image')
+running=$(image_of "$revision")
 state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState")
 if [ "$running" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$(service_fact runningCount)" -gt 0 ]; then
   say "${revision##*/} runs $IMAGE"
