@@ -1,28 +1,22 @@
-"""Ask the service in this container whether it is up: exit code 0 if so."""
+"""Ask the service in this container whether it is up: exit code 0 if so.
+
+Sockets and nothing else: it runs every ten seconds, on what may be a quarter of a CPU.
+"""
 
 import os
+import socket
 import sys
-from http.client import HTTPConnection, HTTPException
-
-from inference.config import Settings
-from inference.errors import StartupError
 
 
 def is_healthy(port: int, timeout: float = 4.0) -> bool:
     """True when ``GET /ping`` on this machine is answered with 200 in ``timeout`` seconds."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.sendall(b"GET /ping HTTP/1.0\r\n\r\n")
+            return connection.recv(32).split(b" ")[1:2] == [b"200"]
+    except OSError:
         return False
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":
-    try:
-        port = Settings.from_environment(os.environ).port
-    except StartupError as error:
-        sys.exit(str(error))
-    sys.exit(not is_healthy(port))
+    sys.exit(not is_healthy(int(os.environ["PORT"])))

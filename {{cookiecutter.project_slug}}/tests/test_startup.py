@@ -13,6 +13,7 @@ from inference import artifact
 from inference.app import create_app
 from inference.config import ROOT, Settings
 from inference.errors import StartupError
+from inference.healthcheck import is_healthy
 
 
 @pytest.fixture
@@ -112,10 +113,12 @@ def test_server_answers_and_stops_when_told(model_path):
     server = serve(MODEL_PATH=model_path, PORT=port, WORKERS=1)
     try:
         assert wait_for_ping(port) == 200
+        assert is_healthy(port)
     finally:
         server.terminate()
         server.communicate(timeout=30)
     assert server.returncode == 0
+    assert not is_healthy(port)
 
 
 def wait_for_ping(port, seconds=30):
@@ -131,3 +134,10 @@ def wait_for_ping(port, seconds=30):
             time.sleep(0.05)
         finally:
             connection.close()
+
+
+def test_nothing_is_written_to_the_home_directory(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "inference.sample"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,14 @@
 """The model behind the service; your own pre- and post-processing goes here."""
 
+import os
 from typing import Self
 
 import msgspec
 import numpy as np
+
+# ONNX Runtime sends usage data to its maker, and keeps an identifier in the home directory, unless this
+# is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
 

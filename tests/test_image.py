@@ -1,0 +1,247 @@
+"""The image, built for real: what is in it, how it runs, and that it is the same each time."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import CHOICES, BakedProject, bake_with
+from test_project import SETOSA, ask, free_port
+
+pytestmark = pytest.mark.slow
+
+# Bytes that the image adds to its base: measured 175 MB and 118 MB, and some room for newer versions.
+SIZE_BUDGET = {"scikit-learn": 200_000_000, "python": 140_000_000}
+# Seconds from `docker run` to the first answer: measured 0.6; the rest is for a busy machine.
+START_BUDGET = 10
+LOCKED_DOWN = ("--read-only", "--user=10001", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+
+
+def run(*command):
+    """What a command printed; it must succeed."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def inspect(docker, image):
+    """What Docker knows of an image."""
+    return json.loads(run(docker, "image", "inspect", image))[0]
+
+
+def build(project, tag, **variables):
+    """Build the project's image by its Makefile; return its name and what Docker printed."""
+    result = project.run(
+        "make", "docker-build", "ECR_REGISTRY=local", f"IMAGE_TAG={tag}", timeout=600, **variables
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return f"local/{project.path.name}:{tag}", result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module", params=CHOICES["model_framework"])
+def framework(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trained(framework, cookies_session):
+    """A project of each framework with its model."""
+    answers = {"model_framework": framework, "project_slug": f"image-{framework}"}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    project.check("make", "setup", "train")
+    return project
+
+
+@pytest.fixture(scope="module")
+def image(docker, trained):
+    """Its image."""
+    name, _ = build(trained, "test")
+    yield name
+    run(docker, "rmi", "--force", name)
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the project, for tests that change it."""
+    path = tmp_path / trained.path.name
+    shutil.copytree(trained.path, path, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+    (path / ".venv").symlink_to(trained.path / ".venv")
+    return BakedProject(path)
+
+
+@contextlib.contextmanager
+def container(docker, image, *options):
+    """Run a container of the image; yield its name, its address and the seconds to its first answer."""
+    name, port = f"test-{os.getpid()}-{time.monotonic_ns()}", free_port()
+    command = [docker, "run", "--detach", f"--name={name}", f"--publish=127.0.0.1:{port}:5000"]
+    started = time.monotonic()
+    run(*command, *options, image)
+    try:
+        while time.monotonic() - started < 60:
+            with contextlib.suppress(OSError):
+                if ask(f"http://127.0.0.1:{port}/ping", seconds=1)[0] == 200:
+                    break
+            time.sleep(0.02)
+        yield name, f"http://127.0.0.1:{port}", time.monotonic() - started
+    finally:
+        run(docker, "rm", "--force", name)
+
+
+def assert_predicts(url):
+    """Ask for a prediction; the answer must be right."""
+    status, body = ask(f"{url}/predict", {"instances": [SETOSA]})
+    assert status == 200
+    assert json.loads(body)["predictions"] == ["setosa"]
+
+
+def test_image_adds_little_to_its_base(docker, image, framework):
+    base = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
+    added = inspect(docker, image)["Size"] - inspect(docker, base)["Size"]
+    assert 1_000_000 < added < SIZE_BUDGET[framework]
+
+
+def test_image_holds_neither_build_tools_nor_the_training_framework(docker, image):
+    script = """if true; then
+        for tool in gcc cc make git; do command -v $tool; done
+        ls /opt/venv/bin | grep -E '^(pip|uv)'
+        ls /opt/venv/lib/python3*/site-packages | grep -iE '^(pip|sklearn|scipy|skl2onnx|onnx|pytest)$'
+        find /app -name '*.md' -o -name 'training' -o -name 'tests'
+    fi; true"""
+    found = run(docker, "run", "--rm", "--entrypoint=sh", image, "-c", script)
+    assert found.split() in ([], ["/app/model/README.md"])
+
+
+def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
+    config = inspect(docker, image)["Config"]
+    labels = {
+        key.removeprefix("org.opencontainers.image."): v for key, v in config["Labels"].items()
+    }
+    assert labels["title"] == trained.path.name
+    assert labels["revision"] == "test"
+    assert labels["base.name"] == os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
+    assert config["User"] == "10001"
+    assert config["Entrypoint"] == ["python", "-m", "inference"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "inference.healthcheck"]
+    assert list(config["ExposedPorts"]) == ["5000/tcp"]
+
+
+def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image):
+    with container(docker, image, *LOCKED_DOWN) as (name, url, seconds):
+        assert_predicts(url)
+        assert seconds < START_BUDGET
+        health = (docker, "exec", name, "python", "-m", "inference.healthcheck")
+        assert subprocess.run(health).returncode == 0
+        started = time.monotonic()
+        run(docker, "stop", "--time=30", name)
+        assert time.monotonic() - started < 20
+        assert run(docker, "inspect", "--format={{.State.ExitCode}}", name) == "0"
+
+
+def test_container_becomes_healthy(docker, image):
+    with container(docker, image, *LOCKED_DOWN) as (name, _, _):
+        for _ in range(150):
+            state = run(docker, "inspect", "--format={{.State.Health.Status}}", name)
+            if state != "starting":
+                break
+            time.sleep(0.2)
+        assert state == "healthy"
+
+
+def layers(docker, image):
+    """The digests of the layers of an image, from the base up."""
+    return inspect(docker, image)["RootFS"]["Layers"]
+
+
+def test_change_of_the_code_keeps_the_layer_of_the_dependencies(docker, image, copy):
+    with (copy.path / "application.py").open("a") as file:
+        file.write("\n# changed\n")
+    other, output = build(copy, "changed")
+    try:
+        before, after = layers(docker, image), layers(docker, other)
+        changed = [old != new for old, new in zip(before, after, strict=True)]
+        assert changed.count(True) == 1
+        assert "Installing collected packages" not in output
+    finally:
+        run(docker, "rmi", "--force", other)
+
+
+def test_layers_are_the_same_bytes_at_another_time_and_under_another_umask(docker, image, copy):
+    other = "local/image-copy:test"
+    for file in copy.path.rglob("*"):
+        if file.is_file() and ".venv" not in file.parts:
+            os.utime(file, (1, 1))
+            file.chmod(file.stat().st_mode & 0o700)
+    base = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
+    run(
+        docker,
+        "build",
+        "--quiet",
+        "--no-cache",
+        f"--build-arg=BASE_IMAGE={base}",
+        f"--tag={other}",
+        copy.path,
+    )
+    try:
+        assert layers(docker, other) == layers(docker, image)
+    finally:
+        run(docker, "rmi", "--force", other)
+
+
+def test_compose_serves_the_image(docker, image, trained):
+    if subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("`docker compose` is missing; .ci/with-engines COMMAND brings it")
+        pytest.skip("needs Docker Compose: install the plugin docker-compose")
+    port = free_port()
+    override = trained.path / "port.yaml"
+    name = trained.path.name
+    override.write_text(f"services: {{{name}: {{ports: !override ['127.0.0.1:{port}:5000']}}}}\n")
+    files = ("-f", "docker-compose.yml", "-f", "compose.override.yaml", "-f", "port.yaml")
+    compose = (docker, "compose", *files)
+    try:
+        trained.check(*compose, "up", "--detach", "--wait", "--no-build", IMAGE=image)
+        assert_predicts(f"http://127.0.0.1:{port}")
+    finally:
+        trained.check(*compose, "down", IMAGE=image)
+        override.unlink()
+
+
+def test_compose_builds_the_image(docker, image, trained):
+    if subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("needs Docker Compose: install the plugin docker-compose")
+    trained.check(docker, "compose", "build", IMAGE="local/composed:test", timeout=600)
+    try:
+        assert layers(docker, "local/composed:test") == layers(docker, image)
+    finally:
+        run(docker, "rmi", "--force", "local/composed:test")
+
+
+@pytest.fixture
+def pushed(registry, docker, trained):
+    """The variables that lead to the registry, and a tag of which nothing is left in Docker."""
+    tag = f"test-{time.monotonic_ns()}"
+    name = f"{registry}/{trained.path.name}:{tag}"
+    variables = {"ECR_REGISTRY": registry, "IMAGE_TAG": tag, "MANIFEST_OPTIONS": "--insecure"}
+    trained.check("make", "docker-build", **variables, timeout=600)
+    yield name, variables
+    run(docker, "rmi", "--force", name)
+
+
+def test_push_puts_the_image_into_the_registry_once(docker, trained, pushed):
+    name, variables = pushed
+    assert f"docker-push: pushed {name}" in trained.check("make", "docker-push", **variables)
+    assert f"{name} is in the registry" in trained.check("make", "docker-push", **variables)
+    run(docker, "rmi", name)
+    run(docker, "pull", name)
+
+
+def test_push_that_is_refused_fails_and_says_what_to_do(docker, trained, pushed):
+    name, variables = pushed
+    port = free_port()
+    refused = {**variables, "ECR_REGISTRY": f"127.0.0.1:{port}"}
+    run(docker, "tag", name, f"127.0.0.1:{port}/{trained.path.name}:{variables['IMAGE_TAG']}")
+    result = trained.run("make", "docker-push", **refused)
+    run(docker, "rmi", f"127.0.0.1:{port}/{trained.path.name}:{variables['IMAGE_TAG']}")
+    assert result.returncode != 0
+    assert "could not push: run 'make ecr-create ecr-login docker-build' first" in result.stderr
