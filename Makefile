@@ -8,7 +8,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Bake a project, train its model, serve it, ask it; Ctrl-C ends it
+demo: setup ## Bake a project, train, rehearse its deployment, serve, ask; Ctrl-C ends it
 	$(BIN)/python scripts/demo.py
 
 .PHONY: test
@@ -20,10 +20,12 @@ lint: setup ## Check the template's own code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/yamllint --strict .gitlab-ci.yml
+	$(BIN)/shellcheck .ci/*
 
 .PHONY: bench
-bench: setup ## Time a bake beside that of a one-file template
+bench: setup ## Time a bake beside a one-file template's, the image beside the usual tutorial's
 	$(BIN)/python bench/bake.py
+	$(BIN)/python bench/image.py
 
 .PHONY: lock
 lock: setup ## Pin the newest versions, here and in the generated project

@@ -1,4 +1,4 @@
-"""Bake a project with the default answers, train its model, serve it and ask it: ``make demo``."""
+"""Bake a project, train its model, rehearse its deployment, serve it and ask it: ``make demo``."""
 
 import contextlib
 import json
@@ -26,6 +26,7 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as folder:
         project = bake(Path(folder))
         make(project, "setup", "train")
+        make(project, "rehearse")
         with serve(project, pick_port()) as url:
             announce(url, ask(url))
             signal.pause()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -104,3 +105,47 @@ def bake(cookies):
 def project(request, cookies_session):
     """Each project of the matrix, baked once."""
     return BakedProject(bake_with(cookies_session, request.param).project_path)
+
+
+@pytest.fixture(scope="session")
+def installed(cookies_session):
+    """A default project with everything installed, its own and the embedded AWS's, and its model."""
+    project = BakedProject(bake_with(cookies_session, {"aws_region": "eu-west-1"}).project_path)
+    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
+    return project
+
+
+@pytest.fixture(scope="session")
+def docker():
+    """The Docker client, where an engine answers it."""
+    client = os.environ.get("DOCKER", "docker")
+    if (
+        shutil.which(client)
+        and subprocess.run([client, "info"], capture_output=True).returncode == 0
+    ):
+        return client
+    if os.environ.get("CI"):
+        pytest.fail("no Docker engine answers; .ci/with-engines COMMAND starts one")
+    pytest.skip("needs a Docker engine: start Docker, or run .ci/with-engines make test")
+
+
+@pytest.fixture(scope="session")
+def registry(docker):
+    """The address of a registry that takes ECR's place."""
+    address = os.environ.get("REHEARSAL_REGISTRY")
+    if not address and os.environ.get("CI"):
+        pytest.fail("REHEARSAL_REGISTRY names no registry; .ci/with-engines COMMAND starts one")
+    return address or pytest.skip("needs REHEARSAL_REGISTRY, the address of a local registry")
+
+
+@pytest.fixture(scope="session")
+def ecs_cli(installed):
+    """ecs-cli, or the stand-in where it is not on PATH."""
+    if shutil.which("ecs-cli"):
+        return "ecs-cli"
+    stand_in = installed.path.parent / "ecs-cli"
+    python = installed.path / "rehearsal" / ".venv" / "bin" / "python"
+    script = ROOT / "tests" / "stand_in" / "ecs_cli.py"
+    stand_in.write_text(f'#!/bin/sh\nexec "{python}" "{script}" "$@"\n')
+    stand_in.chmod(0o755)
+    return str(stand_in)

@@ -123,6 +123,8 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
 def test_demo_ends_with_a_served_prediction_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     demo = pexpect.spawn("make", ["demo"], cwd=str(ROOT), encoding="utf-8", timeout=500)
+    demo.expect_exact("the account is empty")
+    demo.expect_exact("step ")
     demo.expect(r"Serving at (http://127\.0\.0\.1:\d+) ")
     url = demo.match[1]
     demo.expect_exact('"predictions":["setosa"]')

@@ -16,9 +16,18 @@ fail() {
 require_account() {
   local account
   account=$(aws sts get-caller-identity --query Account --output text 2>&1) ||
-    fail "AWS does not accept the credentials: run 'aws configure' or 'aws sso login' (${account##*$'\n'})"
+    fail "AWS does not accept the credentials in $AWS_REGION:" \
+      "run 'aws configure' or 'aws sso login' (${account##*$'\n'})"
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
+}
+
+# A policy with the project's names in place of ${...}.
+policy() {
+  awk '{
+    while (match($0, /\$\{[A-Z_]+\}/))
+      $0 = substr($0, 1, RSTART - 1) ENVIRON[substr($0, RSTART + 2, RLENGTH - 3)] substr($0, RSTART + RLENGTH)
+  } 1' "$1"
 }
 
 stack_resource() {
@@ -36,6 +45,32 @@ security_group_id() {
 service_fact() {
   aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
     --query "services[?status=='ACTIVE'] | [0].$1" 2>/dev/null | sed '/^None$/d'
+}
+
+require_service() {
+  [ -n "$(service_fact serviceName)" ] || fail "there is no service yet: run 'make deploy' first"
+}
+
+# Wait until no rollout is under way, whoever began it, and say how it goes.
+wait_for_rollout() {
+  local facts state running wanted said='' seconds=0
+  while true; do
+    facts=$(service_fact "[deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount, desiredCount]")
+    read -r state running wanted <<<"$facts"
+    if [ "$state" = FAILED ] || { [ "$state" = COMPLETED ] && [ "$running" = "$wanted" ]; }; then
+      return 0
+    fi
+    [ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
+    [ "$facts" = "$said" ] || say "the rollout is $state, $running of $wanted tasks run ..."
+    said=$facts
+    [ $((seconds += 3)) -lt 900 ] || fail "the rollout has not ended after 15 minutes: see 'make ps' and 'make logs'"
+    sleep 3
+  done
+}
+
+# The latest revision that is registered, or None.
+newest_revision() {
+  aws ecs list-task-definitions --family-prefix "$SERVICE" --output text --query 'taskDefinitionArns[-1]'
 }
 
 # The image that a revision runs.
@@ -61,6 +96,12 @@ compose_service() {
   export SUBNET_1 SUBNET_2 SECURITY_GROUP
   export EXECUTION_ROLE="$SERVICE-execution"
   export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
-  "$ECS_CLI" compose --cluster "$CLUSTER" --region "$AWS_REGION" --project-name "$SERVICE" \
-    --file docker-compose.yml --ecs-params ecs-params.yml service "$@"
+  # ecs-cli would read a developer's .env, too: show it the project without its hidden files.
+  local folder status=0
+  folder=$(mktemp -d)
+  ln -s "$PWD"/* "$folder"
+  (cd "$folder" && "$ECS_CLI" compose --cluster "$CLUSTER" --region "$AWS_REGION" --project-name "$SERVICE" \
+    --file "$folder/docker-compose.yml" --ecs-params "$folder/ecs-params.yml" service "$@") || status=$?
+  rm -r "$folder"
+  return "$status"
 }

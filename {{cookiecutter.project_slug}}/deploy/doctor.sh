@@ -2,6 +2,7 @@
 # Check, before anything is touched, what every other step takes for granted.
 set -euo pipefail
 . deploy/common.sh
+say "checking tools, credentials, account, region and port"
 
 faults=0
 
@@ -11,7 +12,11 @@ fault() {
 }
 
 for tool in aws curl "$DOCKER" "$ECS_CLI"; do
-  command -v "$tool" >/dev/null || fault "$tool is not installed: see 'Deployment' in README.md"
+  if ! command -v "$tool" >/dev/null; then
+    fault "$tool is not installed: see 'Deployment' in README.md"
+  elif [ "$tool" != curl ]; then
+    say "$("$tool" --version 2>&1 | head -n 1)"
+  fi
 done
 
 if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
@@ -21,7 +26,20 @@ if command -v "$DOCKER" >/dev/null && ! "$DOCKER" info >/dev/null 2>&1; then
   fault "$DOCKER does not answer: start it"
 fi
 
-! command -v aws >/dev/null || (require_account) || faults=$((faults + 1))
+if command -v aws >/dev/null; then
+  if ! (require_account); then
+    faults=$((faults + 1))
+  elif [ "$(aws ecs describe-capacity-providers --capacity-providers FARGATE --output text \
+    --query 'capacityProviders[0].status')" != ACTIVE ]; then
+    fault "there is no Fargate in region $AWS_REGION: choose another one in the Makefile"
+  fi
+fi
+
+grep -q "\"$SERVICE_PORT:$SERVICE_PORT\"" docker-compose.yml ||
+  fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
+if (exec 3<>"/dev/tcp/127.0.0.1/$SERVICE_PORT") 2>/dev/null; then
+  say "note: port $SERVICE_PORT is taken on this machine, so 'make run' wants PORT=N"
+fi
 
 case $IMAGE_TAG in
   dev*) fault "there is no commit to name the image by: git init && git add . && git commit" ;;
@@ -29,4 +47,5 @@ case $IMAGE_TAG in
 esac
 
 [ "$faults" -eq 0 ] || exit 1
-say "account $AWS_ACCOUNT_ID, region $AWS_REGION, image tag $IMAGE_TAG; all tools are here"
+deploy/cost.sh
+say "account $AWS_ACCOUNT_ID, region $AWS_REGION, image tag $IMAGE_TAG: ready"

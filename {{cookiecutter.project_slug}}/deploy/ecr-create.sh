@@ -2,6 +2,7 @@
 # Make sure of an ECR repository with immutable tags, scan on push and a lifecycle policy.
 set -euo pipefail
 . deploy/common.sh
+say "making sure of repository $ECR_REPOSITORY"
 require_account
 
 if aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then

@@ -2,6 +2,7 @@
 # Ask the deployed service for a prediction: it must be the one that the image itself gives.
 set -euo pipefail
 . deploy/common.sh
+say "asking the deployed service for a prediction"
 
 url=$(deploy/url.sh)
 { read -r request && read -r expected; } < <($SAMPLE) || fail "'$SAMPLE' gave no sample request"

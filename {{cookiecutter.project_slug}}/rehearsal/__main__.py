@@ -1,27 +1,22 @@
 """Rehearse a deployment on an embedded AWS: ``make rehearse``.
 
-Works on a copy of the project, with a home, credentials and a proxy of its own. Whatever the caller's
-environment holds, no account can be reached: every HTTPS request goes to the embedded AWS.
+The steps run on a copy of the project, with a home, credentials and a proxy of their own. Whatever
+the caller's environment holds, no account can be reached: HTTPS requests go to the embedded AWS.
 """
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from moto.moto_proxy.proxy3 import CertificateCreator
-
-PROJECT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
+from rehearsal import stage
+from rehearsal.stage import Stage
 
 # Tools that a target needs besides the AWS CLI.
 NEEDS = {
@@ -37,14 +32,18 @@ NEEDS = {
     "url": {"ecs-cli"},
     "rollback": {"ecs-cli"},
     "scale": {"ecs-cli"},
+    "ps": {"ecs-cli"},
 }
 MISSING = {
     "docker": "no Docker engine answers, so a process of this machine takes the container's place",
-    "registry": "REHEARSAL_REGISTRY names no registry that can take ECR's place",
+    "registry": "REHEARSAL_REGISTRY names no registry that can take ECR's place "
+    "(docker run --detach --publish 127.0.0.1:5001:5000 registry:2 starts one)",
     "ecs-cli": "ecs-cli is not on PATH, and without it there is no service",
 }
 
-MAKE_VARIABLE = re.compile(r"^export (\w+) := (.+)$", re.MULTILINE)
+# What the scripts of the steps say of themselves.
+SAID = re.compile(r"(?!make: )[a-z-]+: |  |http:")
+LOG = stage.PROJECT / "rehearsal.log"
 
 # What an account must not hold any more after destroy.
 INVENTORY = {
@@ -77,18 +76,21 @@ class Row(NamedTuple):
 
 
 class Rehearsal:
-    """A copy of the project and the environment in which its targets run."""
+    """Runs targets on a stage and keeps the table."""
 
-    def __init__(self, copy: Path, environment: dict[str, str], tools: set[str]) -> None:
-        self.copy = copy
-        self.answers = dict(MAKE_VARIABLE.findall((copy / "Makefile").read_text()))
-        self.environment = environment
+    def __init__(self, stage: Stage, tools: set[str]) -> None:
+        self.stage = stage
         self.tools = tools
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
 
-    def make(self, step: str, *arguments: str, fails: bool = False) -> None:
-        """Run targets of the copy's Makefile, less those whose tools are missing."""
+    def make(
+        self, step: str, *arguments: str, fails: bool = False, same_tasks: bool = False
+    ) -> None:
+        """Run targets of the copy's Makefile, less those whose tools are missing.
+
+        ``fails``: they must fail. ``same_tasks``: the tasks that ran before must run afterwards.
+        """
         runnable = []
         for argument in arguments:
             missing = NEEDS.get(argument, set()) - self.tools
@@ -98,48 +100,72 @@ class Rehearsal:
                 runnable.append(argument)
         if not [argument for argument in runnable if "=" not in argument]:
             return
-        self.do(step, lambda: self._make(runnable, fails))
+        tasks = self.tasks() if same_tasks else []
+        self.do(step, lambda: self._make(step, runnable, fails))
+        if same_tasks and self.tasks() != tasks:
+            self.rows[-1] = self.rows[-1]._replace(result="FAILED, it replaced the tasks")
 
-    def _make(self, arguments: list[str], fails: bool) -> str:
-        result = self.run("make", *arguments)
-        if (result.returncode != 0) == fails:
+    def _make(self, step: str, arguments: list[str], fails: bool) -> str:
+        """Run make; show what the steps say of themselves, keep the rest for the log."""
+        with LOG.open("a") as log:
+            log.write(f"\n== {step}: make {' '.join(arguments)}\n")
+            make = subprocess.Popen(
+                ["make", "--no-print-directory", *arguments],
+                cwd=self.stage.copy,
+                env=self.stage.environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            lines = []
+            for line in make.stdout or []:
+                lines.append(line)
+                log.write(line)
+                log.flush()
+                if SAID.match(line):
+                    print(f"    {line}", end="", flush=True)
+        if (make.wait() != 0) == fails:
             return "failed, as it must" if fails else "ok"
-        print(f"\n{result.stdout}{(self.copy.parent / 'embedded-aws.log').read_text()}")
-        return "FAILED" if result.returncode else "SUCCEEDED, but must fail"
+        print(f"\nThe last lines of this step:\n{''.join(lines[-20:])}")
+        return "FAILED" if make.returncode else "SUCCEEDED, but must fail"
 
     def do(self, step: str, action: Callable[[], str]) -> None:
         """Do one step of the table, saying so before and after."""
-        print(f"  {step} ...", end="", flush=True)
+        print(f"\n{step}", flush=True)
         started = time.monotonic()
         row = Row(step, action(), time.monotonic() - started)
         self.rows.append(row)
-        print(f" {row.result} ({row.seconds:.1f} s)", flush=True)
+        print(f"  {row.result} ({row.seconds:.1f} s)", flush=True)
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the copy; what it prints is kept for the case that it fails."""
-        return subprocess.run(
-            command,
-            cwd=self.copy,
-            env=self.environment,
-            text=True,
+    def tasks(self) -> list[str]:
+        """The tasks that run."""
+        if "ecs-cli" not in self.tools:
+            return []
+        return self.ask_aws(f"ecs list-tasks --cluster {self.stage.answers['CLUSTER']}", "taskArns")
+
+    def ask_aws(self, command: str, query: str) -> list[str]:
+        """The answer of the embedded AWS to a command of the AWS CLI."""
+        answer = subprocess.run(
+            ["aws", *command.split(), "--query", query, "--output", "json"],
+            cwd=self.stage.copy,
+            env=self.stage.environment,
+            check=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=120,
         )
+        return json.loads(answer.stdout) or []
 
     def take_inventory(self) -> str:
         """Name everything that is left in the account."""
         left = []
         for name, (command, query) in INVENTORY.items():
-            command = command.format_map(self.answers)
-            answer = self.run("aws", *command.split(), "--query", query, "--output", "json")
-            left += [f"{name}: {item}" for item in json.loads(answer.stdout) or []]
+            items = self.ask_aws(command.format_map(self.stage.answers), query)
+            left += [f"{name}: {item}" for item in items]
         return "ok" if not left else f"FAILED, left: {', '.join(left)}"
 
     @contextlib.contextmanager
     def broken(self) -> Iterator[None]:
         """Let the next release look for a model that is not there."""
-        compose = self.copy / "docker-compose.yml"
+        compose = self.stage.copy / "docker-compose.yml"
         text = compose.read_text()
         compose.write_text(
             text.replace("environment:\n", "environment:\n      MODEL_PATH: missing\n")
@@ -150,17 +176,17 @@ class Rehearsal:
 
 def rehearse(rehearsal: Rehearsal) -> None:
     """From an empty account to a service, through a bad release, and back to an empty account."""
-    deploy = prerequisites(rehearsal.copy, "deploy")
-    release = prerequisites(rehearsal.copy, "release")
+    deploy = prerequisites(rehearsal.stage.copy, "deploy")
+    release = prerequisites(rehearsal.stage.copy, "release")
     rehearsal.make("deploy", *deploy)
-    rehearsal.make("deploy again: nothing changes", *deploy)
+    rehearsal.make("deploy again: nothing changes", *deploy, same_tasks=True)
     rehearsal.make("release of a new tag", *release, "IMAGE_TAG=second")
     if "ecs-cli" in rehearsal.tools:
         with rehearsal.broken():
             rehearsal.make("release that cannot start", *release, "IMAGE_TAG=broken", fails=True)
     rehearsal.make("the release before it still answers", "smoke")
     rehearsal.make("rollback", "rollback")
-    rehearsal.make("scale", "scale", "N=3")
+    rehearsal.make("scale", "scale", "N=3", "ps")
     rehearsal.make("destroy", "destroy", "FORCE=1")
     rehearsal.do("the account is empty", rehearsal.take_inventory)
 
@@ -171,111 +197,20 @@ def prerequisites(copy: Path, target: str) -> list[str]:
     return str(line).split()
 
 
-def find_tools() -> set[str]:
-    """Which of the tools that a rehearsal can do without are here."""
-    tools = set()
-    if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
-        tools.add("ecs-cli")
-    with contextlib.suppress(OSError):
-        docker = [os.environ.get("DOCKER", "docker"), "info"]
-        if subprocess.run(docker, capture_output=True).returncode == 0:
-            tools.add("docker")
-            if os.environ.get("REHEARSAL_REGISTRY"):
-                tools.add("registry")
-    return tools
-
-
-def copy_project(folder: Path) -> Path:
-    """A copy that shares nothing but the installed packages, with one commit."""
-    copy = folder / "project"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".env", "__pycache__", ".*_cache")
-    shutil.copytree(PROJECT, copy, ignore=ignored)
-    (copy / ".venv").symlink_to(PROJECT / ".venv")
-    git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]
-    for command in (
-        ["init", "--quiet"],
-        ["add", "."],
-        ["commit", "--quiet", "--message=rehearsal"],
-    ):
-        subprocess.run([*git, *command], cwd=copy, check=True)
-    return copy
-
-
-def make_environment(home: Path, tools: set[str]) -> dict[str, str]:
-    """An environment with none of the caller's settings but those that find tools."""
-    home.mkdir()
-    kept = {"DOCKER", "DOCKER_HOST", "DOCKER_BUILDKIT", "LANG", "TERM", "TMPDIR"}
-    environment = {name: value for name, value in os.environ.items() if name in kept} | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(home),
-        "AWS_ACCESS_KEY_ID": "rehearsal",
-        "AWS_SECRET_ACCESS_KEY": "rehearsal",
-        "AWS_CA_BUNDLE": str(CertificateCreator.cacert),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "HTTPS_PROXY": "http://127.0.0.1:1",
-    }
-    if "docker" not in tools:
-        environment["SAMPLE"] = ".venv/bin/python -m inference.sample"
-    if "registry" in tools:
-        environment["ECR_REGISTRY"] = os.environ["REHEARSAL_REGISTRY"]
-    return environment
-
-
-@contextlib.contextmanager
-def embedded_aws(rehearsal: Rehearsal) -> Iterator[None]:
-    """Run the embedded AWS, and let the rehearsal's environment point to it."""
-    copy, environment, answers = rehearsal.copy, rehearsal.environment, rehearsal.answers
-    containers = ["--containers"] if "docker" in rehearsal.tools else []
-    settings = {
-        "MOTO_ACCOUNT_ID": answers["AWS_ACCOUNT_ID"],
-        "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-    }
-    log = (copy.parent / "embedded-aws.log").open("w")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "rehearsal.embedded_aws", *containers],
-        cwd=copy,
-        env=environment | settings,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=log,
-    )
-    try:
-        port = server.stdout.readline().strip() if server.stdout else ""
-        if not port:
-            sys.exit(
-                f"The embedded AWS did not start:\n{(copy.parent / 'embedded-aws.log').read_text()}"
-            )
-        environment |= {
-            "HTTPS_PROXY": f"http://127.0.0.1:{port}",
-            "AWS_DEFAULT_REGION": answers["AWS_REGION"],
-        }
-        for kind in ("service", "task", "containerInstance"):
-            # As it is in every real account; ecs-cli asks.
-            setting = ["--name", f"{kind}LongArnFormat", "--value", "enabled"]
-            command = ["aws", "ecs", "put-account-setting", *setting]
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        yield
-    finally:
-        server.terminate()
-        server.wait()
-        log.close()
-
-
 def main() -> int:
     """Rehearse and print the table; return 1 when a step went wrong."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    tools = find_tools()
+    tools = stage.find_tools()
+    LOG.write_text("")
     print("Rehearsing on an embedded AWS; no account is touched.", flush=True)
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        copy = copy_project(Path(folder))
-        environment = make_environment(Path(folder) / "home", tools)
-        rehearsal = Rehearsal(copy, environment, tools)
-        with embedded_aws(rehearsal):
-            rehearse(rehearsal)
+    with stage.set_up(tools) as scene:
+        rehearsal = Rehearsal(scene, tools)
+        rehearse(rehearsal)
     width = max(len(row.step) for row in rehearsal.rows)
     print(f"\n{'step':{width}}  seconds  result")
     for row in rehearsal.rows:
         print(f"{row.step:{width}}  {row.seconds:7.1f}  {row.result}")
+    print(f"\nWhat the steps printed: {LOG.name}. What they asked of AWS: {stage.LOG.name}.")
     if rehearsal.skipped:
         print("\nNot rehearsed:")
         for target, reason in rehearsal.skipped.items():

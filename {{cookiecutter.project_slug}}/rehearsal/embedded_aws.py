@@ -1,7 +1,7 @@
 """An embedded AWS account: moto behind a proxy, its ECS services running real tasks.
 
-``python -m rehearsal.embedded_aws`` prints the proxy's port and serves until SIGTERM. Clients use it
-by HTTPS_PROXY and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
+``python -m rehearsal.embedded_aws`` prints the proxy's port and serves until SIGTERM. Clients use
+it by HTTPS_PROXY and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
 """
 
 import itertools
@@ -10,67 +10,95 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 from moto.cloudformation.models import Stack
+from moto.core.responses import BaseResponse
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.vpcs import VPCBackend
-from moto.ecs.models import EC2ContainerServiceBackend, Service, Task
+from moto.ecs.models import CapacityProvider, EC2ContainerServiceBackend, Service, Task
 from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
 from moto.moto_proxy import proxy3
 
-from rehearsal.tasks import Container, Launched, Process, answers, wait_until_ready
+from rehearsal.tasks import (
+    Container,
+    Launched,
+    LaunchError,
+    Process,
+    answers,
+    wait_until_ready,
+)
 
 Backend = EC2ContainerServiceBackend
 
 
 class Scheduler:
-    """Keeps the tasks of every service as ECS's rolling update does, circuit breaker included."""
+    """Keeps the tasks of every service as ECS's rolling update does, circuit breaker included.
+
+    A rollout goes on in the background, as it does there: the deployment before stays listed,
+    ACTIVE, until the PRIMARY one is COMPLETED.
+    """
 
     def __init__(self, launch: type[Container] | type[Process]) -> None:
         self._launch = launch
         self._launched: dict[str, Launched] = {}
         # Every task has an address of its own, as it has on Fargate.
         self._addresses = (f"127.0.0.{number}" for number in itertools.count(2))
-        self._lock = threading.Lock()
+        self._rollouts = threading.Lock()
+        self._state = threading.RLock()
 
     def roll_out(self, backend: Backend, service: Service) -> None:
-        """Run as many tasks of the service's revision as it wants, then stop all others."""
-        with self._lock:
-            revision = backend.describe_task_definition(service.task_definition)
-            service.task_definition = revision.arn
-            tasks = self.running(backend, service)
-            kept = [task for task in tasks if task.task_definition_arn == revision.arn]
-            kept = kept[: service.desired_count]
-            for _ in range(service.desired_count - len(kept)):
-                task, reason = self._start(backend, service, revision)
-                if reason:
-                    self._fail(backend, service, tasks, reason)
-                    return
-                kept.append(task)
-            for task in tasks:
-                if task not in kept:
-                    self._stop(task, f"Scaling activity initiated by {service.name}")
-            self.report(service, len(kept), "COMPLETED", "ECS deployment completed.")
+        """Begin to run the service's revision, in as many tasks as it wants, in place of all others."""
+        revision = backend.describe_task_definition(service.task_definition)
+        service.task_definition = revision.arn
+        before = service.deployments[0]
+        if before["taskDefinition"] != revision.arn:
+            primary = {**before, "id": f"ecs-svc/{uuid.uuid4().int >> 64}"}
+            service.deployments = [primary, {**before, "status": "ACTIVE"}]
+        self._report(service, len(self.running(backend, service)), "IN_PROGRESS", "in progress")
+        work = threading.Thread(
+            target=self._replace_tasks, args=(backend, service, revision), daemon=True
+        )
+        work.start()
 
     def running(self, backend: Backend, service: Service) -> list[Task]:
         """The tasks of a service that are alive; those that died on their own are marked so."""
-        tasks = [
-            task
-            for task in backend.tasks.get(service.cluster_name, {}).values()
-            if task.group == f"service:{service.name}" and task.last_status == "RUNNING"
-        ]
-        for task in tasks:
-            code = self._launched[task.id].exit_code()
-            if code is not None:
-                self._stop(task, f"Essential container in task exited with code {code}")
-        return [task for task in tasks if task.last_status == "RUNNING"]
+        with self._state:
+            tasks = [
+                task
+                for task in backend.tasks.get(service.cluster_name, {}).values()
+                if task.group == f"service:{service.name}" and task.last_status == "RUNNING"
+            ]
+            for task in tasks:
+                code = self._launched[task.id].exit_code()
+                if code is not None:
+                    self._stop(task, f"Essential container in task exited with code {code}")
+            return [task for task in tasks if task.last_status == "RUNNING"]
 
-    def report(self, service: Service, running: int, state: str, reason: str) -> None:
+    def _replace_tasks(self, backend: Backend, service: Service, revision: Any) -> None:
+        with self._rollouts:
+            tasks = self.running(backend, service)
+            kept = [task for task in tasks if task.task_definition_arn == revision.arn]
+            kept = kept[: service.desired_count]
+            while len(kept) < service.desired_count and service.task_definition == revision.arn:
+                task, reason = self._start(backend, service, revision)
+                if reason:
+                    self._fail(backend, service, revision, tasks, reason)
+                    return
+                kept.append(task)
+            if service.task_definition != revision.arn:
+                return
+            for task in tasks:
+                if task not in kept:
+                    self._stop(task, f"Scaling activity initiated by {service.name}")
+            self._report(service, len(kept), "COMPLETED", "completed")
+
+    def _report(self, service: Service, running: int, state: str, reason: str) -> None:
         """Let ``describe-services`` tell how the rollout stands."""
         now = datetime.now(UTC).replace(tzinfo=None)
         service.running_count = running
@@ -82,9 +110,11 @@ class Scheduler:
             "runningCount": running,
             "pendingCount": service.pending_count,
             "rolloutState": state,
-            "rolloutStateReason": reason,
+            "rolloutStateReason": f"ECS deployment {primary['id']} {reason}.",
             "updatedAt": now,
         }
+        if state != "IN_PROGRESS":
+            service.deployments = [primary]
         event = {"id": str(len(service.events)), "createdAt": now}
         service.events.insert(0, {**event, "message": f"(service {service.name}) {reason}"})
 
@@ -100,35 +130,51 @@ class Scheduler:
             launch_type="FARGATE",
             networking_configuration=service.network_configuration,
         )
-        container = revision.container_definitions[0]
-        port = container["portMappings"][0]["containerPort"]
+        task.last_status, task.desired_status = "PENDING", "RUNNING"
+        port = revision.container_definitions[0]["portMappings"][0]["containerPort"]
         address = next(free for free in self._addresses if not answers(free, port))
         interfaces(task)[interface_id(task)].public_ip = address
-        launched = self._launched[task.id] = self._launch(container, address, port)
         backend.tasks.setdefault(service.cluster_name, {})[task.task_arn] = task
+        try:
+            launched = self._launch(revision, address, port)
+        except LaunchError as error:
+            self._mark_stopped(task, str(error))
+            return task, str(error)
+        self._launched[task.id] = launched
         reason = wait_until_ready(launched, address, port)
         if reason:
             self._stop(task, reason)
+        else:
+            task.last_status = "RUNNING"
         return task, reason
 
-    def _fail(self, backend: Backend, service: Service, before: list[Task], reason: str) -> None:
+    def _fail(
+        self, backend: Backend, service: Service, revision: Any, before: list[Task], reason: str
+    ) -> None:
         """Stop what was started; with a circuit breaker, go back to what ran before."""
         for task in self.running(backend, service):
             if task not in before:
                 self._stop(task, "Rollout failed")
+        if service.task_definition != revision.arn:
+            return
         configuration = getattr(service, "deployment_configuration", None) or {}
         breaker = configuration.get("deploymentCircuitBreaker", {})
         if breaker.get("enable") and breaker.get("rollback") and before:
             service.task_definition = before[0].task_definition_arn
-            self.report(service, len(before), "COMPLETED", f"Rolled back: {reason}")
+            self._report(service, len(before), "COMPLETED", f"rolled back: {reason}")
+        elif breaker.get("enable"):
+            self._report(service, len(before), "FAILED", reason)
         else:
-            state = "FAILED" if breaker.get("enable") else "IN_PROGRESS"
-            self.report(service, len(before), state, reason)
+            self._report(service, len(before), "IN_PROGRESS", reason)
 
     def _stop(self, task: Task, reason: str) -> None:
-        launched = self._launched.pop(task.id)
-        self._keep_log(task, launched.log())
-        launched.stop()
+        with self._state:
+            launched = self._launched.pop(task.id)
+            self._keep_log(task, launched.log())
+            launched.stop()
+            self._mark_stopped(task, reason)
+
+    def _mark_stopped(self, task: Task, reason: str) -> None:
         task.last_status = task.desired_status = "STOPPED"
         task.stopped_reason = reason
         interfaces(task).pop(interface_id(task))
@@ -138,12 +184,13 @@ class Scheduler:
     def _keep_log(self, task: Task, text: str) -> None:
         """Write what a task said to its log group, where ``aws logs`` finds it."""
         definition = task._backend.describe_task_definition(task.task_definition_arn)
-        options = definition.container_definitions[0]["logConfiguration"]["options"]
+        container = definition.container_definitions[0]
+        options = container["logConfiguration"]["options"]
         backend = logs_backends[task._account_id][task.region_name]
         name = options["awslogs-group"]
         if name not in backend.groups:
             return
-        stream = f"{options['awslogs-stream-prefix']}/{task.id}"
+        stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{task.id}"
         backend.create_log_stream(name, stream)
         now = int(datetime.now(UTC).timestamp() * 1000)
         events = [{"timestamp": now, "message": line} for line in text.splitlines()]
@@ -182,6 +229,25 @@ def mend_moto() -> None:
         return delete(self, vpc_id)
 
     VPCBackend.delete_vpc = delete_vpc
+    providers = Backend.describe_capacity_providers
+    describe = Backend.describe_task_definition
+
+    def describe_capacity_providers(self: Backend, names: list[str]) -> Any:
+        if names != ["FARGATE"]:
+            return providers(self, names)
+        return [CapacityProvider(self.account_id, self.region_name, "FARGATE", {}, [])], []
+
+    def describe_task_definition(self: Backend, name: str) -> Any:
+        # A family's name alone stands for its latest revision that is active.
+        active = [
+            revision
+            for revision in self.task_definitions.get(name, {}).values()
+            if revision.status == "ACTIVE"
+        ]
+        return active[-1] if active else describe(self, name)
+
+    Backend.describe_capacity_providers = describe_capacity_providers
+    Backend.describe_task_definition = describe_task_definition
 
 
 def install(scheduler: Scheduler) -> None:
@@ -235,6 +301,17 @@ def install(scheduler: Scheduler) -> None:
     Backend.list_tasks = list_tasks
 
 
+def record_actions() -> None:
+    """Write the name of every action that is called to the log, as an IAM policy names it."""
+    call = BaseResponse.call_action
+
+    def call_action(self: Any) -> Any:
+        print(f"{self.service_name}:{self._get_action()}", file=sys.stderr, flush=True)
+        return call(self)
+
+    BaseResponse.call_action = call_action
+
+
 class RequestHandler(proxy3.ProxyRequestHandler):
     """moto's proxy, saying that it closes each connection: clients written in Go want to know."""
 
@@ -255,6 +332,7 @@ def main() -> None:
     scheduler = Scheduler(Container if "--containers" in sys.argv else Process)
     install(scheduler)
     mend_moto()
+    record_actions()
     proxy3.error = traceback.print_exception
     os.environ["TEST_PROXY_MODE"] = "true"
     RequestHandler.validate()

@@ -3,12 +3,17 @@
 import os
 import subprocess
 import time
+import uuid
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
 
 PROJECT = Path(__file__).parent.parent
 SECONDS_TO_START = 30
+
+
+class LaunchError(Exception):
+    """A task could not be started; the text is the reason that ECS would give."""
 
 
 class Launched(Protocol):
@@ -27,7 +32,8 @@ class Launched(Protocol):
 class Process:
     """The service as a process of this machine, with the environment of the task definition."""
 
-    def __init__(self, container: dict[str, Any], address: str, port: int) -> None:
+    def __init__(self, revision: Any, address: str, port: int) -> None:
+        container = revision.container_definitions[0]
         given = {item["name"]: item["value"] for item in container.get("environment", [])}
         self._log = (PROJECT / f"rehearsal-{address}.log").open("w+")
         self._process = subprocess.Popen(
@@ -58,42 +64,58 @@ class Process:
 
 
 class Container:
-    """The service as a container, with the limits of the task definition."""
+    """The service as a container, with the size and the limits of the task definition.
 
-    def __init__(self, container: dict[str, Any], address: str, port: int) -> None:
+    Where a registry takes ECR's place, the image is pulled from it, as ECS does.
+    """
+
+    def __init__(self, revision: Any, address: str, port: int) -> None:
+        container = revision.container_definitions[0]
         capabilities = container.get("linuxParameters", {}).get("capabilities", {})
+        self._seconds_to_stop = container.get("stopTimeout", 30)
         options = [
             f"--publish={address}:{port}:{port}",
+            f"--cpus={int(revision.cpu) / 1024}",
+            f"--memory={revision.memory}m",
             *(f"--env={item['name']}={item['value']}" for item in container.get("environment", [])),
             *(f"--cap-drop={name}" for name in capabilities.get("drop", [])),
         ]
+        if "ECR_REGISTRY" in os.environ:
+            options.append("--pull=always")
         if container.get("readonlyRootFilesystem"):
             options.append("--read-only")
         if container.get("user"):
             options.append(f"--user={container['user']}")
-        self._id = docker("run", "--detach", "--init", *options, container["image"]).strip()
+        name = f"rehearsal-{uuid.uuid4().hex[:12]}"
+        command = ["run", f"--name={name}", "--detach", "--init", *options]
+        try:
+            docker(*command, container["image"])
+        except subprocess.CalledProcessError as error:
+            docker("rm", "--force", name, check=False)
+            raise LaunchError(f"CannotStartContainerError: {error.stdout.strip()}") from error
+        self._name = name
 
     def exit_code(self) -> int | None:
         """Return how it ended, or None while it runs."""
-        state = docker("inspect", "--format={{.State.Running}} {{.State.ExitCode}}", self._id)
+        state = docker("inspect", "--format={{.State.Running}} {{.State.ExitCode}}", self._name)
         running, code = state.split()
         return None if running == "true" else int(code)
 
     def stop(self) -> None:
         """End it and remove it."""
-        docker("stop", "--time=30", self._id)
-        docker("rm", "--force", self._id)
+        docker("stop", f"--time={self._seconds_to_stop}", self._name)
+        docker("rm", "--force", self._name)
 
     def log(self) -> str:
         """Return what it wrote."""
-        return docker("logs", self._id)
+        return docker("logs", self._name)
 
 
-def docker(*arguments: str) -> str:
+def docker(*arguments: str, check: bool = True) -> str:
     """Run a Docker command and return what it printed."""
     return subprocess.run(
         [os.environ["DOCKER"], *arguments],
-        check=True,
+        check=check,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

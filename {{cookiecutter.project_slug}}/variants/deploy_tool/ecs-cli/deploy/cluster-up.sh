@@ -2,6 +2,7 @@
 # Make sure of the cluster and its network. `ecs-cli up` fails where it did its work before.
 set -euo pipefail
 . deploy/common.sh
+say "making sure of cluster $CLUSTER and its network"
 require_account
 
 status=$(aws cloudformation describe-stacks --stack-name "$STACK" --output text \
@@ -11,7 +12,9 @@ case $status in
     say "cluster $CLUSTER exists"
     exit 0
     ;;
-  *IN_PROGRESS) fail "stack $STACK is $status: wait for the other run to end" ;;
+  CREATE_IN_PROGRESS | DELETE_IN_PROGRESS | ROLLBACK_IN_PROGRESS | UPDATE_*IN_PROGRESS)
+    fail "stack $STACK is $status: wait for the other run to end"
+    ;;
   ?*)
     say "deleting stack $STACK, which an earlier run left in $status"
     aws cloudformation delete-stack --stack-name "$STACK"

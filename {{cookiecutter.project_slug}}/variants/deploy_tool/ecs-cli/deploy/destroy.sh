@@ -2,7 +2,19 @@
 # Delete what deploy made, in the order in which AWS lets go of it; what is gone already is passed over.
 set -euo pipefail
 . deploy/common.sh
+say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 require_account
+
+# delete WHAT COMMAND...
+delete() {
+  local what=$1 answer
+  shift
+  if answer=$("$@" 2>&1); then
+    say "deleted $what"
+  elif [[ $answer != *NotFound* && $answer != *NoSuchEntity* ]]; then
+    fail "could not delete $what (${answer##*$'\n'})"
+  fi
+}
 
 if [ "${FORCE:-}" != 1 ]; then
   read -rp "Type the service's name to delete it with its images, logs and cluster: " name
@@ -16,6 +28,7 @@ others=$(aws ecs list-services --cluster "$CLUSTER" --output text --query 'servi
 if [ -n "$(service_fact serviceName)" ]; then
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count 0 >/dev/null
   aws ecs delete-service --cluster "$CLUSTER" --service "$SERVICE" >/dev/null
+  say "waiting for the tasks to end ..."
   aws ecs wait services-inactive --cluster "$CLUSTER" --services "$SERVICE"
   say "deleted the service"
 fi
@@ -25,17 +38,24 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$SERVICE" --out
 done
 
 if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; then
-  group=$(security_group_id "$(stack_resource Vpc)")
-  [ -z "$group" ] || aws ec2 delete-security-group --group-id "$group"
+  vpc=$(stack_resource Vpc 2>/dev/null || true)
+  group=$([ -z "$vpc" ] || security_group_id "$vpc")
+  # The network interface of a task goes some seconds after the task.
+  for attempt in 1 2 3 4 5 6; do
+    [ -n "$group" ] || break
+    aws ec2 delete-security-group --group-id "$group" >/dev/null 2>&1 && break
+    [ "$attempt" -lt 6 ] || fail "security group $group is still in use: try again in a minute"
+    sleep 10
+  done
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
 fi
 
-aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force >/dev/null 2>&1 &&
-  say "deleted the images"
-aws logs delete-log-group --log-group-name "/ecs/$SERVICE" 2>/dev/null && say "deleted the logs"
+delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
+delete "the log" aws logs delete-log-group --log-group-name "/ecs/$SERVICE"
+delete "the rights of $SERVICE-execution" aws iam delete-role-policy \
+  --role-name "$SERVICE-execution" --policy-name pull-and-log
 for role in "$SERVICE-execution" "$SERVICE-task"; do
-  aws iam detach-role-policy --role-name "$role" --policy-arn "$EXECUTION_POLICY" 2>/dev/null || true
-  aws iam delete-role --role-name "$role" 2>/dev/null && say "deleted role $role"
+  delete "role $role" aws iam delete-role --role-name "$role"
 done
 say "nothing of $SERVICE is left"

@@ -4,7 +4,6 @@ export ECS_CLI_URL ?= https://amazon-ecs-cli.s3.amazonaws.com
 # Of Amazon ECS <ecs-security@amazon.com>, which signs the releases.
 export ECS_CLI_KEY ?= F34C3DDAE72926B079BEAEC6BCE9D9A42D51784F
 export ECS_CLI_KEYSERVER ?= https://keyserver.ubuntu.com
-export EXECUTION_POLICY := arn:$(AWS_PARTITION):iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy
 # Prints a request and the answer that the deployed service must give to it.
 export SAMPLE ?= $(DOCKER) run --rm --entrypoint python $(IMAGE) -m inference.sample
 
@@ -16,6 +15,10 @@ ecs-cli: ## Install ecs-cli into bin/, its signature checked
 ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
 	$(ECS_CLI) configure --config-name $(SERVICE) --cluster $(CLUSTER) --region $(AWS_REGION) \
 		--default-launch-type FARGATE
+
+.PHONY: iam-policy
+iam-policy: ## Print the IAM policy that whoever deploys needs
+	@deploy/iam-policy.sh
 
 .PHONY: iam-role
 iam-role: ## Create the roles of the task from ecs-trust-policy.json

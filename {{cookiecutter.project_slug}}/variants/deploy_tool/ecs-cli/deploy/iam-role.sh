@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Make sure of the task's two roles: one for ECS to pull and log with, one for the service itself.
+# Make sure of the task's two roles: one for ECS to pull and log with, one, without rights, for the service.
 set -euo pipefail
 . deploy/common.sh
+say "making sure of the roles of the task"
 require_account
 
 for role in "$SERVICE-execution" "$SERVICE-task"; do
@@ -15,4 +16,6 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
     say "created role $role"
   fi
 done
-aws iam attach-role-policy --role-name "$SERVICE-execution" --policy-arn "$EXECUTION_POLICY"
+aws iam put-role-policy --role-name "$SERVICE-execution" --policy-name pull-and-log \
+  --policy-document "$(policy deploy/execution-policy.json)"
+say "$SERVICE-execution may pull the image and write the log, nothing else"

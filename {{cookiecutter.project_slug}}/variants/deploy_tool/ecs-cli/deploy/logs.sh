@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Follow the service's logs until Ctrl-C, with either version of the AWS CLI.
+# Follow the service's logs, from ten minutes ago until Ctrl-C, with either version of the AWS CLI.
 set -euo pipefail
 . deploy/common.sh
+require_account
+say "following /ecs/$SERVICE, Ctrl-C ends it" >&2
 
 seconds=$(($(date +%s) - 600))
 while true; do
   now=$(date +%s)
-  log_events "$seconds"
+  log_events "$seconds" || fail "there is no log yet: run 'make deploy' first"
   seconds=$now
   sleep 3
 done

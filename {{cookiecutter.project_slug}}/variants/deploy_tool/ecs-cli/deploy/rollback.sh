@@ -3,16 +3,18 @@
 # release that made one deregistered it.
 set -euo pipefail
 . deploy/common.sh
+say "going back to the revision before the current one"
 require_account
+require_service
 
+wait_for_rollout
 current=$(service_fact taskDefinition)
-[ -n "$current" ] || fail "there is no service yet: run 'make deploy' first"
 previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns' \
   --output text | tr '\t' '\n' | awk -v current="$current" '$0 == current { print last } { last = $0 }')
 [ -n "$previous" ] || fail "there is no revision before ${current##*/}"
 say "from ${current##*/} to ${previous##*/}"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$previous" >/dev/null
-aws ecs wait services-stable --cluster "$CLUSTER" --services "$SERVICE"
+wait_for_rollout
 IMAGE=$(image_of "$previous")
 export IMAGE
 deploy/verify.sh

@@ -2,9 +2,13 @@
 # Run N tasks, and wait until that many do.
 set -euo pipefail
 . deploy/common.sh
-require_account
-
 [[ ${N:-} =~ ^[0-9]+$ ]] || fail "say how many: make scale N=3"
+say "scaling $SERVICE to $N tasks"
+require_account
+require_service
+
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null
-aws ecs wait services-stable --cluster "$CLUSTER" --services "$SERVICE"
-say "$(service_fact runningCount) of $N tasks run"
+wait_for_rollout
+running=$(service_fact runningCount)
+[ "$running" = "$N" ] || fail "only $running of $N tasks run: see 'make ps' and 'make logs'"
+say "$running of $N tasks run"

@@ -2,6 +2,7 @@
 # Make sure of a security group that admits ALLOWED_CIDR to the service's port, and nothing else.
 set -euo pipefail
 . deploy/common.sh
+say "opening port $SERVICE_PORT to $ALLOWED_CIDR"
 require_account
 
 vpc=$(stack_resource Vpc)

@@ -3,11 +3,13 @@
 set -euo pipefail
 . deploy/common.sh
 
-task=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --desired-status RUNNING \
-  --query 'taskArns[0]' --output text)
-[ "$task" != None ] || fail "no task of $SERVICE runs: see 'make ps'"
-interface=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks "$task" --output text --query \
-  "tasks[0].attachments[0].details[?name=='networkInterfaceId'].value")
+tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --desired-status RUNNING \
+  --query 'taskArns' --output text 2>/dev/null || true)
+[ -n "${tasks/None/}" ] || fail "no task of $SERVICE runs: see 'make ps'"
+# shellcheck disable=SC2086 # a word for each task
+interface=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output text --query \
+  "tasks[?lastStatus=='RUNNING'] | [0].attachments[0].details[?name=='networkInterfaceId'].value")
+[ -n "${interface/None/}" ] || fail "no task of $SERVICE runs yet: see 'make ps'"
 address=$(aws ec2 describe-network-interfaces --network-interface-ids "$interface" --output text --query \
   'NetworkInterfaces[0].Association.PublicIp')
 echo "http://$address:$SERVICE_PORT"

@@ -1,0 +1,483 @@
+"""The deployment's steps on the embedded AWS: what each must do, and what it must do about a fault."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SERVICE = "ml-inference-service"
+NETWORK = ("ecs-configure", "iam-role", "cluster-up", "security-group")
+STEPS = (*NETWORK, "service-up", "smoke")
+TOUCHING = (
+    *("ecr-create", "iam-role", "cluster-up", "security-group", "service-up"),
+    *("rollback", "scale", "destroy"),
+)
+
+SET_UP = """
+import json, sys
+from rehearsal import stage
+with stage.set_up({"ecs-cli"}) as scene:
+    print(json.dumps([str(scene.copy), scene.environment]), flush=True)
+    sys.stdin.read()
+"""
+
+
+class Account:
+    """A project beside an embedded AWS account."""
+
+    def __init__(self, path, environment):
+        self.path = path
+        self.environment = environment
+
+    def start(self, *targets, **variables):
+        """Begin to make ``targets``, in a process group of their own."""
+        return subprocess.Popen(
+            ["make", *targets],
+            cwd=self.path,
+            env={**self.environment, **variables},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def fails(self, *targets, **variables):
+        """Make ``targets``, which must fail; return what was printed."""
+        process = self.start(*targets, **variables)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode != 0, output
+        assert "Traceback" not in output
+        return output
+
+    def make(self, *targets, **variables):
+        """Make ``targets``, which must succeed; return what was printed."""
+        process = self.start(*targets, **variables)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
+
+    def aws(self, *arguments):
+        """The parsed answer of a command of the AWS CLI."""
+        answer = subprocess.run(
+            ["aws", *arguments, "--output", "json"],
+            cwd=self.path,
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        return json.loads(answer.stdout or "null")
+
+    def service(self):
+        """The service as ECS describes it."""
+        answer = self.aws("ecs", "describe-services", "--cluster", SERVICE, "--services", SERVICE)
+        return answer["services"][0]
+
+    def revisions(self):
+        """The numbers of all active revisions."""
+        arns = self.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
+        return [int(arn.rsplit(":", 1)[1]) for arn in arns]
+
+
+@contextlib.contextmanager
+def open_account(installed, ecs_cli):
+    """An empty account, and a copy of the project that is about to be deployed to it."""
+    with subprocess.Popen(
+        ["rehearsal/.venv/bin/python", "-c", SET_UP],
+        cwd=installed.path,
+        env={**os.environ, "ECS_CLI": ecs_cli, "DOCKER": "no-docker"},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as stage:
+        path, environment = json.loads(stage.stdout.readline())
+        yield Account(path, {**environment, "IMAGE_TAG": "first"})
+        stage.stdin.close()
+
+
+@pytest.fixture
+def account(installed, ecs_cli):
+    with open_account(installed, ecs_cli) as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def deployed(installed, ecs_cli):
+    """An account where the service runs; tests leave it running."""
+    with open_account(installed, ecs_cli) as account:
+        account.make(*STEPS)
+        yield account
+
+
+@contextlib.contextmanager
+def canned_aws(answers):
+    """An endpoint that answers each action by ``answers``: its name to status and body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            name = self.headers.get("X-Amz-Target", body)
+            status, text = next(value for action, value in answers.items() if action in name)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<GetCallerIdentityResult><Account>123456789012</Account></GetCallerIdentityResult>
+</GetCallerIdentityResponse>"""
+EXPIRED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+<Type>Sender</Type><Code>ExpiredToken</Code>
+<Message>The security token included in the request is expired</Message></Error></ErrorResponse>"""
+
+
+def test_missing_credentials_are_named_before_anything_is_touched(deployed):
+    nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    for target in TOUCHING:
+        output = deployed.fails(target, "FORCE=1", "N=2", **nobody)
+        assert "AWS does not accept the credentials in eu-west-1: run 'aws configure'" in output
+        assert "Unable to locate credentials" in output
+    assert deployed.service()["desiredCount"] == 1
+
+
+def test_wrong_account_is_named_before_anything_is_touched(deployed):
+    for target in TOUCHING:
+        output = deployed.fails(target, "FORCE=1", "N=2", "AWS_ACCOUNT_ID=210987654321")
+        expected = "the credentials are of account 123456789012, but the Makefile says 210987654321"
+        assert expected in output
+    assert deployed.service()["desiredCount"] == 1
+
+
+def test_expired_token_is_named(deployed):
+    with canned_aws({"GetCallerIdentity": (403, EXPIRED)}) as endpoint:
+        output = deployed.fails("iam-role", AWS_ENDPOINT_URL=endpoint)
+    assert "run 'aws configure' or 'aws sso login'" in output
+    assert "(ExpiredToken)" in output
+
+
+def test_region_without_fargate_is_named(deployed):
+    answers = {
+        "GetCallerIdentity": (200, IDENTITY),
+        "DescribeCapacityProviders": (200, '{"capacityProviders": [], "failures": []}'),
+    }
+    with canned_aws(answers) as endpoint:
+        output = deployed.fails("doctor", AWS_ENDPOINT_URL=endpoint)
+    assert "doctor: there is no Fargate in region eu-west-1: choose another one" in output
+
+
+def test_missing_tools_are_named_all_at_once(deployed):
+    output = deployed.fails("doctor", DOCKER="no-docker", ECS_CLI="no-ecs-cli")
+    assert "doctor: no-docker is not installed: see 'Deployment' in README.md" in output
+    assert "doctor: no-ecs-cli is not installed: see 'Deployment' in README.md" in output
+
+
+def test_other_version_of_ecs_cli_is_named(deployed, tmp_path):
+    other = tmp_path / "ecs-cli"
+    other.write_text("#!/bin/sh\necho 'ecs-cli version 1.20.0 (7547c45)'\n")
+    other.chmod(0o755)
+    output = deployed.fails("doctor", ECS_CLI=str(other))
+    assert "ecs-cli version 1.20.0 (7547c45) is not version 1.21.0: run 'make ecs-cli'" in output
+
+
+def test_docker_that_is_not_running_is_named(deployed, docker):
+    output = deployed.fails("doctor", DOCKER=docker, DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert f"doctor: {docker} does not answer: start it" in output
+
+
+def test_port_that_compose_does_not_publish_is_named(deployed):
+    output = deployed.fails("doctor", "SERVICE_PORT=8080")
+    assert "docker-compose.yml does not publish port 8080, which the Makefile says" in output
+
+
+def test_uncommitted_changes_are_refused_in_ci(deployed):
+    output = deployed.fails("doctor", CI="true", IMAGE_TAG="0123456789ab-dirty-76543210")
+    assert "CI must not deploy uncommitted changes (0123456789ab-dirty-76543210)" in output
+
+
+def test_doctor_is_content_and_estimates_the_cost(deployed, docker):
+    output = deployed.make("doctor", DOCKER=docker, DOCKER_HOST=os.environ.get("DOCKER_HOST", ""))
+    # 730 hours of 0.25 x 0.04048 + 0.5 x 0.004445 + 0.005 dollars
+    assert "0.25 vCPU and 0.5 GB costs about $12.66 a month: Fargate $9.01" in output
+    assert "region eu-west-1, image tag first: ready" in output
+
+
+def test_cost_of_a_region_without_a_price_says_so(deployed):
+    output = subprocess.run(
+        ["deploy/cost.sh"],
+        cwd=deployed.path,
+        env={**deployed.environment, "AWS_REGION": "cn-north-1", "CLUSTER": SERVICE},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert "it has none for cn-north-1, so these are those of us-east-1" in output
+
+
+def test_repository_with_other_settings_is_set_right(account):
+    account.aws("ecr", "create-repository", "--repository-name", SERVICE)
+    assert f"repository {SERVICE} exists" in account.make("ecr-create")
+    (repository,) = account.aws("ecr", "describe-repositories")["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    policy = account.aws("ecr", "get-lifecycle-policy", "--repository-name", SERVICE)
+    assert json.loads(policy["lifecyclePolicyText"])["rules"]
+
+
+@pytest.mark.parametrize(
+    ("target", "first"),
+    [
+        ("security-group", "cluster-up"),
+        ("service-up", "cluster-up"),
+        ("smoke", "ps"),
+        ("url", "ps"),
+        ("rollback", "deploy"),
+        ("scale", "deploy"),
+        ("logs", "deploy"),
+    ],
+)
+def test_step_out_of_order_says_which_comes_first(account, target, first):
+    assert f"'make {first}'" in account.fails(target, "N=2")
+
+
+def test_service_up_without_a_security_group_says_which_step_comes_first(account):
+    account.make("cluster-up")
+    assert "there is no security group yet: run 'make security-group' first" in account.fails(
+        "service-up"
+    )
+
+
+STACK = f"amazon-ecs-cli-setup-{SERVICE}"
+
+
+def test_stack_that_was_left_half_made_is_made_anew(account):
+    # A change set that was never executed leaves such a stack; moto knows no failed one.
+    change = ("--change-set-name", "x", "--change-set-type", "CREATE", "--template-body")
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    account.aws("cloudformation", "create-change-set", "--stack-name", STACK, *change, template)
+    output = account.make(*NETWORK)
+    assert f"deleting stack {STACK}, which an earlier run left in REVIEW_IN_PROGRESS" in output
+    assert f"created cluster {SERVICE}" in output
+
+
+def test_stack_that_another_run_is_making_is_left_alone(account):
+    # moto stays in this state where a resource cannot be made.
+    template = json.dumps({"Resources": {"Subnet": {"Type": "AWS::EC2::Subnet"}}})
+    create = ("create-stack", "--stack-name", STACK, "--template-body", template)
+    with pytest.raises(subprocess.CalledProcessError):
+        account.aws("cloudformation", *create)
+    output = account.fails("cluster-up")
+    assert f"stack {STACK} is CREATE_IN_PROGRESS: wait for the other run to end" in output
+
+
+def rules(account):
+    """Every rule that lets somebody in: ports and network."""
+    answer = account.aws(
+        "ec2", "describe-security-groups", "--filters", f"Name=group-name,Values={SERVICE}"
+    )
+    (group,) = answer["SecurityGroups"]
+    return group["GroupId"], [
+        (rule["FromPort"], rule["ToPort"], network["CidrIp"])
+        for rule in group["IpPermissions"]
+        for network in rule["IpRanges"]
+    ]
+
+
+def test_security_group_has_the_one_rule_whatever_was_there(account):
+    account.make(*NETWORK)
+    group, before = rules(account)
+    assert before == [(5000, 5000, "0.0.0.0/0")]
+    for port, network in ((22, "0.0.0.0/0"), (5000, "10.0.0.0/8")):
+        add = ("--group-id", group, "--protocol", "tcp", "--port", str(port), "--cidr", network)
+        account.aws("ec2", "authorize-security-group-ingress", *add)
+    output = account.make("security-group")
+    assert "closed tcp 22 22 0.0.0.0/0" in output
+    assert rules(account) == (group, before)
+    account.make("security-group", "ALLOWED_CIDR=203.0.113.0/24")
+    assert rules(account) == (group, [(5000, 5000, "203.0.113.0/24")])
+
+
+@contextlib.contextmanager
+def broken_task(account):
+    """Let new tasks look for a model that is not there."""
+    compose = os.path.join(account.path, "docker-compose.yml")
+    with open(compose) as file:
+        text = file.read()
+    with open(compose, "w") as file:
+        file.write(text.replace("environment:\n", "environment:\n      MODEL_PATH: missing\n"))
+    try:
+        yield
+    finally:
+        with open(compose, "w") as file:
+            file.write(text)
+
+
+def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(account):
+    with broken_task(account):
+        output = account.fails(*NETWORK, "service-up")
+    assert "its state is FAILED" in output
+    assert re.search(r"task \S+ stopped: Essential container in task exited with code 1", output)
+    assert "Could not read the model: missing" in output
+    assert account.service()["runningCount"] == 0
+    assert f"runs {image(account, 'first')}" in account.make(*STEPS)
+
+
+def image(account, tag):
+    """The image's name in ECR."""
+    return f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/{SERVICE}:{tag}"
+
+
+def test_release_that_never_starts_leaves_the_one_before_and_its_revisions(deployed):
+    before = deployed.service()["taskDefinition"], deployed.revisions()
+    with broken_task(deployed):
+        output = deployed.fails("service-up", IMAGE_TAG="broken")
+    assert f"the rollout of {image(deployed, 'broken')} failed" in output
+    assert "so that a rollback never lands on it" in output
+    assert (deployed.service()["taskDefinition"], deployed.revisions()) == before
+    deployed.make("smoke")
+
+
+def test_deploy_again_replaces_no_task(deployed):
+    def tasks():
+        return deployed.aws("ecs", "list-tasks", "--cluster", SERVICE)["taskArns"]
+
+    before = tasks(), deployed.revisions()
+    deployed.make(*STEPS)
+    assert (tasks(), deployed.revisions()) == before
+
+
+def test_env_file_does_not_leak_into_the_task(account):
+    with open(os.path.join(account.path, ".env"), "w") as file:
+        file.write("IMAGE=evil\nIMAGE_TAG=evil\nSECRET=leaked\nWORKERS=9\n")
+    compose = os.path.join(account.path, "docker-compose.yml")
+    with open(compose) as file:
+        text = file.read()
+    with open(compose, "w") as file:
+        file.write(text.replace("environment:\n", "environment:\n      SEEN: x${SECRET:-no}\n"))
+    account.make(*STEPS)
+    answer = account.aws("ecs", "describe-task-definition", "--task-definition", SERVICE)
+    (container,) = answer["taskDefinition"]["containerDefinitions"]
+    environment = {item["name"]: item["value"] for item in container["environment"]}
+    assert environment == {"SEEN": "xno", "WORKERS": "1"}
+    assert container["image"] == image(account, "first")
+
+
+@pytest.mark.parametrize("line", ["creating cluster", "rolling out", "the rollout is IN_PROGRESS"])
+def test_interrupted_deploy_is_mended_by_the_next(account, line):
+    process = account.start(*STEPS)
+    for printed in process.stdout:
+        if line in printed:
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"runs {image(account, 'first')}" in account.make(*STEPS)
+    assert account.service()["runningCount"] == 1
+
+
+def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_order(account):
+    account.make(*NETWORK)
+    both = [account.start("service-up", IMAGE_TAG=tag) for tag in ("one", "two")]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    for process, output in zip(both, outputs, strict=True):
+        assert "Traceback" not in output
+        assert process.returncode == 0 or re.search(r"the rollout of \S+ failed|FATAL", output)
+    assert any(process.returncode == 0 for process in both), outputs
+    account.make("service-up", "smoke", IMAGE_TAG="three")
+    service = account.service()
+    assert service["runningCount"] == 1
+    assert [deployment["rolloutState"] for deployment in service["deployments"]] == ["COMPLETED"]
+
+
+def test_deploy_waits_for_a_rollout_that_is_under_way(account):
+    account.make(*STEPS)
+    other = account.start("service-up", IMAGE_TAG="other")
+    for printed in other.stdout:
+        if "the rollout is IN_PROGRESS" in printed:
+            break
+    output = account.make("service-up", IMAGE_TAG="mine")
+    other.communicate(timeout=300)
+    assert f"runs {image(account, 'mine')}" in output
+
+
+def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):
+    account.make(*STEPS)
+    account.make("service-up", IMAGE_TAG="second")
+    account.make("rollback")
+    before = account.service()["taskDefinition"], account.revisions()
+    assert len(before[1]) == 2
+    broken = tmp_path / "ecs-cli"
+    broken.write_text("#!/bin/sh\necho 'could not reach ECS' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    output = account.fails("service-up", ECS_CLI=str(broken), IMAGE_TAG="second")
+    assert "could not reach ECS" in output
+    assert (account.service()["taskDefinition"], account.revisions()) == before
+
+
+def test_rollback_needs_a_revision_before(account):
+    account.make(*STEPS)
+    assert f"there is no revision before {SERVICE}:1" in account.fails("rollback")
+
+
+def test_scale_needs_a_number(deployed):
+    assert "say how many: make scale N=3" in deployed.fails("scale")
+    assert "say how many: make scale N=3" in deployed.fails("scale", "N=many")
+
+
+def test_logs_follow_what_the_service_says(deployed):
+    deployed.make("service-up", IMAGE_TAG="next")
+    logs = deployed.start("logs")
+    lines = iter(logs.stdout)
+    assert any("listening" in line.lower() for line in lines)
+    os.killpg(logs.pid, signal.SIGINT)
+    logs.communicate(timeout=30)
+
+
+def test_destroy_asks_for_the_name(deployed):
+    for answer in ("", "yes\n", f"{SERVICE}2\n"):
+        result = subprocess.run(
+            ["make", "destroy"],
+            cwd=deployed.path,
+            env=deployed.environment,
+            input=answer,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode != 0
+    assert deployed.service()["status"] == "ACTIVE"
+
+
+def test_destroy_leaves_a_cluster_that_others_use(account):
+    account.make(*STEPS)
+    subnets = account.aws("ec2", "describe-subnets")["Subnets"]
+    network = f"awsvpcConfiguration={{subnets=[{subnets[0]['SubnetId']}],securityGroups=[]}}"
+    create = ("--service-name", "other", "--task-definition", SERVICE, "--desired-count", "0")
+    place = ("--cluster", SERVICE, "--network-configuration", network)
+    account.aws("ecs", "create-service", *place, *create, "--launch-type", "FARGATE")
+    output = account.fails("destroy", "FORCE=1")
+    assert f"cluster {SERVICE} has other services, delete them first" in output
+    assert account.service()["status"] == "ACTIVE"
+
+
+def test_destroy_of_nothing_and_of_half_a_deployment_succeeds(account):
+    assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
+    account.make("iam-role", "cluster-up")
+    assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
+    assert not account.aws("iam", "list-roles")["Roles"]
