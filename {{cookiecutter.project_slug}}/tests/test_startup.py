@@ -136,8 +136,8 @@ def wait_for_ping(port, seconds=30):
             connection.close()
 
 
-def test_nothing_is_written_to_the_home_directory(tmp_path):
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+def test_nothing_is_written_to_the_home_directory(model_path, tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL_PATH": str(model_path)}
     command = [sys.executable, "-m", "inference.sample"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     assert not list(tmp_path.iterdir())
