@@ -1,11 +1,14 @@
 """Run the service under granian: ``python -m inference``."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
 from granian import Granian
@@ -16,6 +19,8 @@ from inference import artifact, logs
 from inference.config import Settings, available_cpus
 from inference.errors import StartupError
 
+LIGHT_THREADS = 16
+
 
 def main() -> None:
     """Serve until a signal ends it; settings and model are checked before a worker starts."""
@@ -25,25 +30,52 @@ def main() -> None:
         check_address(settings.host, settings.port)
     except StartupError as error:
         sys.exit(str(error))
+    workers = settings.workers or available_cpus()
     # A forked worker would inherit the signal handlers of this process, and miss a signal by them.
     multiprocessing.set_start_method("spawn")
     keep_interrupts_from_workers()
-    Granian(
-        "application:application",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.WSGI,
-        workers=settings.workers or available_cpus(),
-        # One thread computes, one does the I/O: more of either only contend for the same CPU.
-        blocking_threads=1,
-        runtime_threads=1,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_level=LogLevels(settings.log_level.lower()),
-        log_dictconfig=logs.config(settings.log_level),
-        respawn_failed_workers=True,
-        workers_kill_timeout=settings.shutdown_seconds,
-    ).serve()
+    with share_metrics(workers):
+        Granian(
+            "application:application",
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.WSGI,
+            workers=workers,
+            blocking_threads=threads(settings),
+            runtime_threads=1,
+            http=HTTPModes.http1,
+            websockets=False,
+            log_level=LogLevels(settings.log_level.lower()),
+            log_dictconfig=logs.config(settings.log_level),
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            workers_kill_timeout=settings.shutdown_seconds,
+        ).serve()
+
+
+def threads(settings: Settings) -> int:
+    """How many requests a worker sees at once.
+
+    Without a queue few are best: they contend for one CPU. With one, all that are admitted, and some
+    more, to refuse the others and to answer for the health.
+    """
+    return settings.max_concurrent + 8 if settings.uses_queue() else LIGHT_THREADS
+
+
+@contextlib.contextmanager
+def share_metrics(workers: int) -> Iterator[None]:
+    """Give several workers a folder for their counts, in memory where that can be had.
+
+    Where nothing can be written, each shows its own.
+    """
+    places = ["/dev/shm", os.environ.get("TMPDIR", "/tmp")]  # noqa: S108
+    place = next((place for place in places if os.access(place, os.W_OK)), None)
+    if workers == 1 or place is None:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="metrics-", dir=place) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def check_address(host: str, port: int) -> None:

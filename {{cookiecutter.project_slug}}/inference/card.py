@@ -1,5 +1,6 @@
 """The model card: what a model file says about itself."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -40,3 +41,7 @@ class Prediction(NamedTuple):
 
     values: list[str] | list[float]
     probabilities: NDArray[np.floating] | None = None
+
+
+# What answers rows, a float32 array of shape (rows, features).
+Predict = Callable[[NDArray[np.float32]], Prediction]

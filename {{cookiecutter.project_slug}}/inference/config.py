@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import Meta
 
+from inference import serving
 from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
@@ -16,8 +17,10 @@ ROOT = Path(__file__).parent.parent
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, its type, its limits and its default.
 
-    ``workers`` of 0 means one for each CPU that the container may use; ``shutdown_seconds`` is how
-    long a worker may take to finish its requests when the service is told to stop.
+    ``workers`` of 0 means one for each CPU that the container may use. ``max_concurrent`` is how many
+    requests a worker takes on before it refuses more. ``shutdown_seconds`` is how long a worker may
+    take to finish its requests when the service is told to stop. ``api_key`` may hold several keys,
+    with commas between them.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
     max_rows: Annotated[int, Meta(ge=1)] = 1000
+    max_concurrent: Annotated[int, Meta(ge=1, le=1000)] = 64
+    request_seconds: Annotated[int, Meta(ge=1)] = 10
+    batching: Literal["auto", "on", "off"] = "auto"
+    api_key: str = ""
     shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -49,6 +56,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if faults:
             raise StartupError("Wrong settings in the environment: " + "; ".join(faults))
         return cls(**values)
+
+    def uses_queue(self) -> bool:
+        """Whether requests wait in a queue for one thread: as set, or as measured for the model."""
+        if self.batching == "auto":
+            return serving.read(Path(self.model_path)).queue
+        return self.batching == "on"
+
+    @property
+    def api_keys(self) -> list[str]:
+        """The keys that are accepted; none where everybody may ask."""
+        return [key for part in self.api_key.split(",") if (key := part.strip())]
 
 
 def available_cpus() -> int:

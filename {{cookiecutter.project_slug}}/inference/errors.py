@@ -1,6 +1,6 @@
 """What can go wrong: before the service starts, and in a request."""
 
-from werkzeug.exceptions import UnprocessableEntity
+from werkzeug.exceptions import ServiceUnavailable, UnprocessableEntity
 
 
 class StartupError(Exception):
@@ -16,3 +16,10 @@ class InvalidInstances(UnprocessableEntity):
     def __init__(self, description: str, pointer: str) -> None:
         super().__init__(description)
         self.pointer = pointer
+
+
+class Overloaded(ServiceUnavailable):
+    """More requests came than the service will answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The service is overloaded: try again in a second.", retry_after=1)

@@ -21,7 +21,8 @@ class InstancesDecoder:
     """Decodes ``{"instances": [...]}`` for a model with the given features."""
 
     def __init__(self, features: Sequence[str], max_rows: int) -> None:
-        self._features = features
+        self.features = features
+        self.max_rows = max_rows
         number = Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
         row = Annotated[list[number], Meta(min_length=len(features), max_length=len(features))]
         # A feature's name need not be an identifier, so each field has a name of its own.
@@ -33,10 +34,10 @@ class InstancesDecoder:
             forbid_unknown_fields=True,
         )
         rows = Annotated[list[row | named_row], Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
-        self._request = msgspec.defstruct(
+        self.request = msgspec.defstruct(
             "Request", [("instances", rows)], forbid_unknown_fields=True
         )
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._request)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.request)
 
     def decode(self, body: bytes) -> NDArray[np.float32]:
         """Return the instances as an array of shape (rows, features).
@@ -66,11 +67,11 @@ class InstancesDecoder:
         if row is None:
             return InvalidInstances(f"instances: {fault}", "/instances")
         if column is not None:
-            name = self._features[int(column)]
+            name = self.features[int(column)]
         if name is not None:
             key = column or name.replace("~", "~0").replace("/", "~1")
             return InvalidInstances(f"instances[{row}].{name}: {fault}", f"/instances/{row}/{key}")
-        features = f"{len(self._features)} features: {', '.join(self._features)}"
+        features = f"{len(self.features)} features: {', '.join(self.features)}"
         return InvalidInstances(
             f"instances[{row}]: {fault}; the model takes {features}", f"/instances/{row}"
         )
@@ -80,7 +81,7 @@ class InstancesDecoder:
     ) -> BadRequest | InvalidInstances:
         """Find the row and feature of a NaN or infinity, which Python writes but JSON has not."""
         try:
-            msgspec.convert(json.loads(body), self._request)
+            msgspec.convert(json.loads(body), self.request)
         except msgspec.ValidationError as invalid:
             return self._explain(invalid, "Expected a finite number")
         except (ValueError, RecursionError):

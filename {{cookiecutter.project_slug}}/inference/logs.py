@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import time
 import uuid
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from flask import Flask, Response, g, request
 logger = logging.getLogger("inference.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# W3C Trace Context, version 00: the trace, the caller's span in it, flags.
+TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 
 class JSONFormatter(logging.Formatter):
@@ -57,10 +60,11 @@ def register(app: Flask) -> None:
 
 
 def start() -> None:
-    """Note when the request came and under which id: the client's, or a new one."""
+    """Note when the request came, under which id (the client's, or a new one) and in which trace."""
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.trace = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
 
 
 def finish(response: Response) -> Response:
@@ -75,6 +79,10 @@ def finish(response: Response) -> Response:
     }
     if "rows" in g:
         fields["rows"] = g.rows
+    if g.trace:
+        span = secrets.token_hex(8)
+        fields |= {"trace_id": g.trace[1], "span_id": span}
+        response.headers["traceparent"] = f"00-{g.trace[1]}-{span}-{g.trace[2]}"
     logger.info(
         "%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields}
     )

@@ -1,10 +1,10 @@
-"""Errors as problem documents (RFC 9457)."""
+"""Errors as problem documents (RFC 9457); below /v2 in the form of that protocol."""
 
 import logging
 from http import HTTPStatus
 
 import msgspec
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from inference.errors import InvalidInstances
@@ -18,24 +18,45 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, describe_unexpected)
 
 
+class Fault(msgspec.Struct):
+    """Where in the request something is wrong: a JSON pointer (RFC 6901), and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """A problem document; ``errors`` names the values at fault."""
+
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    type: str = "about:blank"
+    errors: list[Fault] = []
+
+
+class ProtocolError(msgspec.Struct):
+    """An error in the form of the Open Inference Protocol."""
+
+    error: str
+
+
 def describe(error: HTTPException) -> Response:
-    """The problem document of an HTTP error, with the error's own headers."""
+    """The document of an HTTP error, with the error's own headers."""
     response = error.get_response()
     status = HTTPStatus(response.status_code)
-    problem = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": error.description,
-        "request_id": g.get("request_id"),
-    }
-    if isinstance(error, InvalidInstances):
-        problem["errors"] = [{"pointer": error.pointer, "detail": error.description}]
-    return Response(
-        msgspec.json.encode(problem),
-        status.value,
-        {**response.headers, "Content-Type": "application/problem+json"},
-    )
+    detail = error.description or status.description
+    document: Problem | ProtocolError
+    if request.path.startswith("/v2"):
+        content_type, document = "application/json", ProtocolError(detail)
+    else:
+        content_type = "application/problem+json"
+        document = Problem(status.phrase, status.value, detail, g.get("request_id", ""))
+        if isinstance(error, InvalidInstances):
+            document.errors = [Fault(error.pointer, detail)]
+    headers = {**response.headers, "Content-Type": content_type}
+    return Response(msgspec.json.encode(document), status.value, headers)
 
 
 def describe_unexpected(error: Exception) -> Response:

@@ -1,50 +1,75 @@
-"""The routes of the service."""
+"""The routes of the service's own API, SageMaker's, and the page for people."""
+
+from collections.abc import Callable
 
 import msgspec
-from flask import Blueprint, Response, g, render_template, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+import numpy as np
+from flask import Blueprint, Response, render_template, request
+from numpy.typing import NDArray
+from werkzeug.exceptions import UnsupportedMediaType
 
+from inference import table
+from inference.body import read_body
+from inference.card import ModelCard, Prediction
+from inference.engine import Engine
 from inference.instances import InstancesDecoder
-from inference.predictor import Predictor
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
+JSON = "application/json"
+CSV = "text/csv"
 
 
-def create_blueprint(predictor: Predictor, version: str, max_rows: int) -> Blueprint:
-    """The routes that answer for ``predictor``, whose model file has ``version``."""
-    card = predictor.card
+class Answer(msgspec.Struct, omit_defaults=True):
+    """A prediction for each instance; probabilities by class where the model gives them."""
+
+    predictions: list[str | float]
+    probabilities: list[dict[str, float]] = []
+
+
+def create_blueprint(
+    engine: Engine, decoder: InstancesDecoder, version: str, needs_key: bool
+) -> Blueprint:
+    """The routes that answer for the model of ``engine``, whose file has ``version``."""
+    card = engine.card
     blueprint = Blueprint("inference", __name__)
-    decoder = InstancesDecoder([feature.name for feature in card.features], max_rows)
-    encoder = msgspec.json.Encoder()
+    to_json = msgspec.json.Encoder().encode
 
     @blueprint.post("/predict")
     def predict() -> Response:
-        """Predict for each of the instances in the body."""
-        if request.mimetype != "application/json":
-            raise UnsupportedMediaType("Send the instances as application/json.")
-        rows = decoder.decode(read_body())
-        g.rows = len(rows)
-        prediction = predictor.predict(rows)
-        answer: dict[str, object] = {"predictions": prediction.values}
-        if prediction.probabilities is not None:
-            answer["probabilities"] = [
-                dict(zip(card.classes, row, strict=True))
-                for row in prediction.probabilities.tolist()
-            ]
-        return Response(encoder.encode(answer), content_type="application/json")
+        """Predict for each of the instances."""
+        if request.mimetype != JSON:
+            raise UnsupportedMediaType(f"Send the instances as {JSON}.")
+        prediction = engine.predict(decoder.decode(read_body()))
+        return Response(to_json(answer(prediction, card)), content_type=JSON)
+
+    @blueprint.post("/invocations")
+    def invocations() -> Response:
+        """Predict as a SageMaker endpoint does: JSON or CSV in, JSON or CSV out."""
+        decoders: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
+            JSON: decoder.decode,
+            CSV: lambda body: table.decode(body, decoder.features, decoder.max_rows),
+        }
+        if request.mimetype not in decoders:
+            raise UnsupportedMediaType(f"Send the instances as {' or '.join(decoders)}.")
+        prediction = engine.predict(decoders[request.mimetype](read_body()))
+        if request.accept_mimetypes.best_match([JSON, CSV]) == CSV:
+            return Response(table.encode(prediction, card), content_type=f"{CSV}; charset=utf-8")
+        return Response(to_json(answer(prediction, card)), content_type=JSON)
 
     @blueprint.get("/ping")
     def ping() -> Response:
-        """Say that the service is up and its model loaded."""
+        """Say that the service is up and its model answers."""
         return Response(status=200)
 
     @blueprint.get("/")
     def page() -> str:
         """The page for people: a form made from the model's signature."""
-        return render_template("run_ml_model_inference.html", card=card, version=version)
+        return render_template(
+            "run_ml_model_inference.html",
+            card=card,
+            version=version,
+            needs_key=needs_key,
+            max_rows=decoder.max_rows,
+        )
 
     @blueprint.after_app_request
     def identify_model(response: Response) -> Response:
@@ -52,22 +77,14 @@ def create_blueprint(predictor: Predictor, version: str, max_rows: int) -> Bluep
         response.headers["X-Model-Version"] = version
         return response
 
-    @blueprint.after_app_request
-    def protect(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
-
     return blueprint
 
 
-def read_body() -> bytes:
-    """Return the request's body.
-
-    Raises RequestEntityTooLarge, also where the client did not say how long the body is: Flask
-    would cut that one off at the limit.
-    """
-    body = request.get_data(cache=False)
-    if request.content_length is None and len(body) == request.max_content_length:
-        raise RequestEntityTooLarge
-    return body
+def answer(prediction: Prediction, card: ModelCard) -> Answer:
+    """The prediction with its probabilities by class."""
+    result = Answer(list(prediction.values))
+    if prediction.probabilities is not None:
+        result.probabilities = [
+            dict(zip(card.classes, row, strict=True)) for row in prediction.probabilities.tolist()
+        ]
+    return result

@@ -7,6 +7,8 @@ import sys
 import pytest
 from markupsafe import escape
 
+from inference.app import create_app
+from inference.config import Settings
 from inference.logs import JSONFormatter
 
 
@@ -19,7 +21,7 @@ def test_page_has_a_field_for_each_feature(client, card):
     assert response.status_code == 200
     for feature in card.features:
         assert f'name="{escape(feature.name)}"' in response.text
-    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("file", ["page.css", "page.js"])
@@ -84,3 +86,140 @@ def test_exception_is_logged_with_its_traceback():
 def test_unfit_request_id_is_replaced(client):
     response = client.get("/ping", headers={"X-Request-ID": "a b"})
     assert len(response.headers["X-Request-ID"]) == 32
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_trace_goes_on_in_the_response_and_the_log(client, caplog):
+    caplog.set_level("INFO")
+    response = client.get("/ping", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+    version, trace, span, flags = response.headers["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", TRACE, "01")
+    assert span != "00f067aa0ba902b7"
+    assert caplog.records[-1].fields["trace_id"] == TRACE
+    assert caplog.records[-1].fields["span_id"] == span
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
+def test_unfit_trace_is_passed_over(client, given):
+    assert "traceparent" not in client.get("/ping", headers={"traceparent": given}).headers
+
+
+def test_log_holds_nothing_of_a_body(client, card, caplog):
+    caplog.set_level("DEBUG")
+    client.post("/predict", data=b'{"instances": "a secret"}', content_type="application/json")
+    client.post("/predict", json={"instances": [[0.123456789] * len(card.features)]})
+    assert "secret" not in caplog.text
+    assert "0.123456789" not in "".join(str(record.fields) for record in caplog.records)
+
+
+def metric(client, name, /, **labels):
+    """The value of a metric with these labels, 0 where there is none."""
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(name) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0
+
+
+def test_metrics_count_requests_rows_and_classes(client, card, row):
+    answer = client.post("/predict", json={"instances": [row, row]}).json
+    client.post("/predict", json={"instances": []})
+    route = {"method": "POST", "route": "/predict"}
+    assert metric(client, "http_request_duration_seconds_count", **route, status=200) == 1
+    assert metric(client, "http_request_duration_seconds_count", **route, status=422) == 1
+    assert metric(client, "http_requests_in_flight") == 1
+    assert metric(client, "inference_request_rows_sum") == 2
+    assert metric(client, "inference_model_info", name=card.name) == 1
+    if card.classes:
+        name = answer["predictions"][0]
+        assert metric(client, "inference_predictions_total", **{"class": name}) == 2
+
+
+def test_unknown_paths_make_no_metrics_of_their_own(client):
+    client.get("/nowhere/1")
+    assert "nowhere" not in client.get("/metrics").text
+
+
+@pytest.fixture
+def guarded(model_path):
+    """A client of a service that wants one of two keys."""
+    return create_app(Settings(model_path=str(model_path), api_key="old, new")).test_client()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/x/infer"])
+def test_key_is_asked_for(guarded, row, path):
+    for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}, {"Authorization": "Bearer x"}):
+        response = guarded.post(path, json={"instances": [row]}, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_either_key_is_good_in_either_header(guarded, row):
+    for key in ("old", "new"):
+        for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+            response = guarded.post("/predict", json={"instances": [row]}, headers=headers)
+            assert response.status_code == 200
+    assert guarded.get("/metrics").status_code == 401
+
+
+def test_health_page_and_documents_need_no_key(guarded, card):
+    open_paths = ["/", "/ping", "/docs", "/openapi.json", "/static/page.js"]
+    open_paths += ["/v2/health/live", "/v2/health/ready", f"/v2/models/{card.name}/ready"]
+    for path in open_paths:
+        with guarded.get(path) as response:
+            assert response.status_code == 200, path
+
+
+def test_too_many_requests_at_once_are_refused_but_health_is_not(model_path, row):
+    app = create_app(Settings(model_path=str(model_path), max_concurrent=1))
+    seen = []
+
+    @app.get("/slow")
+    def slow():
+        other = app.test_client()
+        seen.append(other.post("/predict", json={"instances": [row]}))
+        seen.append(other.get("/ping"))
+        return "done"
+
+    client = app.test_client()
+    assert client.get("/slow").status_code == 200
+    refused, health = seen
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert health.status_code == 200
+    assert client.post("/predict", json={"instances": [row]}).status_code == 200
+
+
+def test_every_response_has_the_headers_that_protect_browsers(client):
+    for path in ("/", "/ping", "/nowhere", "/openapi.json"):
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_openapi_describes_every_route(client, app, card):
+    document = client.get("/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    described = {path.replace(card.name, "<name>") for path in document["paths"]}
+    pages = {"/", "/docs", "/openapi.json", "/static/<path:filename>"}
+    routes = {rule.rule for rule in app.url_map.iter_rules() if "<of_version>" not in rule.rule}
+    assert described == routes - pages
+
+
+def test_openapi_examples_are_answered(client):
+    for path, operations in client.get("/openapi.json").json["paths"].items():
+        for kind, content in (
+            operations.get("post", {}).get("requestBody", {}).get("content", {}).items()
+        ):
+            body = content["example"]
+            data = body if isinstance(body, str) else json.dumps(body)
+            response = client.post(path, data=data, content_type=kind)
+            assert response.status_code == 200, (path, kind)
+
+
+def test_docs_page_names_every_route(client):
+    text = client.get("/docs").text
+    for path in client.get("/openapi.json").json["paths"]:
+        assert path in text

@@ -5,10 +5,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
-from inference import artifact
+from inference import artifact, serving
 from inference.card import ModelCard
 from inference.config import Settings
 from inference.predictor import Predictor
@@ -64,9 +65,15 @@ def main() -> None:
     """Train and write the model file, to the first argument or to where the service reads it."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else Settings().model_path)
     model = artifact.write(path, train())
-    metrics = Predictor.load(model.content).card.metrics
-    print(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), "on held-out rows")
-    print(f"{path}: {len(model.content):,} bytes, version {model.version}")
+    predictor = Predictor.load(model.content)
+    card = predictor.card
+    row = np.array([feature.example for feature in card.features], np.float32)
+    best = serving.measure(predictor.predict, row)
+    serving.write(path, best)
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
+    print(metrics, "on held-out rows")
+    print(f"{path}: {len(model.content):,} bytes, version {model.version}", end="")
+    print("; requests will be predicted together" if best.queue else "")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,26 @@
-// Sends the form's values to the service and shows what it answers.
+// Sends the form's values to the service, shows what it answers, and keeps this visit's history.
+import { send } from "./request.js";
+
+const KEPT = 50;
+
 const form = document.getElementById("inputs");
 const result = document.getElementById("result");
 const problem = document.getElementById("problem");
-const table = document.getElementById("probabilities");
+const curl = document.getElementById("curl");
+const times = [];
 
-function showPrediction({ predictions, probabilities }, milliseconds) {
+function show({ predictions, probabilities }, milliseconds, body) {
   document.getElementById("prediction").value = predictions[0];
   document.getElementById("latency").textContent = milliseconds.toFixed(1);
+  const table = document.getElementById("probabilities");
   const classes = Object.entries(probabilities?.[0] ?? {});
   table.hidden = classes.length === 0;
   table.tBodies[0].replaceChildren(...classes.map(probabilityRow));
+  const quoted = body.replaceAll("'", "'\\''");
+  curl.textContent = `curl ${new URL(form.dataset.url, location)} -H 'Content-Type: application/json' -d '${quoted}'`;
+  if (document.getElementById("key")) {
+    curl.textContent += ` -H "X-API-Key: $API_KEY"`;
+  }
   result.hidden = false;
 }
 
@@ -20,35 +31,58 @@ function probabilityRow([name, probability]) {
   heading.textContent = name;
   const meter = document.createElement("meter");
   meter.value = probability;
+  meter.ariaLabel = name;
   row.append(heading);
   row.insertCell().append(meter);
   row.insertCell().append(`${(probability * 100).toFixed(1)} %`);
   return row;
 }
 
-function showProblem(text) {
-  problem.textContent = text;
-  problem.hidden = false;
+function remember(values, prediction, milliseconds) {
+  const section = document.getElementById("history");
+  const row = section.querySelector("tbody").insertRow(0);
+  for (const value of [...values, prediction, milliseconds.toFixed(1)]) {
+    row.insertCell().append(value);
+  }
+  section.querySelector("tbody").rows[KEPT]?.remove();
+  times.push(milliseconds);
+  draw(times.slice(-KEPT));
+  section.hidden = false;
+}
+
+function draw(values) {
+  const highest = Math.max(...values);
+  const width = 300 / KEPT;
+  const bars = values.map((value, index) => {
+    const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const height = Math.max(1, (58 * value) / highest);
+    const place = { x: index * width, y: 60 - height, width: width - 1, height };
+    for (const [name, number] of Object.entries(place)) {
+      bar.setAttribute(name, number);
+    }
+    return bar;
+  });
+  document.getElementById("chart").replaceChildren(...bars);
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   result.hidden = problem.hidden = true;
   const values = [...new FormData(form)].map(([name, value]) => [name, Number(value)]);
-  const started = performance.now();
+  const body = JSON.stringify({ instances: [Object.fromEntries(values)] });
   try {
-    const response = await fetch(form.dataset.url, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ instances: [Object.fromEntries(values)] }),
-    });
-    const answer = await response.json();
-    if (response.ok) {
-      showPrediction(answer, performance.now() - started);
-    } else {
-      showProblem(answer.detail);
-    }
-  } catch {
-    showProblem("The service did not answer.");
+    const { text, milliseconds } = await send(form.dataset.url, "application/json", body, "application/json");
+    const answer = JSON.parse(text);
+    show(answer, milliseconds, body);
+    remember(values.map(([, value]) => value), answer.predictions[0], milliseconds);
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
   }
+});
+
+document.getElementById("copy").addEventListener("click", async () => {
+  getSelection().selectAllChildren(curl);
+  // Only pages of this machine or by HTTPS may write to the clipboard; elsewhere the line is selected.
+  await navigator.clipboard?.writeText(curl.textContent);
 });

@@ -1,0 +1,255 @@
+"""The page for people, in a real browser."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from conftest import CHOICES, BakedProject, bake_with
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+from test_project import ask, free_port
+
+pytestmark = pytest.mark.slow
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        reason = "needs Chromium: apt-get install chromium chromium-driver"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module", params=CHOICES["model_framework"])
+def project(request, cookies_session):
+    answers = {"model_framework": request.param, "project_name": "Flower Shop & Sons"}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    project.check("make", "setup", "train")
+    return project
+
+
+def serve(project, **variables):
+    """Serve the project; return the process and the address."""
+    port = free_port()
+    process = subprocess.Popen(
+        [".venv/bin/python", "-m", "inference"],
+        cwd=project.path,
+        env={**os.environ, "PORT": str(port), "WORKERS": "1", "MAX_ROWS": "100", **variables},
+        stdout=subprocess.DEVNULL,
+    )
+    ask(f"http://127.0.0.1:{port}/ping")
+    return process, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def url(project):
+    process, url = serve(project)
+    yield url
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page, freshly loaded; what the console says at the end is an error of ours."""
+    browser.set_window_size(1000, 1000)
+    browser.get_log("browser")
+    browser.get(url)
+    yield browser
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def element(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def shown(page, selector):
+    """The element, once it can be seen."""
+    WebDriverWait(page, 10).until(lambda _: element(page, selector).is_displayed())
+    return element(page, selector)
+
+
+def fill(page, *values):
+    """Put values into the fields."""
+    for field, value in zip(
+        page.find_elements(By.CSS_SELECTOR, "#inputs input"), values, strict=True
+    ):
+        field.clear()
+        field.send_keys(str(value))
+
+
+def run(page):
+    """Press Run; wait for the answer."""
+    rows = len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr"))
+    element(page, "#inputs button").click()
+    WebDriverWait(page, 10).until(
+        lambda _: len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr")) == rows + 1
+    )
+
+
+def test_one_flower_is_predicted_with_probabilities_and_a_curl_line(page, url):
+    assert page.title == "Flower Shop & Sons"
+    fill(page, 5.1, 3.5, 1.4, 0.2)
+    run(page)
+    assert shown(page, "#prediction").text == "setosa"
+    bars = page.find_elements(By.CSS_SELECTOR, "#probabilities meter")
+    assert len(bars) == 3
+    assert float(bars[0].get_attribute("value")) > 0.9
+    assert float(element(page, "#latency").text) > 0
+    curl = element(page, "#curl").text
+    answer = subprocess.run(["bash", "-c", curl], capture_output=True, check=True).stdout
+    assert b'"predictions":["setosa"]' in answer
+
+
+def test_history_keeps_each_request_of_the_visit(page):
+    for width in (0.2, 2.3):
+        fill(page, 6.0, 3.0, 1.4 if width < 1 else 5.5, width)
+        run(page)
+    rows = page.find_elements(By.CSS_SELECTOR, "#history tbody tr")
+    assert [row.find_elements(By.TAG_NAME, "td")[4].text for row in rows] == ["virginica", "setosa"]
+    assert len(page.find_elements(By.CSS_SELECTOR, "#chart rect")) == 2
+
+
+def test_page_works_by_keyboard_alone(page):
+    first = element(page, "#inputs input")
+    first.send_keys(Keys.ENTER)
+    assert shown(page, "#prediction").text
+    order = []
+    for _ in range(12):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        order.append(page.switch_to.active_element.get_attribute("id"))
+    assert {"copy", "file"} <= set(order)
+
+
+def test_every_field_has_a_label(page):
+    for field in page.find_elements(By.CSS_SELECTOR, "input"):
+        assert field.accessible_name
+
+
+def test_refused_input_is_explained(browser, url):
+    browser.get(url)
+    fill(browser, "1e39", 1, 1, 1)
+    element(browser, "#inputs button").click()
+    assert "sepal_length_cm" in shown(browser, "#problem").text
+    browser.get_log("browser")  # Chromium notes the status 422
+
+
+def upload(page, path):
+    """Choose a file; wait until it is answered or refused."""
+    element(page, "#file").send_keys(str(path))
+    WebDriverWait(page, 20).until(
+        lambda _: (
+            element(page, "#download").is_displayed()
+            or "of" not in (element(page, "#batch-status").text or "of")
+        )
+    )
+    return element(page, "#batch-status").text
+
+
+def downloaded(page, folder):
+    """The rows of the file that the link downloads."""
+    behavior = {"behavior": "allow", "downloadPath": str(folder)}
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
+    file = folder / element(page, "#download").get_attribute("download")
+    element(page, "#download").click()
+    WebDriverWait(page, 10).until(lambda _: file.exists())
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+FEATURES = "sepal_length_cm,sepal_width_cm,petal_length_cm,petal_width_cm"
+
+
+@pytest.mark.parametrize("rows", [1, 250])
+def test_csv_file_is_answered_row_by_row(page, tmp_path, rows):
+    lines = ["5.1,3.5,1.4,0.2", "6.7,3.0,5.2,2.3"]
+    path = tmp_path / "flowers.csv"
+    path.write_text("\r\n".join([f"id,{FEATURES}", *(f"{n},{lines[n % 2]}" for n in range(rows))]))
+    assert upload(page, path) == f"{rows} of {rows} rows"
+    answers = downloaded(page, tmp_path)
+    assert [answer["id"] for answer in answers] == [str(number) for number in range(rows)]
+    assert [a["species"] for a in answers] == [("setosa", "virginica")[n % 2] for n in range(rows)]
+    assert element(page, "#download").get_attribute("download") == "flowers-predictions.csv"
+
+
+def test_csv_file_without_a_heading_is_answered(page, tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_text("5.1,3.5,1.4,0.2\n")
+    assert upload(page, path) == "1 of 1 rows"
+    assert downloaded(page, tmp_path)[0]["species"] == "setosa"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", "flowers.csv has no rows."),
+        (f"{FEATURES}\n", "flowers.csv has no rows."),
+        (
+            f"{FEATURES}\n1,2,3,x\n",
+            "Rows 1 to 1: line 2, petal_width_cm: 'x' is not a finite number",
+        ),
+        (f"{FEATURES}\n1,2,3\n", "Rows 1 to 1: line 2: 3 columns are not 4"),
+    ],
+)
+def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, status):
+    browser.get(url)
+    path = tmp_path / "flowers.csv"
+    path.write_text(text)
+    assert upload(browser, path).startswith(status)
+    browser.get_log("browser")
+
+
+def test_api_key_is_asked_for_and_sent(browser, project):
+    process, url = serve(project, API_KEY="first, second")
+    try:
+        browser.get(url)
+        element(browser, "#inputs button").click()
+        assert "API key" in shown(browser, "#problem").text
+        element(browser, "#key").send_keys("second")
+        run(browser)
+        assert shown(browser, "#prediction").text
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    browser.get_log("browser")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1200])
+def test_page_fits_narrow_and_wide_screens(page, scheme, width, tmp_path):
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    size = {"width": width, "height": 1400, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    fill(page, 5.1, 3.5, 1.4, 0.2)
+    run(page)
+    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.execute_script(overflow) == 0
+    folder = os.environ.get("SCREENSHOTS", tmp_path)
+    page.save_screenshot(os.path.join(folder, f"page-{scheme}-{width}.png"))
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_docs_show_every_route_offline(page, url):
+    page.get(f"{url}/docs")
+    assert len(page.find_elements(By.TAG_NAME, "details")) > 10
+    assert "POST /predict" in element(page, "main").text

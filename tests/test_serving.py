@@ -1,0 +1,399 @@
+"""The running service: other people's clients, load, faults of clients, and its end."""
+
+import collections
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from conftest import BakedProject, bake_with
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_project import SETOSA, ask, free_port
+
+pytestmark = [
+    pytest.mark.slow,
+    # Of tritonclient's own dependencies.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+NAME = "ml-inference-service"
+FLOWERS = np.array([SETOSA, [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def project(cookies_session):
+    project = BakedProject(bake_with(cookies_session, {}).project_path)
+    project.check("make", "setup", "train")
+    return project
+
+
+class Service:
+    """A service of its own process group, its address, and what it logs."""
+
+    def __init__(self, project, folder, **variables):
+        self.port = free_port()
+        self.log = folder / f"service-{self.port}.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [".venv/bin/python", "-m", "inference"],
+                cwd=project.path,
+                env={**os.environ, "PORT": str(self.port), **variables},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.url = f"http://127.0.0.1:{self.port}"
+        ask(f"{self.url}/ping")
+
+    def stop(self):
+        """End it; return its exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=40)
+
+    def entries(self):
+        """The log's lines; each must be JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def workers(self):
+        """The process ids of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        command = [Path(f"/proc/{pid}/cmdline") for pid in children.split()]
+        return [int(path.parent.name) for path in command if b"spawn_main" in path.read_bytes()]
+
+
+@contextlib.contextmanager
+def serving(project, folder, **variables):
+    service = Service(project, folder, **variables)
+    try:
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.stop()
+
+
+@pytest.fixture(scope="module")
+def service(project, tmp_path_factory):
+    with serving(project, tmp_path_factory.mktemp("service"), WORKERS="1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def expected(project):
+    """What ONNX Runtime gives for the flowers, called directly: class numbers and probabilities."""
+    script = (
+        "import json, sys, numpy, onnxruntime;"
+        "session = onnxruntime.InferenceSession('model/model.onnx');"
+        "rows = numpy.array(json.load(sys.stdin), numpy.float32);"
+        "answers = session.run(None, {session.get_inputs()[0].name: rows});"
+        "json.dump([answer.tolist() for answer in answers], sys.stdout)"
+    )
+    answer = subprocess.run(
+        [".venv/bin/python", "-c", script],
+        cwd=project.path,
+        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        input=json.dumps(FLOWERS.tolist()),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    values, probabilities = json.loads(answer.stdout)
+    return np.array(values), np.array(probabilities, np.float32)
+
+
+@pytest.fixture
+def client(service):
+    client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
+    yield client
+    client.close()
+
+
+def test_triton_client_finds_health_and_metadata(client):
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    metadata = client.get_model_metadata(NAME)
+    (version,) = metadata["versions"]
+    assert client.is_model_ready(NAME)
+    assert client.is_model_ready(NAME, version)
+    assert client.get_server_metadata()["name"] == NAME
+    assert metadata["inputs"][0]["shape"] == [-1, 4]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("named", [True, False])
+def test_triton_client_gets_what_the_model_gives(client, expected, binary, compression, named):
+    tensor = triton.InferInput("instances", FLOWERS.shape, "FP32")
+    tensor.set_data_from_numpy(FLOWERS, binary_data=binary)
+    names = ("predictions", "probabilities")
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
+    result = client.infer(
+        NAME,
+        [tensor],
+        outputs=outputs if named else None,
+        request_id="7",
+        request_compression_algorithm=compression,
+    )
+    values, probabilities = expected
+    classes = np.array([b"setosa", b"versicolor", b"virginica"], object)
+    predictions = result.as_numpy("predictions")
+    if not binary and named:
+        predictions = np.array([str(text).encode() for text in predictions], object)
+    assert result.get_response()["id"] == "7"
+    assert [str(p) for p in predictions] == [str(c) for c in classes[values]]
+    assert np.array_equal(result.as_numpy("probabilities"), probabilities)
+
+
+def test_triton_client_is_told_what_is_wrong(client):
+    tensor = triton.InferInput("instances", [1, 3], "FP32")
+    tensor.set_data_from_numpy(FLOWERS[:1, :3])
+    with pytest.raises(triton.InferenceServerException, match=r"shape \[1, 3\] is not \[rows, 4\]"):
+        client.infer(NAME, [tensor])
+
+
+def test_schemathesis_finds_no_failure(service, tmp_path):
+    # Valid by the schema need not mean that it fits: a tensor's data must fill its shape, and the model
+    # must have a finite answer.
+    result = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("run", f"{service.url}/openapi.json", "--checks=all", "--no-color"),
+            *("--exclude-checks=positive_data_acceptance", "--max-examples=400", "--workers=2"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
+    assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 1000
+
+
+def post(service, path, body, **headers):
+    """The status of a request with any body at all."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    try:
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner),
+)
+TENSOR = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["instances", "x"]),
+        "shape": st.lists(st.integers(-1, 2**70) | st.sampled_from([1, 2, 4]), max_size=3),
+        "datatype": st.sampled_from(["FP32", "FP64", "INT32", "INT64", "BOOL", "BYTES", "?"]),
+    },
+    optional={
+        "data": JSON,
+        "parameters": st.fixed_dictionaries({"binary_data_size": st.integers() | JSON}),
+    },
+)
+FUZZ = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+REFUSED = {400, 413, 415, 422}
+
+
+@FUZZ
+@given(tensor=TENSOR, raw=st.binary(max_size=40), length=st.none() | st.integers(-2, 10**6))
+def test_no_tensor_breaks_the_service(service, tensor, raw, length):
+    body = json.dumps({"inputs": [tensor]}).encode()
+    given = len(body) if length is None else length
+    headers = {"Inference_Header_Content_Length": str(given)} if raw or length is not None else {}
+    assert post(service, f"/v2/models/{NAME}/infer", body + raw, **headers) in {200, *REFUSED}
+
+
+@FUZZ
+@given(body=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_no_body_breaks_the_service(service, body):
+    for path in ("/predict", "/invocations", f"/v2/models/{NAME}/infer"):
+        for kind in ("application/json", "text/csv"):
+            assert post(service, path, body, Content_Type=kind) in {200, *REFUSED}
+
+
+@FUZZ
+@given(rows=st.lists(st.lists(st.floats() | st.text(max_size=4), max_size=5), max_size=4))
+def test_no_table_breaks_the_service(service, rows):
+    body = "\n".join(",".join(map(str, row)) for row in rows).encode()
+    assert post(service, "/invocations", body, Content_Type="text/csv") in {200, *REFUSED}
+
+
+BODY = json.dumps({"instances": [SETOSA]}).encode()
+
+
+class Load(threading.Thread):
+    """A client that asks again and again on new connections and counts what it gets."""
+
+    def __init__(self, port, stop):
+        super().__init__(daemon=True)
+        self.port, self.stop = port, stop
+        self.counts = collections.Counter()
+
+    def run(self):
+        while not self.stop.is_set():
+            self.counts[self.ask()] += 1
+
+    def ask(self):
+        """The status; ``refused`` where nobody took the connection, ``lost`` where no answer came."""
+        try:
+            connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        except OSError:
+            time.sleep(0.05)
+            return "refused"
+        with connection:
+            try:
+                head = f"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+                connection.sendall(head.encode() + BODY)
+                answer = b""
+                while part := connection.recv(4096):
+                    answer += part
+            except OSError:
+                return "lost"
+            return int(answer.split(b" ")[1]) if answer else "lost"
+
+
+@contextlib.contextmanager
+def load(service, clients):
+    """Let clients ask until the end; yields them."""
+    stop = threading.Event()
+    threads = [Load(service.port, stop) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=60)
+
+
+def total(threads):
+    """All counts together."""
+    return sum((thread.counts for thread in threads), collections.Counter())
+
+
+@pytest.mark.parametrize("batching", ["off", "on"])
+def test_termination_under_load_loses_no_accepted_request(project, tmp_path, batching):
+    with serving(project, tmp_path, WORKERS="2", BATCHING=batching) as service:
+        with load(service, 16) as clients:
+            time.sleep(1.5)
+            assert service.stop() == 0
+            time.sleep(0.2)
+        counts = total(clients)
+        answered = [e for e in service.entries() if e.get("path") == "/predict"]
+        assert counts[200] > 200
+        assert len(answered) == counts[200]
+        assert {entry["status"] for entry in answered} == {200}
+        assert set(counts) <= {200, "refused", "lost"}
+
+
+def test_killed_worker_is_replaced_under_load(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="2") as service:
+        (first, second) = service.workers()
+        with load(service, 8) as clients:
+            time.sleep(1)
+            os.kill(first, signal.SIGKILL)
+            time.sleep(3)
+            before = total(clients)[200]
+            time.sleep(2)
+            assert total(clients)[200] > before + 100
+        assert len(service.workers()) == 2
+        assert second in service.workers()
+        assert first not in service.workers()
+        assert set(total(clients)) <= {200, "lost", "refused"}
+        assert service.stop() == 0
+
+
+def test_clients_that_stall_are_cut_off(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="1", REQUEST_SECONDS="2") as service:
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        stalled = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(40)]
+        for connection in stalled:
+            connection.sendall(head)
+        status, _ = ask(f"{service.url}/predict", {"instances": [SETOSA]}, seconds=30)
+        assert status == 200
+        for connection in stalled:
+            connection.close()
+        assert ask(f"{service.url}/ping")[0] == 200
+
+
+def test_clients_that_go_away_do_no_harm(service):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    for part in (b"", head % len(BODY), head % len(BODY) + BODY[:9], head % len(BODY) + BODY):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", service.port)) as connection:
+                connection.sendall(part)
+    assert ask(f"{service.url}/predict", {"instances": [SETOSA]})[0] == 200
+
+
+def test_overload_is_refused_and_health_still_answered(project, tmp_path):
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", project.path, copy], check=True)
+    predictor = copy / "inference" / "predictor.py"
+    text = predictor.read_text()
+    predictor.write_text(
+        text.replace(
+            "        outputs = dict(", "        time.sleep(0.05)\n        outputs = dict("
+        ).replace("import os\n", "import os\nimport time\n")
+    )
+    variables = {"WORKERS": "1", "BATCHING": "on", "MAX_CONCURRENT": "4"}
+    with serving(BakedProject(copy), tmp_path, **variables) as service:
+        with load(service, 200) as clients:
+            for _ in range(10):
+                started = time.monotonic()
+                assert ask(f"{service.url}/ping", seconds=5)[0] == 200
+                assert time.monotonic() - started < 3
+                time.sleep(0.2)
+        counts = total(clients)
+        assert counts[503] > counts[200] > 10
+        assert set(counts) <= {200, 503}
+        assert ask(f"{service.url}/predict", {"instances": [SETOSA]})[0] == 200
+
+
+def test_metrics_add_up_over_workers(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="2") as service:
+        for _ in range(60):
+            assert post(service, "/predict", BODY, Content_Type="application/json") == 200
+        os.kill(service.workers()[0], signal.SIGKILL)
+        time.sleep(2)
+        for _ in range(5):
+            text = ask(f"{service.url}/metrics")[1].decode()
+            counted = re.search(r'_seconds_count{.*route="/predict".*} (\S+)', text)
+            assert float(counted[1]) == 60
+            assert "inference_request_rows_sum 60.0" in text
+            assert "http_requests_in_flight 1.0" in text
+
+
+def test_model_that_gives_no_answer_never_listens(project, tmp_path):
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", project.path, copy], check=True)
+    predictor = copy / "inference" / "predictor.py"
+    predictor.write_text(
+        predictor.read_text().replace("outputs = dict(", "1 / 0\n        outputs = dict(")
+    )
+    port = free_port()
+    result = subprocess.run(
+        [".venv/bin/python", "-m", "inference"],
+        cwd=copy,
+        env={**os.environ, "PORT": str(port), "WORKERS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "division by zero; run `make train`" in result.stderr
+    assert "Traceback" not in result.stderr

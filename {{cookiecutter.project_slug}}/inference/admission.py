@@ -1,0 +1,28 @@
+"""How many requests a worker takes on at once: one more is refused, instead of kept waiting."""
+
+import threading
+
+from flask import Flask, g, request
+
+from inference.errors import Overloaded
+
+# Asked by ECS and load balancers, who would stop a task that is merely busy.
+ALWAYS = {"inference.ping", "protocol.live", "protocol.model_ready", "protocol.ready"}
+
+
+def register(app: Flask, max_concurrent: int) -> None:
+    """Answer with 503 what comes while ``max_concurrent`` requests are being answered."""
+    places = threading.BoundedSemaphore(max_concurrent)
+
+    @app.before_request
+    def enter() -> None:
+        if request.endpoint in ALWAYS:
+            return
+        if not places.acquire(blocking=False):
+            raise Overloaded
+        g.has_place = True
+
+    @app.teardown_request
+    def leave(error: BaseException | None) -> None:
+        if g.pop("has_place", False):
+            places.release()

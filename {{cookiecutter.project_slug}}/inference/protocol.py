@@ -1,0 +1,148 @@
+"""The routes of the Open Inference Protocol v2 (REST), as KServe and Triton speak it, below /v2."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from flask import Blueprint, Response, request
+from numpy.typing import NDArray
+from werkzeug.exceptions import BadRequest, NotFound
+
+from inference import tensors
+from inference.body import read_body
+from inference.card import ModelCard, Prediction
+from inference.engine import Engine
+from inference.instances import FLOAT32_MAX
+from inference.tensors import InferenceResponse, RequestedOutput
+
+INPUT = "instances"
+JSON_LENGTH = "Inference-Header-Content-Length"
+
+
+def create_blueprint(engine: Engine, version: str, max_rows: int) -> Blueprint:
+    """The routes that answer for the model of ``engine``, whose file has ``version``."""
+    card = engine.card
+    blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
+    encoder = msgspec.json.Encoder()
+    description = encoder.encode(describe(engine, version))
+
+    def require(name: str, of_version: str | None) -> None:
+        if name != card.name or of_version not in (None, version):
+            raise NotFound(f"the model here is {card.name}, version {version}")
+
+    @blueprint.get("")
+    def server() -> Response:
+        """Name the server and what it speaks beyond the protocol."""
+        answer = {"name": card.name, "version": version, "extensions": ["binary_tensor_data"]}
+        return Response(encoder.encode(answer), content_type="application/json")
+
+    @blueprint.get("/health/live")
+    def live() -> Response:
+        """Say that the server is up."""
+        return Response(status=200)
+
+    @blueprint.get("/health/ready")
+    def ready() -> Response:
+        """Say that the model answers: the service listens only once it does."""
+        return Response(status=200)
+
+    @blueprint.get("/models/<name>/ready")
+    @blueprint.get("/models/<name>/versions/<of_version>/ready")
+    def model_ready(name: str, of_version: str | None = None) -> Response:
+        """Say that the model answers."""
+        require(name, of_version)
+        return Response(status=200)
+
+    @blueprint.get("/models/<name>")
+    @blueprint.get("/models/<name>/versions/<of_version>")
+    def model(name: str, of_version: str | None = None) -> Response:
+        """Describe the model's inputs and outputs."""
+        require(name, of_version)
+        return Response(description, content_type="application/json")
+
+    @blueprint.post("/models/<name>/infer")
+    @blueprint.post("/models/<name>/versions/<of_version>/infer")
+    def infer(name: str, of_version: str | None = None) -> Response:
+        """Predict for each row of the tensor."""
+        require(name, of_version)
+        given, parts = tensors.decode(read_body(), json_length())
+        rows = find_rows(given, parts, len(card.features), max_rows)
+        outputs = to_outputs(engine.predict(rows), card)
+        wanted = given.outputs or [RequestedOutput(name) for name in outputs]
+        by_default = given.parameters.get("binary_data_output", False)
+        encoded = []
+        for output in wanted:
+            if output.name not in outputs:
+                raise BadRequest(f"{output.name} is not among the outputs {', '.join(outputs)}")
+            as_bytes = bool(output.parameters.get("binary_data", by_default))
+            encoded.append(tensors.encode(output.name, outputs[output.name], as_bytes))
+        answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
+        return respond(encoder.encode(answer), [raw for _, raw in encoded])
+
+    return blueprint
+
+
+def describe(engine: Engine, version: str) -> dict[str, object]:
+    """The model's metadata; -1 in a shape is the number of rows."""
+    card = engine.card
+    datatype = "BYTES" if card.classes else "FP64"
+    outputs: list[dict[str, object]] = [
+        {"name": "predictions", "datatype": datatype, "shape": [-1]}
+    ]
+    if engine.gives_probabilities:
+        shape = [-1, len(card.classes)]
+        outputs.append({"name": "probabilities", "datatype": "FP32", "shape": shape})
+    return {
+        "name": card.name,
+        "versions": [version],
+        "platform": "python",
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, len(card.features)]}],
+        "outputs": outputs,
+    }
+
+
+def find_rows(
+    given: tensors.InferenceRequest, parts: Sequence[bytes | None], features: int, max_rows: int
+) -> NDArray[np.float32]:
+    """The one input as float32 of shape (rows, features); raises BadRequest where it is not."""
+    (tensor, part), *others = zip(given.inputs, parts, strict=True)
+    if others or tensor.name != INPUT:
+        raise BadRequest(f"the model has one input, {INPUT}")
+    if len(tensor.shape) != 2 or tensor.shape[1] != features:
+        raise BadRequest(f"{INPUT}: shape {tensor.shape} is not [rows, {features}]")
+    if not 1 <= tensor.shape[0] <= max_rows:
+        raise BadRequest(f"{INPUT}: {tensor.shape[0]} rows are not between 1 and {max_rows}")
+    values = tensors.to_array(tensor, part)
+    if not (np.abs(values, dtype=np.float64) <= FLOAT32_MAX).all():
+        raise BadRequest(f"{INPUT}: a value is not a number that FP32 can hold")
+    return values.astype(np.float32)
+
+
+def to_outputs(prediction: Prediction, card: ModelCard) -> dict[str, NDArray[np.generic]]:
+    """The outputs by name: classes as str, for BYTES; numbers as float64."""
+    dtype = object if card.classes else np.float64
+    outputs: dict[str, NDArray[np.generic]] = {
+        "predictions": np.array(prediction.values, dtype=dtype)
+    }
+    if prediction.probabilities is not None:
+        outputs["probabilities"] = prediction.probabilities.astype(np.float32)
+    return outputs
+
+
+def json_length() -> int | None:
+    """The number of bytes of JSON that the client says come before those of the tensors."""
+    text = request.headers.get(JSON_LENGTH)
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")
+    return int(text)
+
+
+def respond(json: bytes, raw: Sequence[bytes]) -> Response:
+    """The JSON alone, or followed by the bytes of tensors."""
+    if not any(raw):
+        return Response(json, content_type="application/json")
+    response = Response(b"".join([json, *raw]), content_type="application/octet-stream")
+    response.headers[JSON_LENGTH] = str(len(json))
+    return response

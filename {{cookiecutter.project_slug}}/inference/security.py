@@ -1,0 +1,63 @@
+"""API keys and the headers that protect browsers."""
+
+import hmac
+from collections.abc import Sequence
+
+from flask import Flask, Response, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+# What answers without a key: health, which ECS and load balancers ask, and pages that hold no data.
+OPEN = {
+    "docs.openapi",
+    "docs.page",
+    "inference.page",
+    "inference.ping",
+    "protocol.live",
+    "protocol.model_ready",
+    "protocol.ready",
+    "static",
+}
+
+
+def register(app: Flask, api_keys: Sequence[str]) -> None:
+    """Add the headers to every response; with ``api_keys``, ask for one of them."""
+
+    @app.after_request
+    def protect(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        return response
+
+    @app.before_request
+    def require_key() -> None:
+        if api_keys and request.endpoint not in OPEN and not is_known(given_key(), api_keys):
+            raise Unauthorized(
+                "Send an API key as X-API-Key, or as Authorization: Bearer.",
+                www_authenticate=WWWAuthenticate("bearer"),
+            )
+
+
+def given_key() -> str:
+    """The key that came with the request, or nothing."""
+    authorization = request.authorization
+    if authorization and authorization.type == "bearer":
+        return authorization.token or ""
+    return request.headers.get("X-API-Key", "")
+
+
+def is_known(given: str, api_keys: Sequence[str]) -> bool:
+    """Whether a key is one of those; takes the same time for each that is not."""
+    matches = [hmac.compare_digest(given.encode(), key.encode()) for key in api_keys]
+    return any(matches)

@@ -1,0 +1,64 @@
+"""Ends the connections of clients that stop in the middle of a request's body.
+
+The server waits for a body as long as the connection lives, and a thread of the worker with it. Linux
+tells of each connection when it last brought data (TCP_INFO); elsewhere nobody is cut off.
+"""
+
+import os
+import socket
+import stat
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# tcpi_last_data_recv of struct tcp_info, in milliseconds.
+LAST_DATA_RECEIVED = 52
+
+_reading: dict[int, float] = {}
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While the body of a request is read."""
+    _reading[threading.get_ident()] = time.monotonic()
+    try:
+        yield
+    finally:
+        del _reading[threading.get_ident()]
+
+
+def watch(seconds: float) -> None:
+    """Begin to end connections that are silent for ``seconds`` while a body is awaited for longer."""
+    if sys.platform != "linux":
+        return
+
+    def work() -> None:
+        while True:
+            time.sleep(1)
+            started = min(list(_reading.values()), default=time.monotonic())
+            if time.monotonic() - started > seconds:
+                end_silent_connections(seconds)
+
+    threading.Thread(target=work, name="stalled-clients", daemon=True).start()
+
+
+def end_silent_connections(seconds: float) -> None:
+    """End every connection of this process that has brought nothing for ``seconds``."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as connection:
+                if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                    continue
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                (silent,) = struct.unpack_from("I", info, LAST_DATA_RECEIVED)
+                connection.getpeername()
+                if silent > seconds * 1000:
+                    connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # Closed meanwhile, or a socket that listens.
+            continue

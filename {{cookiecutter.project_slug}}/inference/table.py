@@ -1,0 +1,72 @@
+"""Instances and predictions as CSV (RFC 4180)."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.card import ModelCard, Prediction
+from inference.errors import InvalidInstances
+from inference.instances import FLOAT32_MAX
+
+
+def decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.float32]:
+    """Return the rows as an array of shape (rows, features).
+
+    The first line may name the columns, in any order; features are then found by name, and other
+    columns are passed over. Raises InvalidInstances, which names line and column.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
+    places: Sequence[int] = range(len(features))
+    first = 1
+    if lines and set(features) <= {cell.strip() for cell in lines[0]}:
+        names = [cell.strip() for cell in lines.pop(0)]
+        places = [names.index(feature) for feature in features]
+        first = 2
+    if not 1 <= len(lines) <= max_rows:
+        raise InvalidInstances(f"{len(lines)} rows are not between 1 and {max_rows}", "")
+    width = len(names) if first == 2 else len(features)
+    rows = np.empty((len(lines), len(features)), np.float32)
+    for row, cells in enumerate(lines):
+        if len(cells) != width:
+            raise InvalidInstances(
+                f"line {row + first}: {len(cells)} columns are not {width}; the model takes "
+                f"{len(features)} features: {', '.join(features)}",
+                f"/{row}",
+            )
+        for column, place in enumerate(places):
+            rows[row, column] = to_number(cells[place], row + first, features[column])
+    return rows
+
+
+def to_number(cell: str, line: int, feature: str) -> float:
+    """The number in a cell; raises InvalidInstances where there is none that float32 can hold."""
+    try:
+        number = float(cell)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) <= FLOAT32_MAX or "_" in cell:
+        raise InvalidInstances(
+            f"line {line}, {feature}: {cell!r} is not a finite number", f"/{line}/{feature}"
+        )
+    return number
+
+
+def encode(prediction: Prediction, card: ModelCard) -> str:
+    """A line for each row, below the names of the columns: the prediction, then probabilities."""
+    output = io.StringIO(newline="")
+    writer = csv.writer(output)
+    columns: list[Sequence[object]] = [prediction.values]
+    names = [card.target]
+    if prediction.probabilities is not None:
+        columns += prediction.probabilities.T.tolist()
+        names += card.classes
+    writer.writerow(names)
+    writer.writerows(zip(*columns, strict=True))
+    return output.getvalue()

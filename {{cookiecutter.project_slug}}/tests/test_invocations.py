@@ -1,0 +1,71 @@
+"""POST /invocations, SageMaker's contract, in JSON and CSV; holds for any model."""
+
+import csv
+import io
+
+import pytest
+
+CSV = {"Content-Type": "text/csv"}
+
+
+@pytest.fixture
+def names(card):
+    return [feature.name for feature in card.features]
+
+
+def line(cells):
+    return ",".join(map(str, cells))
+
+
+def test_json_is_answered_as_by_predict(client, row):
+    body = {"instances": [row, row]}
+    assert client.post("/invocations", json=body).json == client.post("/predict", json=body).json
+
+
+def test_csv_is_answered_as_json_is(client, row):
+    expected = client.post("/predict", json={"instances": [row, row]}).json
+    body = f"{line(row)}\r\n{line(row)}\r\n"
+    assert client.post("/invocations", data=body, headers=CSV).json == expected
+
+
+def test_named_columns_may_come_in_any_order_among_others(client, names, row):
+    expected = client.post("/predict", json={"instances": [row]}).json
+    heading = ["id", *reversed(names)]
+    body = f"\ufeff{line(heading)}\n7,{line(reversed(row))}\n\n"
+    assert client.post("/invocations", data=body.encode(), headers=CSV).json == expected
+
+
+def test_answer_may_be_csv(client, card, row):
+    expected = client.post("/predict", json={"instances": [row]}).json
+    response = client.post("/invocations", data=line(row), headers={**CSV, "Accept": "text/csv"})
+    assert response.mimetype == "text/csv"
+    (answer,) = csv.DictReader(io.StringIO(response.text))
+    assert answer[card.target] == str(expected["predictions"][0])
+    assert len(answer) == 1 + len(expected.get("probabilities", [{}])[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (lambda row: "", "0 rows are not between 1 and 8"),
+        (lambda row: "\n".join([line(row)] * 9), "9 rows are not between 1 and 8"),
+        (lambda row: line(row[1:]), "line 1: "),
+        (lambda row: line(row) + "\n" + line([*row[1:], "x"]), "'x' is not a finite number"),
+        (lambda row: line([*row[1:], "nan"]), "'nan' is not a finite number"),
+        (lambda row: line([*row[1:], "1e39"]), "'1e39' is not a finite number"),
+        (lambda row: line([*row[1:], "1_0"]), "'1_0' is not a finite number"),
+        (lambda row: line([*row[1:], '"1']), "The body is not CSV in UTF-8"),
+        (lambda row: b"\xff", "The body is not CSV in UTF-8"),
+    ],
+)
+def test_csv_that_does_not_fit_is_refused(client, row, change, detail):
+    response = client.post("/invocations", data=change(row), headers=CSV)
+    assert response.status_code == 422
+    assert response.mimetype == "application/problem+json"
+    assert detail in response.json["detail"]
+
+
+def test_other_type_is_refused(client, row):
+    response = client.post("/invocations", data=line(row), content_type="application/x-npy")
+    assert response.status_code == 415
+    assert "application/json or text/csv" in response.json["detail"]

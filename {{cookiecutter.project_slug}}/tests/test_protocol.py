@@ -1,0 +1,186 @@
+"""The Open Inference Protocol below /v2; holds for any model."""
+
+import gzip
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+BINARY = "application/octet-stream"
+HEADER = "Inference-Header-Content-Length"
+
+
+@pytest.fixture
+def infer(client, card):
+    """Ask for an inference; ``raw`` follows the JSON."""
+
+    def infer(body, raw=b"", path="", **headers):
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if raw:
+            headers.setdefault(HEADER, str(len(text)))
+        url = f"/v2/models/{card.name}{path}/infer"
+        return client.post(url, data=text + raw, headers=headers)
+
+    return infer
+
+
+@pytest.fixture
+def tensor(row):
+    """Two rows as a tensor in JSON."""
+    return {"name": "instances", "shape": [2, len(row)], "datatype": "FP32", "data": [row, row]}
+
+
+def values(response, name):
+    """An output of a response in JSON."""
+    return next(output for output in response.json["outputs"] if output["name"] == name)
+
+
+def test_health_and_metadata(client, card):
+    for path in ("/v2/health/live", "/v2/health/ready", f"/v2/models/{card.name}/ready"):
+        assert client.get(path).status_code == 200
+    assert client.get("/v2").json["extensions"] == ["binary_tensor_data"]
+    metadata = client.get(f"/v2/models/{card.name}").json
+    (version,) = metadata["versions"]
+    assert client.get(f"/v2/models/{card.name}/versions/{version}").json == metadata
+    (given,) = metadata["inputs"]
+    assert given == {"name": "instances", "datatype": "FP32", "shape": [-1, len(card.features)]}
+
+
+@pytest.mark.parametrize(
+    "path", ["/other", "/other/ready", "/{name}/versions/0", "/{name}/nothing"]
+)
+def test_other_model_is_not_found_in_the_protocols_own_form(client, card, path):
+    response = client.get(f"/v2/models{path.format(name=card.name)}")
+    assert response.status_code == 404
+    assert list(response.json) == ["error"]
+
+
+def test_inference_agrees_with_predict(client, infer, tensor, row):
+    expected = client.post("/predict", json={"instances": [row, row]}).json
+    response = infer({"id": "42", "inputs": [tensor]})
+    assert response.status_code == 200
+    assert response.json["id"] == "42"
+    assert response.json["model_version"] == response.headers["X-Model-Version"]
+    assert values(response, "predictions")["data"] == expected["predictions"]
+    flat = {**tensor, "data": row + row}
+    assert infer({"inputs": [flat]}).json["outputs"] == response.json["outputs"]
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT32", "INT64"])
+def test_tensors_travel_as_bytes(infer, tensor, row, datatype):
+    dtype = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8"}[datatype]
+    rows = np.array([row, row]).astype(dtype)
+    plain = infer({"inputs": [{**tensor, "datatype": datatype, "data": rows.tolist()}]})
+    raw = rows.tobytes()
+    given = {k: v for k, v in tensor.items() if k != "data"} | {
+        "datatype": datatype,
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    body = {"inputs": [given], "parameters": {"binary_data_output": True}}
+    response = infer(body, raw)
+    assert response.mimetype == BINARY
+    length = int(response.headers[HEADER])
+    rest = response.data[length:]
+    for output in json.loads(response.data[:length])["outputs"]:
+        size = output["parameters"]["binary_data_size"]
+        part, rest = rest[:size], rest[size:]
+        expected = values(plain, output["name"])["data"]
+        if output["datatype"] == "BYTES":
+            texts = b"".join(len(t).to_bytes(4, "little") + t.encode() for t in expected)
+            assert part == texts
+        else:
+            dtype = {"FP32": "<f4", "FP64": "<f8"}[output["datatype"]]
+            assert np.array_equal(np.frombuffer(part, dtype), np.array(expected, dtype))
+    assert not rest
+
+
+def test_client_chooses_outputs(infer, tensor):
+    response = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}]})
+    assert [output["name"] for output in response.json["outputs"]] == ["predictions"]
+    wrong = infer({"inputs": [tensor], "outputs": [{"name": "nothing"}]})
+    assert wrong.status_code == 400
+    assert "nothing is not among the outputs predictions" in wrong.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_body_may_be_compressed(infer, tensor, encoding, compress):
+    body = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Content-Encoding": encoding}
+    assert infer(compress(body), **headers).json == infer(body).json
+    assert infer(compress(body)[:-5], **headers).status_code == 400
+    assert infer(b"nonsense", **headers).status_code == 400
+    assert infer(compress(b" " * 70_000), **headers).status_code == 413
+
+
+def test_unknown_encoding_is_refused(infer, tensor):
+    assert infer({"inputs": [tensor]}, **{"Content-Encoding": "br"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "x"}, "the model has one input, instances"),
+        ({"shape": [2]}, "shape [2] is not [rows, "),
+        ({"shape": [-2, -4]}, "Expected `int` >= 0"),
+        ({"shape": [0, ...], "data": []}, "0 rows are not between 1 and 8"),
+        ({"shape": [9, ...]}, "9 rows are not between 1 and 8"),
+        ({"shape": [10**30, ...]}, "rows are not between 1 and 8"),
+        ({"shape": [3, ...]}, "values do not fill shape"),
+        ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64"),
+        ({"datatype": "BYTES"}, "datatype BYTES is not"),
+        ({"datatype": "INT32", "data": [[0.5]]}, "data is not of datatype INT32"),
+        ({"data": None}, "data is not of datatype FP32"),
+        ({"data": ["1", "2"]}, "data is not of datatype FP32"),
+        ({"data": [[1], [1, 2]]}, "data is neither flat nor nested evenly"),
+        ({"data": 1}, "Expected `array | null`"),
+        ({"parameters": {"binary_data_size": 99}}, "binary_data_size is 99, 0 bytes are left"),
+        ({"parameters": {"binary_data_size": -1}}, "binary_data_size is -1"),
+        ({"parameters": {"binary_data_size": True}}, "binary_data_size is True"),
+    ],
+)
+def test_tensor_that_does_not_fit_is_refused(infer, tensor, row, change, error):
+    if change.get("shape", [0])[-1] is ...:
+        change = {**change, "shape": [change["shape"][0], len(row)]}
+    response = infer({"inputs": [{**tensor, **change}]})
+    assert response.status_code == 400
+    assert error in response.json["error"]
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39, 10**400])
+def test_value_that_fp32_cannot_hold_is_refused(infer, tensor, row, value):
+    response = infer({"inputs": [{**tensor, "data": [*row, *row[:-1], value]}]})
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1", "999999"])
+def test_lying_length_of_the_json_is_refused(infer, tensor, length):
+    response = infer({"inputs": [tensor]}, **{HEADER: length})
+    assert response.status_code == 400
+    assert response.json["error"]
+
+
+def test_bytes_that_do_not_fit_are_refused(infer, tensor, row):
+    given = {key: value for key, value in tensor.items() if key != "data"}
+    raw = np.array([row, row], "<f4").tobytes()
+
+    def error(size, part):
+        body = {"inputs": [{**given, "parameters": {"binary_data_size": size}}]}
+        response = infer(body, part)
+        assert response.status_code == 400
+        return response.json["error"]
+
+    assert "bytes are left" in error(len(raw), raw[:-1])
+    assert "belong to no input" in error(len(raw), raw + b"x")
+    assert "bytes are not the" in error(len(raw) - 4, raw[:-4])
+    nan = np.full((2, len(row)), np.nan, "<f4").tobytes()
+    assert "not a number that FP32 can hold" in error(len(nan), nan)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"inputs": []}', b'{"inputs": 1}', b"\xff"])
+def test_body_that_is_no_request_is_refused(infer, body):
+    response = infer(body)
+    assert response.status_code == 400
+    assert list(response.json) == ["error"]
