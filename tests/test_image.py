@@ -127,8 +127,12 @@ def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
 
 
 def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image):
-    with container(docker, image, *LOCKED_DOWN) as (name, url, seconds):
+    with container(docker, image, *LOCKED_DOWN, "--env=WORKERS=2") as (name, url, seconds):
         assert_predicts(url)
+        for _ in range(6):
+            status, metrics = ask(f"{url}/metrics")
+            assert status == 200
+            assert b"inference_request_rows_count 1.0" in metrics
         assert seconds < START_BUDGET
         health = (docker, "exec", name, "python", "-m", "inference.healthcheck")
         assert subprocess.run(health).returncode == 0

@@ -19,7 +19,7 @@ from inference import artifact, logs
 from inference.config import Settings, available_cpus
 from inference.errors import StartupError
 
-LIGHT_THREADS = 16
+LIGHT_THREADS = 8
 
 
 def main() -> None:
