@@ -13,7 +13,8 @@ demo: setup ## Bake a project, train, rehearse its deployment, serve, ask; Ctrl-
 
 .PHONY: test
 test: setup ## Run all tests; make test PYTEST_ARGS="-m 'not slow'" for the fast ones
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
+		$(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check the template's own code

@@ -11,6 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from test_project import SETOSA, ask
 
 pytestmark = pytest.mark.slow
 
@@ -245,8 +246,8 @@ def test_repository_with_other_settings_is_set_right(account):
     [
         ("security-group", "cluster-up"),
         ("service-up", "cluster-up"),
-        ("smoke", "ps"),
-        ("url", "ps"),
+        ("smoke", "deploy"),
+        ("url", "deploy"),
         ("rollback", "deploy"),
         ("scale", "deploy"),
         ("logs", "deploy"),
@@ -314,18 +315,23 @@ def test_security_group_has_the_one_rule_whatever_was_there(account):
 
 
 @contextlib.contextmanager
-def broken_task(account):
-    """Let new tasks look for a model that is not there."""
+def task_variable(account, name, value):
+    """Give new tasks one more environment variable."""
     compose = os.path.join(account.path, "docker-compose.yml")
     with open(compose) as file:
         text = file.read()
     with open(compose, "w") as file:
-        file.write(text.replace("environment:\n", "environment:\n      MODEL_PATH: missing\n"))
+        file.write(text.replace("environment:\n", f"environment:\n      {name}: {value}\n"))
     try:
         yield
     finally:
         with open(compose, "w") as file:
             file.write(text)
+
+
+def broken_task(account):
+    """Let new tasks look for a model that is not there."""
+    return task_variable(account, "MODEL_PATH", "missing")
 
 
 def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(account):
@@ -365,12 +371,8 @@ def test_deploy_again_replaces_no_task(deployed):
 def test_env_file_does_not_leak_into_the_task(account):
     with open(os.path.join(account.path, ".env"), "w") as file:
         file.write("IMAGE=evil\nIMAGE_TAG=evil\nSECRET=leaked\nWORKERS=9\n")
-    compose = os.path.join(account.path, "docker-compose.yml")
-    with open(compose) as file:
-        text = file.read()
-    with open(compose, "w") as file:
-        file.write(text.replace("environment:\n", "environment:\n      SEEN: x${SECRET:-no}\n"))
-    account.make(*STEPS)
+    with task_variable(account, "SEEN", "x${SECRET:-no}"):
+        account.make(*STEPS)
     answer = account.aws("ecs", "describe-task-definition", "--task-definition", SERVICE)
     (container,) = answer["taskDefinition"]["containerDefinitions"]
     environment = {item["name"]: item["value"] for item in container["environment"]}
@@ -429,6 +431,14 @@ def test_release_that_fails_before_it_registers_keeps_every_revision(account, tm
     output = account.fails("service-up", ECS_CLI=str(broken), IMAGE_TAG="second")
     assert "could not reach ECS" in output
     assert (account.service()["taskDefinition"], account.revisions()) == before
+
+
+def test_smoke_sends_the_key_that_the_service_wants(account):
+    with task_variable(account, "API_KEY", "secret"):
+        account.make(*NETWORK, "service-up")
+    url = account.make("url").strip()
+    assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 401
+    assert f"{url} predicts" in account.make("smoke", API_KEY="secret")
 
 
 def test_rollback_needs_a_revision_before(account):

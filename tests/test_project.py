@@ -135,7 +135,7 @@ def test_lint_fails_on_a_fault(installed):
 
 def test_locks_hold_what_the_short_lists_ask_for(installed):
     before = installed.read("requirements.txt")
-    for name in re.findall(r"^[a-z]+", installed.read("requirements/serve.in"), re.MULTILINE):
+    for name in re.findall(r"^[a-z-]+", installed.read("requirements/serve.in"), re.MULTILINE):
         assert re.search(rf"^{name}==", before, re.MULTILINE)
         for lock in ("train", "dev"):
             assert re.search(

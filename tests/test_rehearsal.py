@@ -1,7 +1,6 @@
 """``make rehearse``: a whole deployment on an embedded AWS."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -44,30 +43,29 @@ def test_rehearsal_with_docker_pushes_to_a_registry_and_leaves_no_image(
     assert not {image.encode() for image in pushed} & (after - before)
 
 
-def rehearse_all(installed, **variables):
-    """Every step, with whichever ecs-cli ``variables`` name."""
-    output = installed.check("make", "rehearse", **variables)
+@pytest.fixture(scope="module")
+def rehearsed(installed, registry, ecs_cli):
+    """What a whole rehearsal in containers printed, and the actions that it called."""
+    output = installed.check("make", "rehearse", ECS_CLI=ecs_cli, timeout=600)
+    log = installed.read("rehearsal-aws.log")
+    return output, set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
+
+
+def test_whole_rehearsal_in_containers(rehearsed, docker):
+    output, _ = rehearsed
     steps = results(output)
     assert steps["release that cannot start"] == "failed, as it must"
     assert set(steps.values()) == {"ok", "failed, as it must"}
     assert len(steps) == 9
     assert "Not rehearsed" not in output
     assert "its last log lines:\n        Could not read the model: missing" in output
-    running = subprocess.run(
-        [os.environ.get("DOCKER", "docker"), "ps", "--all", "--quiet", "--filter=name=rehearsal-"],
-        capture_output=True,
-        check=True,
-    )
-    assert not running.stdout
-
-
-def test_rehearsal_in_containers(installed, registry, ecs_cli):
-    rehearse_all(installed, ECS_CLI=ecs_cli)
+    listing = [docker, "ps", "--all", "--quiet", "--filter=name=rehearsal-"]
+    assert not subprocess.run(listing, capture_output=True, check=True).stdout
 
 
 @pytest.mark.skipif(not shutil.which("ecs-cli"), reason="needs ecs-cli 1.21 on PATH")
-def test_rehearsal_in_containers_with_the_real_ecs_cli(installed, registry):
-    rehearse_all(installed)
+def test_whole_rehearsal_was_with_the_real_ecs_cli(rehearsed, ecs_cli):
+    assert ecs_cli == "ecs-cli"
 
 
 def test_rehearsal_fails_where_a_step_does(installed):
@@ -82,11 +80,12 @@ def test_rehearsal_fails_where_a_step_does(installed):
     assert results(result.stdout)["deploy"] == "FAILED"
 
 
-def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(installed, ecs_cli):
-    installed.check("make", "rehearse", DOCKER="no-docker", ECS_CLI=ecs_cli)
-    called = set(re.findall(r"^\w+:[A-Z]\w+$", installed.read("rehearsal-aws.log"), re.MULTILINE))
+def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(
+    installed, rehearsed, ecs_cli
+):
+    _, called = rehearsed
     # What the rehearsal itself asks, and what needs no permission.
-    called -= {
+    called = called - {
         "cloudformation:ListStacks",
         "ec2:DescribeVpcs",
         "ecs:PutAccountSetting",
@@ -105,16 +104,13 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",
-        "ecr:GetAuthorizationToken",
         "ecr:GetDownloadUrlForLayer",
         "ecr:InitiateLayerUpload",
         "ecr:PutImage",
         "ecr:UploadLayerPart",
     }
     not_rehearsed = {
-        "ecr:DescribeImages",  # docker-push, which wants a registry
         "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
-        "ecs:DescribeCapacityProviders",  # doctor, which wants Docker
         "iam:CreateServiceLinkedRole",  # by ECS, in the caller's name, once an account
         "iam:PassRole",  # a permission without an action
         "logs:FilterLogEvents",  # make logs

@@ -168,7 +168,7 @@ def test_schemathesis_finds_no_failure(service, tmp_path):
         [
             Path(sys.executable).with_name("schemathesis"),
             *("run", f"{service.url}/openapi.json", "--checks=all", "--no-color"),
-            *("--exclude-checks=positive_data_acceptance", "--max-examples=400", "--workers=2"),
+            *("--exclude-checks=positive_data_acceptance", "--max-examples=250", "--workers=2"),
         ],
         cwd=tmp_path,
         capture_output=True,

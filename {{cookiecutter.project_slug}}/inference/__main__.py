@@ -91,7 +91,8 @@ def keep_interrupts_from_workers() -> None:
     """Turn Ctrl-C, which a terminal sends to every process, into SIGTERM for this one alone.
 
     A worker of granian 2.8 that gets SIGINT and then its parent's SIGTERM may never end. Workers
-    inherit the blocked signal.
+    inherit the blocked signal. This process must have no other thread yet, which would not: NumPy,
+    for one, starts some when it is imported.
     """
     # Until Python 3.12 its start, with the first worker, would unblock the signal again.
     resource_tracker.ensure_running()

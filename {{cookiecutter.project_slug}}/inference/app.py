@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     needs_key = bool(settings.api_keys)
     app.register_blueprint(views.create_blueprint(engine, decoder, model.version, needs_key))
     app.register_blueprint(protocol.create_blueprint(engine, model.version, settings.max_rows))
-    app.register_blueprint(docs.create_blueprint(engine, decoder, model.version, needs_key))
+    app.register_blueprint(docs.create_blueprint(card, decoder, model.version, needs_key))
     return app
 
 

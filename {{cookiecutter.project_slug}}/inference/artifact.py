@@ -47,17 +47,3 @@ def read(path: str | os.PathLike[str]) -> Artifact:
             f"{path} is not the file that {checksum_path(path).name} names; {REMEDY}"
         )
     return Artifact(path, content, digest)
-
-
-def write(path: Path, content: bytes) -> Artifact:
-    """Write a model file and its checksum; a reader never sees half of either."""
-    digest = hashlib.sha256(content).hexdigest()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for file, data in (
-        (path, content),
-        (checksum_path(path), f"{digest}  {path.name}\n".encode()),
-    ):
-        partial = file.with_name(file.name + ".part")
-        partial.write_bytes(data)
-        partial.replace(file)
-    return Artifact(path, content, digest)

@@ -1,179 +1,121 @@
-"""``/openapi.json`` (OpenAPI 3.1), made from the types that validate requests, and ``/docs``."""
+"""``/openapi.json`` (OpenAPI 3.1), made from the routes and the types that validate, and ``/docs``."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, current_app, render_template
 
-from inference.engine import Engine
+from inference.card import ModelCard
 from inference.instances import InstancesDecoder
 from inference.problems import Problem, ProtocolError
 from inference.protocol import INPUT, JSON_LENGTH
+from inference.security import OPEN
 from inference.tensors import InferenceRequest, InferenceResponse
 from inference.views import CSV, JSON, Answer
-
-Schema = dict[str, Any]
 
 REASONS = {
     "400": "The body cannot be read",
     "401": "The API key is missing or wrong",
-    "404": "The model here has another name or version",
     "413": "The body is too large",
     "415": "The body is of a type that is not read here",
     "422": "The instances do not fit the model",
     "503": "The service is overloaded; Retry-After says when to ask again",
 }
-BODY_FAULTS = ("400", "413", "415", "503")
+PAGES = {"docs.openapi", "docs.page", "inference.page", "static"}
+PROBLEM = "application/problem+json"
+TEXT = {"type": "string"}
 
 
 def create_blueprint(
-    engine: Engine, decoder: InstancesDecoder, version: str, needs_key: bool
+    card: ModelCard, decoder: InstancesDecoder, version: str, needs_key: bool
 ) -> Blueprint:
     """The routes that describe the service."""
     blueprint = Blueprint("docs", __name__)
-    document = describe(engine, decoder, version, needs_key)
-    encoded = msgspec.json.encode(document)
+
+    @cache
+    def document() -> dict[str, Any]:
+        return describe(card, decoder, version, needs_key)
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
         """Describe every route (OpenAPI 3.1)."""
-        return Response(encoded, content_type=JSON)
+        return Response(msgspec.json.encode(document()), content_type=JSON)
 
     @blueprint.get("/docs")
     def page() -> str:
         """Show that description to people."""
-        return render_template("docs.html", document=document)
+        return render_template("docs.html", document=document())
 
     return blueprint
 
 
 def describe(
-    engine: Engine, decoder: InstancesDecoder, version: str, needs_key: bool
+    card: ModelCard, decoder: InstancesDecoder, version: str, needs_key: bool
 ) -> dict[str, Any]:
-    """The OpenAPI document; its examples are the model's own."""
-    card = engine.card
+    """The OpenAPI document of the current application; its examples are the model's own."""
     types = (decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse)
-    references, schemas = msgspec.json.schema_components(
-        types, ref_template="#/components/schemas/{name}"
-    )
-    request, answer, problem, protocol_error, infer_request, infer_response = references
+    template = "#/components/schemas/{name}"
+    references, schemas = msgspec.json.schema_components(types, ref_template=template)
+    request, answer, problem, protocol_error, tensors, outputs = references
     example = [feature.example for feature in card.features]
-    instances = body({JSON: (request, {"instances": [example]})})
     names = ",".join(feature.name for feature in card.features)
+    instances = {JSON: {"schema": request, "example": {"instances": [example]}}}
     row = ",".join(map(str, example))
-    table = {CSV: ({"type": "string"}, f"{names}\r\n{row}\r\n")}
+    table = {CSV: {"schema": TEXT, "example": f"{names}\r\n{row}\r\n"}}
     tensor = {"name": INPUT, "shape": [1, len(example)], "datatype": "FP32", "data": example}
-    ok = {"200": {"description": "The service answers"}}
-    infer = {
-        "summary": "Predict, by the Open Inference Protocol",
-        "parameters": [
-            {
-                "name": JSON_LENGTH,
-                "in": "header",
-                "description": "The bytes of JSON, where tensors follow it as bytes.",
-                "schema": {"type": "string", "pattern": "^[0-9]+$"},
-            }
-        ],
-        "requestBody": body({JSON: (infer_request, {"inputs": [tensor]})}),
-        "responses": {
-            "200": answers({JSON: infer_response, "application/octet-stream": {"type": "string"}}),
-            **faults(protocol_error, JSON, "400", "404", "413", "415", "503"),
-        },
+    length = {
+        "name": JSON_LENGTH,
+        "in": "header",
+        "description": "The bytes of JSON, where tensors follow it as bytes.",
+        "schema": {**TEXT, "pattern": "^[0-9]+$"},
     }
-    model = f"/v2/models/{card.name}"
-    paths: dict[str, dict[str, Any]] = {
-        "/predict": {
-            "post": {
-                "summary": "Predict for each instance: a list of numbers, or an object by feature",
-                "requestBody": instances,
-                "responses": {"200": answers({JSON: answer}), **problems(problem)},
-            }
-        },
-        "/invocations": {
-            "post": {
-                "summary": "Predict, as a SageMaker endpoint does",
-                "requestBody": body({JSON: (request, {"instances": [example]}), **table}),
-                "responses": {
-                    "200": answers({JSON: answer, CSV: {"type": "string"}}),
-                    **problems(problem),
-                },
-            }
-        },
-        "/ping": {"get": {"summary": "Is the service up?", "responses": ok}},
-        "/v2": {"get": {"summary": "The server's metadata", "responses": documents()}},
-        "/v2/health/live": {"get": {"summary": "Is the server up?", "responses": ok}},
-        "/v2/health/ready": {"get": {"summary": "Does the model answer?", "responses": ok}},
-        model: {"get": {"summary": "The model's metadata", "responses": documents()}},
-        f"{model}/ready": {"get": {"summary": "Does the model answer?", "responses": ok}},
-        f"{model}/infer": {"post": infer},
-        "/metrics": {
-            "get": {
-                "summary": "Metrics for Prometheus",
-                "responses": {"200": answers({"text/plain": {"type": "string"}})},
-            }
-        },
+    bodies = {
+        "inference.predict": (instances, {JSON: answer}),
+        "inference.invocations": (instances | table, {JSON: answer, CSV: TEXT}),
+        "protocol.infer": (
+            {JSON: {"schema": tensors, "example": {"inputs": [tensor]}}},
+            {JSON: outputs, "application/octet-stream": TEXT},
+        ),
     }
-    if needs_key:
-        require_keys(paths, problem, protocol_error)
+    paths: dict[str, Any] = {}
+    for rule in current_app.url_map.iter_rules():
+        if rule.endpoint in PAGES or "<of_version>" in rule.rule:
+            continue
+        in_protocol = rule.endpoint.startswith("protocol.")
+        fault = (JSON, protocol_error) if in_protocol else (PROBLEM, problem)
+        view = current_app.view_functions[rule.endpoint]
+        responses: dict[str, Any] = {"200": {"description": "The service answers"}}
+        operation: dict[str, Any] = {
+            "summary": (view.__doc__ or "").split("\n")[0],
+            "responses": responses,
+        }
+        codes = []
+        if rule.endpoint in bodies:
+            content, answers = bodies[rule.endpoint]
+            operation["requestBody"] = {"required": True, "content": content}
+            operation["parameters"] = [length] if in_protocol else []
+            responses["200"]["content"] = media(answers)
+            codes = ["400", "413", "415", "422", "503"]
+        if needs_key and rule.endpoint not in OPEN:
+            operation["security"] = [{"key": []}]
+            codes.append("401")
+        responses |= {
+            code: {"description": REASONS[code], "content": media(dict([fault]))} for code in codes
+        }
+        method = "post" if "POST" in (rule.methods or ()) else "get"
+        paths[rule.rule.replace("<name>", card.name)] = {method: operation}
+    metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
+    about = f"Predicts {card.target}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
+    key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
     return {
         "openapi": "3.1.0",
-        "info": {"title": card.name, "version": version, "description": about(engine)},
+        "info": {"title": card.name, "version": version, "description": about},
         "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
-        },
+        "components": {"schemas": schemas, "securitySchemes": {"key": key}},
     }
 
 
-def about(engine: Engine) -> str:
-    """What the model is, in two sentences."""
-    card = engine.card
-    metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
-    return f"Predicts {card.target}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
-
-
-def body(contents: dict[str, tuple[Schema, object]]) -> dict[str, Any]:
-    """A request's body: each media type with its schema and an example."""
-    media = {
-        kind: {"schema": schema, "example": example} for kind, (schema, example) in contents.items()
-    }
-    return {"required": True, "content": media}
-
-
-def answers(contents: dict[str, Schema]) -> dict[str, Any]:
-    """A response: each media type with its schema."""
-    media = {kind: {"schema": schema} for kind, schema in contents.items()}
-    return {"description": "The answer", "content": media}
-
-
-def documents() -> dict[str, Any]:
-    """The responses of a route that answers with a JSON object."""
-    return {"200": answers({JSON: {"type": "object"}})}
-
-
-def faults(schema: Schema, media_type: str, *codes: str) -> dict[str, Any]:
-    """The responses to requests that are refused."""
-    return {
-        code: {"description": REASONS[code], "content": {media_type: {"schema": schema}}}
-        for code in codes
-    }
-
-
-def problems(schema: Schema) -> dict[str, Any]:
-    """The problem documents of a route that reads instances."""
-    return faults(schema, "application/problem+json", *BODY_FAULTS, "422")
-
-
-def require_keys(paths: dict[str, Any], problem: Schema, protocol_error: Schema) -> None:
-    """Say which routes want an API key: all but health."""
-    for path, operations in paths.items():
-        if path.endswith(("/ping", "/live", "/ready")):
-            continue
-        for operation in operations.values():
-            operation["security"] = [{"key": []}]
-            operation["responses"] |= (
-                faults(protocol_error, JSON, "401")
-                if path.startswith("/v2")
-                else faults(problem, "application/problem+json", "401")
-            )
+def media(contents: dict[str, Any]) -> dict[str, Any]:
+    """Each media type with its schema."""
+    return {media_type: {"schema": schema} for media_type, schema in contents.items()}

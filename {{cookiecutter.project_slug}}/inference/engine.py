@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from inference.errors import InvalidInstances, Overloaded
 from inference.predictor import Predictor
 
 BATCH_ROWS = 64
+
+# The rows of a request, and what becomes of them.
+Job = tuple[NDArray[np.float32], Future[Prediction]]
 
 
 class Engine:
@@ -48,21 +52,6 @@ def checked(predict: Predict) -> Predict:
     return finite
 
 
-class Job:
-    """The rows of one request, and what became of them: overload, until something else did."""
-
-    def __init__(self, rows: NDArray[np.float32]) -> None:
-        self.rows = rows
-        self.outcome: Prediction | Exception = Overloaded()
-        self.done = threading.Event()
-        self.is_given_up = False
-
-    def finish(self, outcome: Prediction | Exception) -> None:
-        """Let the request go on with this outcome."""
-        self.outcome = outcome
-        self.done.set()
-
-
 class Batcher:
     """Lets one thread run the model on all rows that wait, without waiting for more.
 
@@ -78,14 +67,15 @@ class Batcher:
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows`` as the model does; raises Overloaded, and what the model raises."""
-        job = Job(rows)
+        outcome: Future[Prediction] = Future()
         with self._arrival:
-            self._jobs.append(job)
+            self._jobs.append((rows, outcome))
             self._arrival.notify()
-        job.is_given_up = not job.done.wait(self._seconds_to_wait)
-        if isinstance(job.outcome, Exception):
-            raise job.outcome
-        return job.outcome
+        try:
+            return outcome.result(self._seconds_to_wait)
+        except TimeoutError:
+            outcome.cancel()
+            raise Overloaded from None
 
     def _work(self) -> None:
         while True:
@@ -93,35 +83,33 @@ class Batcher:
                 while not self._jobs:
                     self._arrival.wait()
                 jobs = self._take()
-            if jobs:
-                self._answer(jobs)
+            # Not for those who have given up meanwhile.
+            self._answer([job for job in jobs if job[1].set_running_or_notify_cancel()])
 
     def _take(self) -> list[Job]:
         """The jobs that wait, up to the rows of a batch; one job at least."""
-        jobs: list[Job] = []
-        rows = 0
-        while self._jobs and (not jobs or rows + len(self._jobs[0].rows) <= BATCH_ROWS):
-            job = self._jobs.popleft()
-            if not job.is_given_up:
-                jobs.append(job)
-                rows += len(job.rows)
+        jobs = [self._jobs.popleft()]
+        rows = len(jobs[0][0])
+        while self._jobs and (rows := rows + len(self._jobs[0][0])) <= BATCH_ROWS:
+            jobs.append(self._jobs.popleft())
         return jobs
 
     def _answer(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
         try:
-            rows = jobs[0].rows if len(jobs) == 1 else np.concatenate([job.rows for job in jobs])
-            values, probabilities = self._predict(rows)
+            values, probabilities = self._predict(np.concatenate([rows for rows, _ in jobs]))
         except Exception as error:
             if len(jobs) == 1:
-                jobs[0].finish(error)
+                jobs[0][1].set_exception(error)
             else:
                 # One of them spoils the batch: each alone, so that the others are answered.
                 for job in jobs:
                     self._answer([job])
             return
         start = 0
-        for job in jobs:
-            end = start + len(job.rows)
+        for rows, outcome in jobs:
+            end = start + len(rows)
             part = None if probabilities is None else probabilities[start:end]
-            job.finish(Prediction(values[start:end], part))
+            outcome.set_result(Prediction(values[start:end], part))
             start = end

@@ -1,11 +1,15 @@
 """Print a request and this model's answer to it, a line each: what a deployed service must give."""
 
+import os
+
 import msgspec
 
 from inference.app import create_app
+from inference.config import Settings
 
 if __name__ == "__main__":
-    app = create_app()
+    # A key is for those who ask the deployed service.
+    app = create_app(Settings.from_environment({**os.environ, "API_KEY": ""}))
     card = app.extensions["card"]
     request = msgspec.json.encode({"instances": [[feature.example for feature in card.features]]})
     response = app.test_client().post("/predict", data=request, content_type="application/json")

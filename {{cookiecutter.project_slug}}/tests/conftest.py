@@ -2,18 +2,18 @@
 
 import pytest
 
-from inference import artifact
 from inference.app import create_app
 from inference.config import Settings
 from inference.predictor import Predictor
 from training.__main__ import train
+from training.output import write_model
 
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
     """The model file of a training run."""
     path = tmp_path_factory.mktemp("model") / "model"
-    artifact.write(path, train())
+    write_model(path, train())
     return path
 
 

@@ -10,6 +10,7 @@ from inference import serving
 from inference.card import Feature, ModelCard, Prediction
 from inference.engine import Batcher, Engine
 from inference.errors import InvalidInstances, Overloaded
+from training.output import measure, write_serving
 
 
 class Doubler:
@@ -103,14 +104,14 @@ def test_answer_that_is_no_number_is_an_error_of_its_row(queue):
 
 def test_queue_is_for_models_that_gain_by_it_or_are_slow():
     row = np.ones(1, np.float32)
-    assert serving.measure(Doubler(seconds=0.002).predict, row).queue
-    assert not serving.measure(lambda rows: Prediction([1.0] * len(rows)), row).queue
+    assert measure(Doubler(seconds=0.002).predict, row).queue
+    assert not measure(lambda rows: Prediction([1.0] * len(rows)), row).queue
 
 
 def test_measurement_is_kept_beside_the_model(tmp_path):
     path = tmp_path / "model"
     assert not serving.read(path).queue
-    serving.write(path, serving.Serving(queue=True))
+    write_serving(path, serving.Serving(queue=True))
     assert serving.read(path).queue
     (tmp_path / "serving.json").write_text("nonsense")
     assert not serving.read(path).queue

@@ -14,12 +14,13 @@ from inference.app import create_app
 from inference.config import ROOT, Settings
 from inference.errors import StartupError
 from inference.healthcheck import is_healthy
+from training.output import write_model
 
 
 @pytest.fixture
 def copy(model_path, tmp_path):
     """A copy of the model file, for tests that spoil it."""
-    return artifact.write(tmp_path / "model", model_path.read_bytes()).path
+    return write_model(tmp_path / "model", model_path.read_bytes()).path
 
 
 def test_settings_come_from_the_environment():
@@ -59,7 +60,7 @@ def test_altered_model_is_refused(copy):
 
 
 def test_file_that_is_no_model_is_refused(copy):
-    artifact.write(copy, b"not a model")
+    write_model(copy, b"not a model")
     with pytest.raises(StartupError, match=r"Could not load .*make train"):
         create_app(Settings(model_path=str(copy)))
 
@@ -93,7 +94,7 @@ def test_server_refuses_to_start_with_one_line(model_path, variables, message):
 
 
 def test_server_gives_up_where_no_worker_can_load_the_model(copy):
-    artifact.write(copy, b"not a model")
+    write_model(copy, b"not a model")
     server = serve(MODEL_PATH=copy, PORT=free_port(), WORKERS=1)
     _, errors = server.communicate(timeout=60)
     assert server.returncode == 1
@@ -141,3 +142,12 @@ def test_nothing_is_written_to_the_home_directory(model_path, tmp_path):
     command = [sys.executable, "-m", "inference.sample"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_parent_of_the_workers_imports_nothing_that_starts_threads():
+    # A thread that was there before would take Ctrl-C from the one that waits for it.
+    script = "import os, inference.__main__; print(len(os.listdir('/proc/self/task')))"
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    assert result.stdout.strip() == "1"

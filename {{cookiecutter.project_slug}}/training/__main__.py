@@ -9,12 +9,12 @@ import numpy as np
 from msgspec.structs import replace
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
-from inference import artifact, serving
 from inference.card import ModelCard
 from inference.config import Settings
 from inference.predictor import Predictor
 from training.dataset import Dataset
 from training.export import export
+from training.output import measure, write_model, write_serving
 from training.train import SEED, fit, load_data
 
 HELD_OUT = 0.2
@@ -64,16 +64,16 @@ def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
 def main() -> None:
     """Train and write the model file, to the first argument or to where the service reads it."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else Settings().model_path)
-    model = artifact.write(path, train())
+    model = write_model(path, train())
     predictor = Predictor.load(model.content)
     card = predictor.card
     row = np.array([feature.example for feature in card.features], np.float32)
-    best = serving.measure(predictor.predict, row)
-    serving.write(path, best)
+    serving = measure(predictor.predict, row)
+    write_serving(path, serving)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
     print(metrics, "on held-out rows")
     print(f"{path}: {len(model.content):,} bytes, version {model.version}", end="")
-    print("; requests will be predicted together" if best.queue else "")
+    print("; requests will be predicted together" if serving.queue else "")
 
 
 if __name__ == "__main__":

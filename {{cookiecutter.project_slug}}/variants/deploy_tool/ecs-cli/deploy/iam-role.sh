@@ -18,4 +18,4 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
 done
 aws iam put-role-policy --role-name "$SERVICE-execution" --policy-name pull-and-log \
   --policy-document "$(policy deploy/execution-policy.json)"
-say "$SERVICE-execution may pull the image and write the log, nothing else"
+say "$SERVICE-execution may pull the image, read its secrets and write the log, nothing else"

@@ -5,7 +5,10 @@ set -euo pipefail
 
 tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --desired-status RUNNING \
   --query 'taskArns' --output text 2>/dev/null || true)
-[ -n "${tasks/None/}" ] || fail "no task of $SERVICE runs: see 'make ps'"
+if [ -z "${tasks/None/}" ]; then
+  require_service
+  fail "no task of $SERVICE runs: see 'make ps' and 'make logs'"
+fi
 # shellcheck disable=SC2086 # a word for each task
 interface=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output text --query \
   "tasks[?lastStatus=='RUNNING'] | [0].attachments[0].details[?name=='networkInterfaceId'].value")

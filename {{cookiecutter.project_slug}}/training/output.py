@@ -1,0 +1,57 @@
+"""What training leaves for the service: the model file, its checksum, and how it is best served."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.artifact import Artifact, checksum_path
+from inference.card import Predict
+from inference.serving import Serving, path_of
+
+# A queue costs a request some tens of microseconds: batches must save the model more than that.
+WORTHWHILE_SECONDS = 100e-6
+# A slower model must not be asked by more clients at once than will wait for it.
+SLOW_SECONDS = 1e-3
+ROWS = 32
+
+
+def write_model(path: Path, content: bytes) -> Artifact:
+    """Write a model file and its checksum; a reader never sees half of either."""
+    digest = hashlib.sha256(content).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, content)
+    replace(checksum_path(path), f"{digest}  {path.name}\n".encode())
+    return Artifact(path, content, digest)
+
+
+def write_serving(model_path: Path, serving: Serving) -> None:
+    """Write beside the model file how it is best served."""
+    replace(path_of(model_path), msgspec.json.encode(serving) + b"\n")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in the place of another in one step."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def measure(predict: Predict, row: NDArray[np.float32]) -> Serving:
+    """Time ``predict`` on ``row``, of shape (features,), alone and in a batch."""
+    alone = fastest(predict, row[np.newaxis])
+    saved = alone - fastest(predict, np.repeat(row[np.newaxis], ROWS, axis=0)) / ROWS
+    return Serving(queue=saved > WORTHWHILE_SECONDS or alone > SLOW_SECONDS)
+
+
+def fastest(predict: Predict, rows: NDArray[np.float32], times: int = 20) -> float:
+    """The least of the seconds that some calls took: the others were disturbed."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        predict(rows)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
