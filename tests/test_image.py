@@ -105,7 +105,7 @@ def test_image_holds_neither_build_tools_nor_the_training_framework(docker, imag
     script = """if true; then
         for tool in gcc cc make git; do command -v $tool; done
         ls /opt/venv/bin | grep -E '^(pip|uv)'
-        ls /opt/venv/lib/python3*/site-packages | grep -iE '^(pip|sklearn|scipy|skl2onnx|onnx|pytest)$'
+        ls /opt/venv/lib/python3*/site-packages | grep -iE '^(pip|setuptools|sklearn|scipy|skl2onnx|onnx|pytest)$'
         find /app -name '*.md' -o -name 'training' -o -name 'tests'
     fi; true"""
     found = run(docker, "run", "--rm", "--entrypoint=sh", image, "-c", script)

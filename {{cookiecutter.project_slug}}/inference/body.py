@@ -20,7 +20,7 @@ def read_body() -> bytes:
         body = request.get_data(cache=False)
     if request.content_length is None and len(body) == request.max_content_length:
         raise RequestEntityTooLarge
-    encoding = request.headers.get("Content-Encoding", "identity")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return body
     if encoding not in WINDOW_BITS:
@@ -32,6 +32,6 @@ def read_body() -> bytes:
         raise BadRequest(f"The body is not {encoding}: {error}") from None
     if stream.unconsumed_tail:
         raise RequestEntityTooLarge
-    if not stream.eof:
-        raise BadRequest(f"The body is not {encoding}: it is cut off")
+    if not stream.eof or stream.unused_data:
+        raise BadRequest(f"The body is not one whole {encoding} stream")
     return content

@@ -55,7 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 faults.append(f"{name}={text!r}: {error}")
         if faults:
             raise StartupError("Wrong settings in the environment: " + "; ".join(faults))
-        return cls(**values)
+        settings = cls(**values)
+        if settings.api_key and not settings.api_keys:
+            # Set, but blank: nobody means a service that is open to all.
+            raise StartupError("API_KEY holds no key")
+        return settings
 
     def uses_queue(self) -> bool:
         """Whether requests wait in a queue for one thread: as set, or as measured for the model."""

@@ -49,7 +49,7 @@ class InstancesDecoder:
             instances = self._decoder.decode(body).instances
         except msgspec.ValidationError as error:
             raise self._explain(error) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._explain_malformed(body, error) from None
         rows = [row if type(row) is list else msgspec.structs.astuple(row) for row in instances]
         return np.array(rows, dtype=np.float32)
@@ -67,6 +67,10 @@ class InstancesDecoder:
         if row is None:
             return InvalidInstances(f"instances: {fault}", "/instances")
         if column is not None:
+            if int(column) >= len(self.features):
+                return self._explain(
+                    msgspec.ValidationError(f"Too many values - at `$.instances[{row}]`")
+                )
             name = self.features[int(column)]
         if name is not None:
             key = column or name.replace("~", "~0").replace("/", "~1")
@@ -76,9 +80,7 @@ class InstancesDecoder:
             f"instances[{row}]: {fault}; the model takes {features}", f"/instances/{row}"
         )
 
-    def _explain_malformed(
-        self, body: bytes, error: msgspec.DecodeError
-    ) -> BadRequest | InvalidInstances:
+    def _explain_malformed(self, body: bytes, error: Exception) -> BadRequest | InvalidInstances:
         """Find the row and feature of a NaN or infinity, which Python writes but JSON has not."""
         try:
             msgspec.convert(json.loads(body), self.request)

@@ -18,6 +18,8 @@ from inference.card import ModelCard, Predict, Prediction
 # Where the workers share their counts: set by __main__, read by prometheus_client when it is imported.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A client may send any word as a method; each label is kept for good.
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -67,7 +69,8 @@ class Metrics:
         """Count a request that is answered."""
         self.in_flight.dec()
         route = request.url_rule.rule if request.url_rule else "none"
-        labels = self.seconds.labels(request.method, route, response.status_code)
+        method = request.method if request.method in METHODS else "other"
+        labels = self.seconds.labels(method, route, response.status_code)
         labels.observe(time.perf_counter() - g.started)
         return response
 

@@ -39,19 +39,21 @@ def create_blueprint(engine: Engine, version: str, max_rows: int) -> Blueprint:
     @blueprint.get("/health/live")
     def live() -> Response:
         """Say that the server is up."""
-        return Response(status=200)
+        return Response(encoder.encode({"live": True}), content_type="application/json")
 
     @blueprint.get("/health/ready")
     def ready() -> Response:
         """Say that the model answers: the service listens only once it does."""
-        return Response(status=200)
+        answer = {"live": True, "ready": True}
+        return Response(encoder.encode(answer), content_type="application/json")
 
     @blueprint.get("/models/<name>/ready")
     @blueprint.get("/models/<name>/versions/<of_version>/ready")
     def model_ready(name: str, of_version: str | None = None) -> Response:
         """Say that the model answers."""
         require(name, of_version)
-        return Response(status=200)
+        answer = {"name": card.name, "ready": True}
+        return Response(encoder.encode(answer), content_type="application/json")
 
     @blueprint.get("/models/<name>")
     @blueprint.get("/models/<name>/versions/<of_version>")
@@ -69,13 +71,14 @@ def create_blueprint(engine: Engine, version: str, max_rows: int) -> Blueprint:
         rows = find_rows(given, parts, len(card.features), max_rows)
         outputs = to_outputs(engine.predict(rows), card)
         wanted = given.outputs or [RequestedOutput(name) for name in outputs]
-        by_default = given.parameters.get("binary_data_output", False)
+        by_default = (given.parameters or {}).get("binary_data_output", False)
         encoded = []
         for output in wanted:
+            # Each once: many of them would be an answer of any size.
             if output.name not in outputs:
-                raise BadRequest(f"{output.name} is not among the outputs {', '.join(outputs)}")
-            as_bytes = bool(output.parameters.get("binary_data", by_default))
-            encoded.append(tensors.encode(output.name, outputs[output.name], as_bytes))
+                raise BadRequest(f"{output.name} is not among the outputs, or asked for twice")
+            as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
+            encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
         answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
         return respond(encoder.encode(answer), [raw for _, raw in encoded])
 
@@ -134,7 +137,7 @@ def json_length() -> int | None:
     text = request.headers.get(JSON_LENGTH)
     if text is None:
         return None
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")
     return int(text)
 

@@ -42,22 +42,24 @@ def register(app: Flask, api_keys: Sequence[str]) -> None:
 
     @app.before_request
     def require_key() -> None:
-        if api_keys and request.endpoint not in OPEN and not is_known(given_key(), api_keys):
+        if not api_keys or request.endpoint in OPEN:
+            return
+        if not any([is_known(key, api_keys) for key in given_keys()]):
             raise Unauthorized(
                 "Send an API key as X-API-Key, or as Authorization: Bearer.",
                 www_authenticate=WWWAuthenticate("bearer"),
             )
 
 
-def given_key() -> str:
-    """The key that came with the request, or nothing."""
-    authorization = request.authorization
-    if authorization and authorization.type == "bearer":
-        return authorization.token or ""
-    return request.headers.get("X-API-Key", "")
+def given_keys() -> list[bytes]:
+    """The keys that came with the request, of either header."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    keys = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
+    # WSGI hands over bytes as Latin-1.
+    return [key.strip().encode("latin-1") for key in keys if key]
 
 
-def is_known(given: str, api_keys: Sequence[str]) -> bool:
+def is_known(given: bytes, api_keys: Sequence[str]) -> bool:
     """Whether a key is one of those; takes the same time for each that is not."""
-    matches = [hmac.compare_digest(given.encode(), key.encode()) for key in api_keys]
+    matches = [hmac.compare_digest(given, key.encode()) for key in api_keys]
     return any(matches)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # tcpi_last_data_recv of struct tcp_info, in milliseconds.
 LAST_DATA_RECEIVED = 52
@@ -40,7 +40,9 @@ def watch(seconds: float) -> None:
             time.sleep(1)
             started = min(list(_reading.values()), default=time.monotonic())
             if time.monotonic() - started > seconds:
-                end_silent_connections(seconds)
+                # Where no descriptor is left to look through them, try again.
+                with suppress(OSError):
+                    end_silent_connections(seconds)
 
     threading.Thread(target=work, name="stalled-clients", daemon=True).start()
 

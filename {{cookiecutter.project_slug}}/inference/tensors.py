@@ -24,6 +24,7 @@ KINDS = {"BOOL": "b", "INT32": "iu", "INT64": "iu", "FP32": "iuf", "FP64": "iuf"
 
 Size = Annotated[int, Meta(ge=0)]
 Parameters = dict[str, Any]
+Number = bool | int | float
 
 
 class InputTensor(msgspec.Struct):
@@ -32,23 +33,23 @@ class InputTensor(msgspec.Struct):
     name: str
     shape: list[Size]
     datatype: str
-    parameters: Parameters = {}
-    data: list[Any] | None = None
+    parameters: Parameters | None = None
+    data: list[Number | list[Number]] | None = None
 
 
 class RequestedOutput(msgspec.Struct):
     """An output that the client wants; ``parameters`` may ask for it as bytes."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferenceRequest(msgspec.Struct):
     """The JSON of a request."""
 
     inputs: Annotated[list[InputTensor], Meta(min_length=1)]
-    id: str = ""
-    parameters: Parameters = {}
+    id: str | None = None
+    parameters: Parameters | None = None
     outputs: list[RequestedOutput] | None = None
 
 
@@ -68,7 +69,7 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
     model_name: str
     model_version: str
     outputs: list[OutputTensor]
-    id: str = ""
+    id: str | None = None
 
 
 decoder = msgspec.json.Decoder(InferenceRequest)
@@ -86,12 +87,12 @@ def decode(body: bytes, json_length: int | None) -> tuple[InferenceRequest, list
         )
     try:
         request = decoder.decode(body[:json_length])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(str(error)) from None
     rest = memoryview(body)[len(body) if json_length is None else json_length :]
     parts: list[bytes | None] = []
     for tensor in request.inputs:
-        size = tensor.parameters.get("binary_data_size")
+        size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             parts.append(None)
             continue

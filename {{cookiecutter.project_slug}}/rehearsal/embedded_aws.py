@@ -6,6 +6,7 @@ it by HTTPS_PROXY and AWS_CA_BUNDLE, which also the tools obey that know no endp
 
 import itertools
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -47,10 +48,12 @@ class Scheduler:
     def __init__(self, launch: type[Container] | type[Process]) -> None:
         self._launch = launch
         self._launched: dict[str, Launched] = {}
-        # Every task has an address of its own, as it has on Fargate.
-        self._addresses = (f"127.0.0.{number}" for number in itertools.count(2))
+        # Every task has an address of its own, as it has on Fargate; others may rehearse here, too.
+        network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
+        self._addresses = (f"{network}.{number}" for number in itertools.count(1))
         self._rollouts = threading.Lock()
         self._state = threading.RLock()
+        self._is_closing = False
 
     def roll_out(self, backend: Backend, service: Service) -> None:
         """Begin to run the service's revision, in as many tasks as it wants, in place of all others."""
@@ -85,18 +88,22 @@ class Scheduler:
             tasks = self.running(backend, service)
             kept = [task for task in tasks if task.task_definition_arn == revision.arn]
             kept = kept[: service.desired_count]
-            while len(kept) < service.desired_count and service.task_definition == revision.arn:
+            while len(kept) < service.desired_count and self._is_current(service, revision):
                 task, reason = self._start(backend, service, revision)
                 if reason:
                     self._fail(backend, service, revision, tasks, reason)
                     return
                 kept.append(task)
-            if service.task_definition != revision.arn:
+            if not self._is_current(service, revision):
                 return
             for task in tasks:
                 if task not in kept:
                     self._stop(task, f"Scaling activity initiated by {service.name}")
             self._report(service, len(kept), "COMPLETED", "completed")
+
+    def _is_current(self, service: Service, revision: Any) -> bool:
+        """Whether nobody has asked for something else since a rollout began."""
+        return service.task_definition == revision.arn and not self._is_closing
 
     def _report(self, service: Service, running: int, state: str, reason: str) -> None:
         """Let ``describe-services`` tell how the rollout stands."""
@@ -155,7 +162,7 @@ class Scheduler:
         for task in self.running(backend, service):
             if task not in before:
                 self._stop(task, "Rollout failed")
-        if service.task_definition != revision.arn:
+        if not self._is_current(service, revision):
             return
         configuration = getattr(service, "deployment_configuration", None) or {}
         breaker = configuration.get("deploymentCircuitBreaker", {})
@@ -197,9 +204,11 @@ class Scheduler:
         backend.put_log_events(name, stream, events)
 
     def stop_all(self) -> None:
-        """End everything that was started."""
-        for launched in self._launched.values():
-            launched.stop()
+        """End everything that was started, also by a rollout that is under way."""
+        self._is_closing = True
+        with self._rollouts:
+            for launched in self._launched.values():
+                launched.stop()
 
 
 def interface_id(task: Task) -> str:

@@ -49,6 +49,8 @@ def test_response_names_the_model_and_the_request(client, row):
         ("{", 400, "The body is not JSON"),
         ("\xff", 400, "The body is not JSON"),
         ("[" * 4000, 422, "Expected `object`"),
+        (b'{"\xff": 1}', 400, "The body is not JSON"),
+        (b'{"instances": "\xff"}', 422, "instances: Expected `array`"),
         ("null", 422, "Expected `object`"),
         ("[[1, 2]]", 422, "Expected `object`"),
         ("{}", 422, "missing required field `instances`"),
@@ -110,6 +112,12 @@ def test_row_of_wrong_length_is_refused(client, row, change):
     assert response.status_code == 422
     assert response.json["detail"].startswith("instances[1]: ")
     assert f"the model takes {len(row)} features" in response.json["detail"]
+
+
+def test_wrong_value_behind_the_last_feature_is_refused(client, row):
+    response = client.post("/predict", json={"instances": [[*row, "x"]]})
+    assert response.status_code == 422
+    assert "the model takes" in response.json["detail"]
 
 
 def test_too_many_rows_are_refused(client, row):

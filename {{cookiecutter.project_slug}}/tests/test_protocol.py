@@ -37,8 +37,9 @@ def values(response, name):
 
 
 def test_health_and_metadata(client, card):
-    for path in ("/v2/health/live", "/v2/health/ready", f"/v2/models/{card.name}/ready"):
-        assert client.get(path).status_code == 200
+    assert client.get("/v2/health/live").json == {"live": True}
+    assert client.get("/v2/health/ready").json == {"live": True, "ready": True}
+    assert client.get(f"/v2/models/{card.name}/ready").json == {"name": card.name, "ready": True}
     assert client.get("/v2").json["extensions"] == ["binary_tensor_data"]
     metadata = client.get(f"/v2/models/{card.name}").json
     (version,) = metadata["versions"]
@@ -63,6 +64,8 @@ def test_inference_agrees_with_predict(client, infer, tensor, row):
     assert response.json["id"] == "42"
     assert response.json["model_version"] == response.headers["X-Model-Version"]
     assert values(response, "predictions")["data"] == expected["predictions"]
+    nulls = {"id": None, "parameters": None, "outputs": None}
+    assert infer({"inputs": [{**tensor, "parameters": None}], **nulls}).status_code == 200
     flat = {**tensor, "data": row + row}
     assert infer({"inputs": [flat]}).json["outputs"] == response.json["outputs"]
 
@@ -100,7 +103,9 @@ def test_client_chooses_outputs(infer, tensor):
     assert [output["name"] for output in response.json["outputs"]] == ["predictions"]
     wrong = infer({"inputs": [tensor], "outputs": [{"name": "nothing"}]})
     assert wrong.status_code == 400
-    assert "nothing is not among the outputs predictions" in wrong.json["error"]
+    assert "nothing is not among the outputs, or asked for twice" in wrong.json["error"]
+    twice = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}] * 2})
+    assert twice.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,8 @@ def test_body_may_be_compressed(infer, tensor, encoding, compress):
     assert infer(compress(body), **headers).json == infer(body).json
     assert infer(compress(body)[:-5], **headers).status_code == 400
     assert infer(b"nonsense", **headers).status_code == 400
+    assert infer(compress(body) + compress(body), **headers).status_code == 400
+    assert infer(compress(body), **{"Content-Encoding": encoding.upper()}).status_code == 200
     assert infer(compress(b" " * 70_000), **headers).status_code == 413
 
 
@@ -133,7 +140,8 @@ def test_unknown_encoding_is_refused(infer, tensor):
         ({"datatype": "BYTES"}, "datatype BYTES is not"),
         ({"datatype": "INT32", "data": [[0.5]]}, "data is not of datatype INT32"),
         ({"data": None}, "data is not of datatype FP32"),
-        ({"data": ["1", "2"]}, "data is not of datatype FP32"),
+        ({"data": ["1", "2"]}, "Expected `bool | int | float | array`, got `str`"),
+        ({"data": [[["1"]]]}, "Expected `bool | int | float`, got `array`"),
         ({"data": [[1], [1, 2]]}, "data is neither flat nor nested evenly"),
         ({"data": 1}, "Expected `array | null`"),
         ({"parameters": {"binary_data_size": 99}}, "binary_data_size is 99, 0 bytes are left"),
@@ -155,7 +163,7 @@ def test_value_that_fp32_cannot_hold_is_refused(infer, tensor, row, value):
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "1", "999999"])
+@pytest.mark.parametrize("length", ["-1", "x", "1", "999999", "1" * 5000])
 def test_lying_length_of_the_json_is_refused(infer, tensor, length):
     response = infer({"inputs": [tensor]}, **{HEADER: length})
     assert response.status_code == 400
@@ -179,7 +187,19 @@ def test_bytes_that_do_not_fit_are_refused(infer, tensor, row):
     assert "not a number that FP32 can hold" in error(len(nan), nan)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"inputs": []}', b'{"inputs": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"inputs": []}',
+        b'{"inputs": 1}',
+        b"\xff",
+        b'{"id": "\xff"}',
+        b"[" * 50_000,
+    ],
+)
 def test_body_that_is_no_request_is_refused(infer, body):
     response = infer(body)
     assert response.status_code == 400

@@ -138,13 +138,15 @@ def test_metrics_count_requests_rows_and_classes(client, card, row):
 
 def test_unknown_paths_make_no_metrics_of_their_own(client):
     client.get("/nowhere/1")
+    client.open("/ping", method="NONSENSE")
     assert "nowhere" not in client.get("/metrics").text
+    assert "NONSENSE" not in client.get("/metrics").text
 
 
 @pytest.fixture
 def guarded(model_path):
     """A client of a service that wants one of two keys."""
-    return create_app(Settings(model_path=str(model_path), api_key="old, new")).test_client()
+    return create_app(Settings(model_path=str(model_path), api_key="old, n=ew")).test_client()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/x/infer"])
@@ -156,8 +158,12 @@ def test_key_is_asked_for(guarded, row, path):
 
 
 def test_either_key_is_good_in_either_header(guarded, row):
-    for key in ("old", "new"):
-        for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+    for key in ("old", "n=ew"):
+        for headers in (
+            {"X-API-Key": key},
+            {"Authorization": f"Bearer {key}"},
+            {"X-API-Key": key, "Authorization": "Bearer another"},
+        ):
             response = guarded.post("/predict", json={"instances": [row]}, headers=headers)
             assert response.status_code == 200
     assert guarded.get("/metrics").status_code == 401

@@ -83,6 +83,7 @@ def serve(**variables):
         ({"PORT": "no"}, "PORT='no'"),
         ({"MODEL_PATH": "missing"}, "Could not read the model: missing"),
         ({"HOST": "192.0.2.1"}, "Could not listen at 192.0.2.1:"),
+        ({"API_KEY": " , "}, "API_KEY holds no key"),
     ],
 )
 def test_server_refuses_to_start_with_one_line(model_path, variables, message):
