@@ -51,6 +51,7 @@ def parse(arguments):
             command.add_argument("verb", choices=["create", "up"])
             command.add_argument("--launch-type", required=True)
             command.add_argument("--create-log-groups", action="store_true")
+            command.add_argument("--force-deployment", action="store_true")
             command.add_argument("--deployment-min-healthy-percent", type=int)
             command.add_argument("--deployment-max-percent", type=int)
             command.add_argument("--timeout", type=float)
@@ -191,7 +192,11 @@ def compose(options):
         found = ecs.describe_services(**place, services=[options.project_name])["services"]
         count = max(1, found[0]["desiredCount"])
         ecs.update_service(
-            **place, service=options.project_name, taskDefinition=revision, desiredCount=count
+            **place,
+            service=options.project_name,
+            taskDefinition=revision,
+            desiredCount=count,
+            forceNewDeployment=options.force_deployment,
         )
 
 

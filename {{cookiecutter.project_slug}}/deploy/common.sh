@@ -43,15 +43,38 @@ security_group_id() {
 
 # One fact of the service, or nothing where there is no service.
 service_fact() {
-  aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
-    --query "services[?status=='ACTIVE'] | [0].$1" 2>/dev/null | sed '/^None$/d'
+  local answer
+  if answer=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
+    --query "services[?status=='ACTIVE'] | [0].$1" 2>&1); then
+    sed '/^None$/d' <<<"$answer"
+  elif [[ $answer != *ClusterNotFoundException* ]]; then
+    fail "could not ask ECS about the service (${answer##*$'\n'})"
+  fi
 }
 
 require_service() {
-  [ -n "$(service_fact serviceName)" ] || fail "there is no service yet: run 'make deploy' first"
+  local name
+  name=$(service_fact serviceName)
+  [ -n "$name" ] || fail "there is no service yet: run 'make deploy' first"
 }
 
-# Wait until no rollout is under way, whoever began it, and say how it goes.
+# ecs-cli knows no SSO, and would prefer a profile of its own: give it the credentials that were checked.
+export_credentials() {
+  [ -n "${AWS_ACCESS_KEY_ID:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ] ||
+    eval "$(aws configure export-credentials --format env 2>/dev/null)"
+}
+
+# Wait for the end of a rollout that somebody began, or that an interrupted run did.
+wait_for_others() {
+  local seconds=0 state
+  while state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState"); [ "$state" = IN_PROGRESS ]; do
+    [ $seconds -gt 0 ] || say "a rollout is under way, waiting for its end ..."
+    [ $((seconds += 3)) -lt 900 ] || break
+    sleep 3
+  done
+}
+
+# Wait until the rollout has ended and all tasks run, and say how it goes.
 wait_for_rollout() {
   local facts state running wanted said='' seconds=0
   while true; do
@@ -68,9 +91,10 @@ wait_for_rollout() {
   done
 }
 
-# The latest revision that is registered, or None.
+# The latest revision that is registered, or None; the AWS CLI answers with one a page.
 newest_revision() {
-  aws ecs list-task-definitions --family-prefix "$SERVICE" --output text --query 'taskDefinitionArns[-1]'
+  aws ecs list-task-definitions --family-prefix "$SERVICE" --output text --query 'taskDefinitionArns[-1]' |
+    tail -n 1
 }
 
 # The image that a revision runs.
@@ -88,6 +112,7 @@ log_events() {
 # Run `ecs-cli compose service`; ecs-params.yml is filled from the environment at every call.
 compose_service() {
   local vpc
+  export_credentials
   vpc=$(stack_resource Vpc)
   SUBNET_1=$(stack_resource PubSubnetAz1)
   SUBNET_2=$(stack_resource PubSubnetAz2)

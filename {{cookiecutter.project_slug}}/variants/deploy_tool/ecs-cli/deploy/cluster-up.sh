@@ -24,6 +24,7 @@ esac
 zones=$(aws ec2 describe-availability-zones --filters Name=zone-type,Values=availability-zone \
   --query 'AvailabilityZones[:2].ZoneName' --output text)
 say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
+export_credentials
 "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE \
   --azs "${zones//[[:space:]]/,}"
 say "created cluster $CLUSTER"

@@ -17,15 +17,16 @@ delete() {
 }
 
 if [ "${FORCE:-}" != 1 ]; then
-  read -rp "Type the service's name to delete it with its images, logs and cluster: " name
-  [ "$name" = "$SERVICE" ] || fail "nothing was deleted"
+  read -rp "Type the service's name to delete it with its images, logs and cluster: " typed
+  [ "$typed" = "$SERVICE" ] || fail "nothing was deleted"
 fi
 
 others=$(aws ecs list-services --cluster "$CLUSTER" --output text --query 'serviceArns' 2>/dev/null |
   tr '\t' '\n' | grep -v -e "/$SERVICE\$" -e '^None$' || true)
 [ -z "$others" ] || fail "cluster $CLUSTER has other services, delete them first: $others"
 
-if [ -n "$(service_fact serviceName)" ]; then
+name=$(service_fact serviceName)
+if [ -n "$name" ]; then
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count 0 >/dev/null
   aws ecs delete-service --cluster "$CLUSTER" --service "$SERVICE" >/dev/null
   say "waiting for the tasks to end ..."
@@ -38,7 +39,7 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$SERVICE" --out
 done
 
 if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; then
-  vpc=$(stack_resource Vpc 2>/dev/null || true)
+  vpc=$( (stack_resource Vpc) 2>/dev/null || true)
   group=$([ -z "$vpc" ] || security_group_id "$vpc")
   # The network interface of a task goes some seconds after the task.
   for attempt in 1 2 3 4 5 6; do
@@ -47,8 +48,11 @@ if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; the
     [ "$attempt" -lt 6 ] || fail "security group $group is still in use: try again in a minute"
     sleep 10
   done
+  export_credentials
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
+else
+  delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
 fi
 
 delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force

@@ -25,5 +25,6 @@ curl --fail --silent --show-error "$ECS_CLI_KEYSERVER/pks/lookup?op=get&options=
   gpg --quiet --batch --import || fail "could not get the key $ECS_CLI_KEY from $ECS_CLI_KEYSERVER"
 gpg --batch --status-fd 1 --verify "$folder/ecs-cli.asc" "$folder/ecs-cli" 2>/dev/null |
   grep -q "VALIDSIG .*$ECS_CLI_KEY" || fail "the signature of $file is not good: nothing was installed"
-install -D -m 755 "$folder/ecs-cli" bin/ecs-cli
+mkdir -p bin
+install -m 755 "$folder/ecs-cli" bin/ecs-cli
 say "installed bin/ecs-cli"

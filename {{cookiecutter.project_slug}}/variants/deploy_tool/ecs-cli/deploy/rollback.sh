@@ -7,7 +7,7 @@ say "going back to the revision before the current one"
 require_account
 require_service
 
-wait_for_rollout
+wait_for_others
 current=$(service_fact taskDefinition)
 previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns' \
   --output text | tr '\t' '\n' | awk -v current="$current" '$0 == current { print last } { last = $0 }')

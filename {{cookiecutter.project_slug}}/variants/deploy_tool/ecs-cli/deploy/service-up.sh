@@ -5,22 +5,25 @@ set -euo pipefail
 say "rolling out $IMAGE"
 require_account
 
-if [ -z "$(service_fact serviceName)" ]; then
+name=$(service_fact serviceName)
+first=
+if [ -z "$name" ]; then
+  first=yes
   compose_service create --launch-type FARGATE --create-log-groups \
     --deployment-min-healthy-percent 100 --deployment-max-percent 200
   aws logs put-retention-policy --log-group-name "/ecs/$SERVICE" --retention-in-days 30
   say "created the service, its log is kept for 30 days"
 fi
-# An earlier run that was interrupted, or somebody else's.
-wait_for_rollout
-# ecs-cli knows no circuit breaker, and leaves alone one that is there.
+wait_for_others
+# ecs-cli knows no circuit breaker, and leaves alone one that is there. A first revision has none to go back to.
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
-  "deploymentCircuitBreaker={enable=true,rollback=true},minimumHealthyPercent=100,maximumPercent=200" \
+  "deploymentCircuitBreaker={enable=true,rollback=${first:+false}${name:+true}},minimumHealthyPercent=100,maximumPercent=200" \
   >/dev/null
 
 before=$(newest_revision)
 # Its own wait takes a rollback for a success, and a service that never ran for one that will.
-compose_service up --launch-type FARGATE --timeout 0
+# The service was created with no task: only a forced deployment has the breaker watch the first one.
+compose_service up --launch-type FARGATE --timeout 0 ${first:+--force-deployment}
 wait_for_rollout
 deploy/verify.sh && exit 0
 
