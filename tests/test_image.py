@@ -13,6 +13,7 @@ from test_project import SETOSA, ask, free_port
 
 pytestmark = pytest.mark.slow
 
+BASE_IMAGE = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
 # Bytes that the image adds to its base: measured 175 MB and 118 MB, and some room for newer versions.
 SIZE_BUDGET = {"scikit-learn": 200_000_000, "python": 140_000_000}
 # Seconds from `docker run` to the first answer: measured 0.6; the rest is for a busy machine.
@@ -96,8 +97,7 @@ def assert_predicts(url):
 
 
 def test_image_adds_little_to_its_base(docker, image, framework):
-    base = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
-    added = inspect(docker, image)["Size"] - inspect(docker, base)["Size"]
+    added = inspect(docker, image)["Size"] - inspect(docker, BASE_IMAGE)["Size"]
     assert 1_000_000 < added < SIZE_BUDGET[framework]
 
 
@@ -119,7 +119,7 @@ def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
     }
     assert labels["title"] == trained.path.name
     assert labels["revision"] == "test"
-    assert labels["base.name"] == os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
+    assert labels["base.name"] == BASE_IMAGE
     assert config["User"] == "10001"
     assert config["Entrypoint"] == ["python", "-m", "inference"]
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "inference.healthcheck"]
@@ -176,13 +176,12 @@ def test_layers_are_the_same_bytes_at_another_time_and_under_another_umask(docke
         if file.is_file() and ".venv" not in file.parts:
             os.utime(file, (1, 1))
             file.chmod(file.stat().st_mode & 0o700)
-    base = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
     run(
         docker,
         "build",
         "--quiet",
         "--no-cache",
-        f"--build-arg=BASE_IMAGE={base}",
+        f"--build-arg=BASE_IMAGE={BASE_IMAGE}",
         f"--tag={other}",
         copy.path,
     )
@@ -192,29 +191,33 @@ def test_layers_are_the_same_bytes_at_another_time_and_under_another_umask(docke
         run(docker, "rmi", "--force", other)
 
 
-def test_compose_serves_the_image(docker, image, trained):
-    if subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+@pytest.fixture
+def compose(docker):
+    """The command of Docker Compose."""
+    command = (docker, "compose")
+    if subprocess.run([*command, "version"], capture_output=True).returncode:
         if os.environ.get("CI"):
             pytest.fail("`docker compose` is missing; .ci/with-engines COMMAND brings it")
         pytest.skip("needs Docker Compose: install the plugin docker-compose")
+    return command
+
+
+def test_compose_serves_the_image(compose, image, trained):
     port = free_port()
     override = trained.path / "port.yaml"
     name = trained.path.name
     override.write_text(f"services: {{{name}: {{ports: !override ['127.0.0.1:{port}:5000']}}}}\n")
     files = ("-f", "docker-compose.yml", "-f", "compose.override.yaml", "-f", "port.yaml")
-    compose = (docker, "compose", *files)
     try:
-        trained.check(*compose, "up", "--detach", "--wait", "--no-build", IMAGE=image)
+        trained.check(*compose, *files, "up", "--detach", "--wait", "--no-build", IMAGE=image)
         assert_predicts(f"http://127.0.0.1:{port}")
     finally:
-        trained.check(*compose, "down", IMAGE=image)
+        trained.check(*compose, *files, "down", IMAGE=image)
         override.unlink()
 
 
-def test_compose_builds_the_image(docker, image, trained):
-    if subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
-        pytest.skip("needs Docker Compose: install the plugin docker-compose")
-    trained.check(docker, "compose", "build", IMAGE="local/composed:test", timeout=600)
+def test_compose_builds_the_image(compose, docker, image, trained):
+    trained.check(*compose, "build", IMAGE="local/composed:test", timeout=600)
     try:
         assert layers(docker, "local/composed:test") == layers(docker, image)
     finally:

@@ -103,12 +103,6 @@ image_of() {
     --query 'taskDefinition.containerDefinitions[0].image'
 }
 
-# What the service has logged since the given second of the epoch, a line each.
-log_events() {
-  aws logs filter-log-events --log-group-name "/ecs/$SERVICE" --start-time "${1}000" \
-    --query 'events[].[message]' --output text
-}
-
 # Run `ecs-cli compose service`; ecs-params.yml is filled from the environment at every call.
 compose_service() {
   local vpc

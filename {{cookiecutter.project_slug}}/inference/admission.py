@@ -5,9 +5,7 @@ import threading
 from flask import Flask, g, request
 
 from inference.errors import Overloaded
-
-# Asked by ECS and load balancers, who would stop a task that is merely busy.
-ALWAYS = {"inference.ping", "protocol.live", "protocol.model_ready", "protocol.ready"}
+from inference.security import HEALTH
 
 
 def register(app: Flask, max_concurrent: int) -> None:
@@ -16,7 +14,8 @@ def register(app: Flask, max_concurrent: int) -> None:
 
     @app.before_request
     def enter() -> None:
-        if request.endpoint in ALWAYS:
+        # Whoever asks for it would stop a task that is merely busy.
+        if request.endpoint in HEALTH:
             return
         if not places.acquire(blocking=False):
             raise Overloaded

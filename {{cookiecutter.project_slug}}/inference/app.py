@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from inference import admission, artifact, docs, logs, problems, protocol, security, stalled, views
+from inference import admission, artifact, docs, logs, problems, protocol, security, views
 from inference.artifact import Artifact
 from inference.config import Settings
 from inference.engine import Engine
@@ -25,7 +25,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     card = engine.card
     decoder = InstancesDecoder([feature.name for feature in card.features], settings.max_rows)
 
-    stalled.watch(settings.request_seconds)
     app = Flask(__name__)
     app.extensions["card"] = card
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes

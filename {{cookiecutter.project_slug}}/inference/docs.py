@@ -10,7 +10,7 @@ from inference.card import ModelCard
 from inference.instances import InstancesDecoder
 from inference.problems import Problem, ProtocolError
 from inference.protocol import INPUT, JSON_LENGTH
-from inference.security import OPEN
+from inference.security import OPEN, PAGES
 from inference.tensors import InferenceRequest, InferenceResponse
 from inference.views import CSV, JSON, Answer
 
@@ -22,7 +22,6 @@ REASONS = {
     "422": "The instances do not fit the model",
     "503": "The service is overloaded; Retry-After says when to ask again",
 }
-PAGES = {"docs.openapi", "docs.page", "inference.page", "static"}
 PROBLEM = "application/problem+json"
 TEXT = {"type": "string"}
 
@@ -83,7 +82,7 @@ def describe(
         if rule.endpoint in PAGES or "<of_version>" in rule.rule:
             continue
         in_protocol = rule.endpoint.startswith("protocol.")
-        fault = (JSON, protocol_error) if in_protocol else (PROBLEM, problem)
+        fault = media({JSON: protocol_error} if in_protocol else {PROBLEM: problem})
         view = current_app.view_functions[rule.endpoint]
         responses: dict[str, Any] = {"200": {"description": "The service answers"}}
         operation: dict[str, Any] = {
@@ -100,9 +99,7 @@ def describe(
         if needs_key and rule.endpoint not in OPEN:
             operation["security"] = [{"key": []}]
             codes.append("401")
-        responses |= {
-            code: {"description": REASONS[code], "content": media(dict([fault]))} for code in codes
-        }
+        responses |= {code: {"description": REASONS[code], "content": fault} for code in codes}
         method = "post" if "POST" in (rule.methods or ()) else "get"
         paths[rule.rule.replace("<name>", card.name)] = {method: operation}
     metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())

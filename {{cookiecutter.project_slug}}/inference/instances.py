@@ -66,12 +66,10 @@ class InstancesDecoder:
         row, column, name = place["row"], place["column"], place["name"]
         if row is None:
             return InvalidInstances(f"instances: {fault}", "/instances")
-        if column is not None:
-            if int(column) >= len(self.features):
-                return self._explain(
-                    msgspec.ValidationError(f"Too many values - at `$.instances[{row}]`")
-                )
+        if column is not None and int(column) < len(self.features):
             name = self.features[int(column)]
+        elif column is not None:
+            fault = "Too many values"
         if name is not None:
             key = column or name.replace("~", "~0").replace("/", "~1")
             return InvalidInstances(f"instances[{row}].{name}: {fault}", f"/instances/{row}/{key}")

@@ -18,17 +18,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-# What answers without a key: health, which ECS and load balancers ask, and pages that hold no data.
-OPEN = {
-    "docs.openapi",
-    "docs.page",
-    "inference.page",
-    "inference.ping",
-    "protocol.live",
-    "protocol.model_ready",
-    "protocol.ready",
-    "static",
-}
+# Endpoints that ECS and load balancers ask, and those that hold no data: they answer without a key.
+HEALTH = {"inference.ping", "protocol.live", "protocol.model_ready", "protocol.ready"}
+PAGES = {"docs.openapi", "docs.page", "inference.page", "static"}
+OPEN = HEALTH | PAGES
 
 
 def register(app: Flask, api_keys: Sequence[str]) -> None:

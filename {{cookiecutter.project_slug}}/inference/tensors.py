@@ -20,6 +20,7 @@ DTYPES = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 KINDS = {"BOOL": "b", "INT32": "iu", "INT64": "iu", "FP32": "iuf", "FP64": "iuf"}
 
 Size = Annotated[int, Meta(ge=0)]
@@ -135,18 +136,18 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
 
 def encode(name: str, values: NDArray[Any], as_bytes: bool) -> tuple[OutputTensor, bytes]:
     """An output, and its bytes where ``as_bytes``; an array of objects holds str, for BYTES."""
-    if values.dtype == object:
-        datatype = "BYTES"
-        raw = b"".join(
-            len(text).to_bytes(4, "little") + text
-            for text in (str(value).encode() for value in values.flat)
-        )
-    else:
-        datatype = next(key for key, dtype in DTYPES.items() if dtype == values.dtype)
-        raw = values.tobytes() if as_bytes else b""
+    is_text = values.dtype == object
+    datatype = "BYTES" if is_text else NAMES[values.dtype]
     output = OutputTensor(name, list(values.shape), datatype)
     if not as_bytes:
         output.data = values.ravel().tolist()
         return output, b""
+    raw = pack(values) if is_text else values.tobytes()
     output.parameters = {"binary_data_size": len(raw)}
     return output, raw
+
+
+def pack(values: NDArray[Any]) -> bytes:
+    """Texts as BYTES: each with its length before it."""
+    texts = (str(value).encode() for value in values.flat)
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)

@@ -8,7 +8,8 @@ say "following /ecs/$SERVICE, Ctrl-C ends it" >&2
 seconds=$(($(date +%s) - 600))
 while true; do
   now=$(date +%s)
-  log_events "$seconds" || fail "there is no log yet: run 'make deploy' first"
+  aws logs filter-log-events --log-group-name "/ecs/$SERVICE" --start-time "${seconds}000" \
+    --query 'events[].[message]' --output text || fail "there is no log yet: run 'make deploy' first"
   seconds=$now
   sleep 3
 done
