@@ -347,7 +347,7 @@ def test_overload_is_refused_and_health_still_answered(project, tmp_path):
     text = predictor.read_text()
     predictor.write_text(
         text.replace(
-            "        outputs = dict(", "        time.sleep(0.05)\n        outputs = dict("
+            "        outputs = self", "        time.sleep(0.05)\n        outputs = self"
         ).replace("import os\n", "import os\nimport time\n")
     )
     variables = {"WORKERS": "1", "BATCHING": "on", "MAX_CONCURRENT": "4"}
@@ -362,6 +362,11 @@ def test_overload_is_refused_and_health_still_answered(project, tmp_path):
         assert counts[503] > counts[200] > 10
         assert set(counts) <= {200, 503}
         assert ask(f"{service.url}/predict", {"instances": [SETOSA]})[0] == 200
+
+
+def test_paths_may_hold_any_bytes(service):
+    for path in ("/%E2%82%AC", "/%ff", "/%00", "//predict", "/static/../predict"):
+        assert ask(f"{service.url}{path}")[0] in (404, 405), path
 
 
 def test_metrics_add_up_over_workers(project, tmp_path):
@@ -383,7 +388,7 @@ def test_model_that_gives_no_answer_never_listens(project, tmp_path):
     subprocess.run(["cp", "-a", project.path, copy], check=True)
     predictor = copy / "inference" / "predictor.py"
     predictor.write_text(
-        predictor.read_text().replace("outputs = dict(", "1 / 0\n        outputs = dict(")
+        predictor.read_text().replace("outputs = self", "1 / 0\n        outputs = self")
     )
     port = free_port()
     result = subprocess.run(

@@ -74,7 +74,7 @@ def share_metrics(workers: int) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="metrics-", dir=place) as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ["METRICS_FOLDER"] = folder
         yield
 
 

@@ -1,17 +1,21 @@
 """The Flask application, put together."""
 
+import functools
 import os
 
 from flask import Flask
 
-from inference import admission, artifact, docs, logs, problems, protocol, security, views
+from inference import artifact, docs, problems, protocol, views
 from inference.artifact import Artifact
+from inference.body import read_body
 from inference.config import Settings
 from inference.engine import Engine
 from inference.errors import StartupError
+from inference.front import Front
 from inference.instances import InstancesDecoder
 from inference.metrics import Metrics
 from inference.predictor import Predictor
+from inference.security import HEADERS, Keys
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -27,18 +31,20 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__)
     app.extensions["card"] = card
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    logs.register(app)
-    metrics = Metrics(card, model.version)
-    metrics.register(app)
-    engine.predict = metrics.watch(engine.predict)
     problems.register(app)
-    admission.register(app, settings.max_concurrent)
-    security.register(app, settings.api_keys)
-    needs_key = bool(settings.api_keys)
-    app.register_blueprint(views.create_blueprint(engine, decoder, model.version, needs_key))
-    app.register_blueprint(protocol.create_blueprint(engine, model.version, settings.max_rows))
-    app.register_blueprint(docs.create_blueprint(card, decoder, model.version, needs_key))
+    read = functools.partial(read_body, settings.max_body_bytes)
+    keys = Keys(settings.api_keys, card.name, model.version)
+    app.register_blueprint(views.create_blueprint(engine, decoder, read, model.version, keys))
+    app.register_blueprint(
+        protocol.create_blueprint(engine, read, model.version, settings.max_rows)
+    )
+    app.register_blueprint(docs.create_blueprint(card, decoder, model.version, keys))
+    metrics = Metrics(app, card, model.version)
+    engine.predict = metrics.watch(engine.predict)
+    shortcuts = {"/predict": functools.partial(views.predict_json, engine, decoder)}
+    headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
+    front = Front(app, read, shortcuts, metrics, keys, headers, settings.max_concurrent)
+    app.wsgi_app = front  # type: ignore[method-assign]
     return app
 
 

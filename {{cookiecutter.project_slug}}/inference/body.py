@@ -1,33 +1,54 @@
 """The body of a request: never more of it than the limit, whatever the client says."""
 
 import zlib
+from collections.abc import Callable
+from typing import Any
 
-from flask import request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
+from werkzeug.wsgi import get_input_stream
 
 from inference import stalled
+
+# What gives the body of a WSGI request.
+Reader = Callable[[dict[str, Any]], bytes]
 
 WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-def read_body() -> bytes:
-    """Return the request's body, without its Content-Encoding.
+def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
+    """Return the body of a WSGI request, without its Content-Encoding.
 
-    Raises RequestEntityTooLarge, also where the client did not say how long the body is (Flask would
-    cut that one off at the limit) and where it is too large once it is decompressed.
+    Raises RequestEntityTooLarge, also where the client did not say how long the body is (Werkzeug
+    would cut that one off at the limit) and where it is too large once it is decompressed.
     """
-    with stalled.reading():
-        body = request.get_data(cache=False)
-    if request.content_length is None and len(body) == request.max_content_length:
-        raise RequestEntityTooLarge
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "identity":
-        return body
+    length = environ.get("CONTENT_LENGTH") or ""
+    with stalled.Reading():
+        if not length.isdecimal():
+            body: bytes = get_input_stream(environ, max_content_length=max_bytes).read()
+            if len(body) == max_bytes:
+                raise RequestEntityTooLarge
+        elif int(length) > max_bytes:
+            raise RequestEntityTooLarge
+        else:
+            body = environ["wsgi.input"].read(int(length))
+            if len(body) < int(length):
+                raise ClientDisconnected
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").lower()
+    return body if encoding == "identity" else decompress(body, encoding, max_bytes)
+
+
+def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Undo a Content-Encoding; raises as ``read_body`` does."""
     if encoding not in WINDOW_BITS:
         raise UnsupportedMediaType(f"Content-Encoding {encoding} is not gzip or deflate.")
     stream = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
-        content = stream.decompress(body, request.max_content_length or 0)
+        content = stream.decompress(body, max_bytes)
     except zlib.error as error:
         raise BadRequest(f"The body is not {encoding}: {error}") from None
     if stream.unconsumed_tail:

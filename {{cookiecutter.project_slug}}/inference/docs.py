@@ -10,7 +10,7 @@ from inference.card import ModelCard
 from inference.instances import InstancesDecoder
 from inference.problems import Problem, ProtocolError
 from inference.protocol import INPUT, JSON_LENGTH
-from inference.security import OPEN, PAGES
+from inference.security import PAGES, STATIC, Keys
 from inference.tensors import InferenceRequest, InferenceResponse
 from inference.views import CSV, JSON, Answer
 
@@ -27,14 +27,14 @@ TEXT = {"type": "string"}
 
 
 def create_blueprint(
-    card: ModelCard, decoder: InstancesDecoder, version: str, needs_key: bool
+    card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
 ) -> Blueprint:
     """The routes that describe the service."""
     blueprint = Blueprint("docs", __name__)
 
     @cache
     def document() -> dict[str, Any]:
-        return describe(card, decoder, version, needs_key)
+        return describe(card, decoder, version, keys)
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
@@ -50,7 +50,7 @@ def create_blueprint(
 
 
 def describe(
-    card: ModelCard, decoder: InstancesDecoder, version: str, needs_key: bool
+    card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
 ) -> dict[str, Any]:
     """The OpenAPI document of the current application; its examples are the model's own."""
     types = (decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse)
@@ -79,7 +79,8 @@ def describe(
     }
     paths: dict[str, Any] = {}
     for rule in current_app.url_map.iter_rules():
-        if rule.endpoint in PAGES or "<of_version>" in rule.rule:
+        path = rule.rule.replace("<name>", card.name)
+        if path in PAGES or path.startswith(STATIC) or "<of_version>" in path:
             continue
         in_protocol = rule.endpoint.startswith("protocol.")
         fault = media({JSON: protocol_error} if in_protocol else {PROBLEM: problem})
@@ -96,12 +97,12 @@ def describe(
             operation["parameters"] = [length] if in_protocol else []
             responses["200"]["content"] = media(answers)
             codes = ["400", "413", "415", "422", "503"]
-        if needs_key and rule.endpoint not in OPEN:
+        if keys.are_needed_for(path):
             operation["security"] = [{"key": []}]
             codes.append("401")
         responses |= {code: {"description": REASONS[code], "content": fault} for code in codes}
         method = "post" if "POST" in (rule.methods or ()) else "get"
-        paths[rule.rule.replace("<name>", card.name)] = {method: operation}
+        paths[path] = {method: operation}
     metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
     about = f"Predicts {card.target}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
     key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}

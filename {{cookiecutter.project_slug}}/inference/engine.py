@@ -35,15 +35,14 @@ def checked(predict: Predict) -> Predict:
 
     def finite(rows: NDArray[np.float32]) -> Prediction:
         prediction = predict(rows)
-        values, probabilities = prediction
-        if probabilities is not None:
-            is_finite = np.isfinite(probabilities).all(axis=1)
-        elif isinstance(values[0], str):
+        numbers = (
+            prediction.values if prediction.probabilities is None else prediction.probabilities
+        )
+        if isinstance(prediction.values[0], str) and prediction.probabilities is None:
             return prediction
-        else:
-            is_finite = np.isfinite(values)
+        is_finite = np.isfinite(numbers)
         if not is_finite.all():
-            row = int(np.argmin(is_finite))
+            row = int(np.argwhere(~is_finite)[0, 0])
             raise InvalidInstances(
                 f"instances[{row}]: the model has no finite answer for it", f"/instances/{row}"
             )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest, NotFound
 
 from inference import tensors
-from inference.body import read_body
+from inference.body import Reader
 from inference.card import ModelCard, Prediction
 from inference.engine import Engine
 from inference.instances import FLOAT32_MAX
@@ -19,7 +19,7 @@ INPUT = "instances"
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 
-def create_blueprint(engine: Engine, version: str, max_rows: int) -> Blueprint:
+def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
@@ -67,7 +67,7 @@ def create_blueprint(engine: Engine, version: str, max_rows: int) -> Blueprint:
     def infer(name: str, of_version: str | None = None) -> Response:
         """Predict for each row of the tensor."""
         require(name, of_version)
-        given, parts = tensors.decode(read_body(), json_length())
+        given, parts = tensors.decode(read(request.environ), json_length())
         rows = find_rows(given, parts, len(card.features), max_rows)
         outputs = to_outputs(engine.predict(rows), card)
         wanted = given.outputs or [RequestedOutput(name) for name in outputs]

@@ -2,8 +2,8 @@
 
 import hmac
 from collections.abc import Sequence
+from typing import Any
 
-from flask import Flask, Response, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -18,41 +18,48 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-# Endpoints that ECS and load balancers ask, and those that hold no data: they answer without a key.
-HEALTH = {"inference.ping", "protocol.live", "protocol.model_ready", "protocol.ready"}
-PAGES = {"docs.openapi", "docs.page", "inference.page", "static"}
-OPEN = HEALTH | PAGES
+# What holds no data; so do the page's own files, below STATIC.
+PAGES = {"/", "/docs", "/openapi.json"}
+STATIC = "/static/"
 
 
-def register(app: Flask, api_keys: Sequence[str]) -> None:
-    """Add the headers to every response; with ``api_keys``, ask for one of them."""
+class Keys:
+    """The API keys that are accepted; without any, everybody may ask.
 
-    @app.after_request
-    def protect(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers[name] = value
-        return response
+    ``health`` holds the paths that ECS and load balancers ask, which need none.
+    """
 
-    @app.before_request
-    def require_key() -> None:
-        if not api_keys or request.endpoint in OPEN:
+    def __init__(self, keys: Sequence[str], model_name: str, version: str) -> None:
+        model = f"/v2/models/{model_name}"
+        self.health = {"/ping", "/v2/health/live", "/v2/health/ready"}
+        self.health |= {f"{model}/ready", f"{model}/versions/{version}/ready"}
+        self._keys = [key.encode() for key in keys]
+
+    def are_needed_for(self, path: str) -> bool:
+        """Whether this path is answered only to those who have a key."""
+        return bool(self._keys) and not (
+            path in self.health or path in PAGES or path.startswith(STATIC)
+        )
+
+    def require(self, environ: dict[str, Any]) -> None:
+        """Raise Unauthorized where the WSGI request needs a key and has none that is accepted."""
+        if not self.are_needed_for(environ["PATH_INFO"]):
             return
-        if not any([is_known(key, api_keys) for key in given_keys()]):
+        if not any([self._is_known(key) for key in given_keys(environ)]):
             raise Unauthorized(
                 "Send an API key as X-API-Key, or as Authorization: Bearer.",
                 www_authenticate=WWWAuthenticate("bearer"),
             )
 
+    def _is_known(self, given: bytes) -> bool:
+        """Whether a key is one of those; takes the same time for each that is not."""
+        matches = [hmac.compare_digest(given, key) for key in self._keys]
+        return any(matches)
 
-def given_keys() -> list[bytes]:
+
+def given_keys(environ: dict[str, Any]) -> list[bytes]:
     """The keys that came with the request, of either header."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    keys = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    keys = [environ.get("HTTP_X_API_KEY", ""), token if scheme.lower() == "bearer" else ""]
     # WSGI hands over bytes as Latin-1.
     return [key.strip().encode("latin-1") for key in keys if key]
-
-
-def is_known(given: bytes, api_keys: Sequence[str]) -> bool:
-    """Whether a key is one of those; takes the same time for each that is not."""
-    matches = [hmac.compare_digest(given, key.encode()) for key in api_keys]
-    return any(matches)

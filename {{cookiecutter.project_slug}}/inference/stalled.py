@@ -11,8 +11,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 # tcpi_last_data_recv of struct tcp_info, in milliseconds.
 LAST_DATA_RECEIVED = 52
@@ -20,13 +19,13 @@ LAST_DATA_RECEIVED = 52
 _reading: dict[int, float] = {}
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """While the body of a request is read."""
-    _reading[threading.get_ident()] = time.monotonic()
-    try:
-        yield
-    finally:
+class Reading:
+    """Around the reading of a request's body."""
+
+    def __enter__(self) -> None:
+        _reading[threading.get_ident()] = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
         del _reading[threading.get_ident()]
 
 

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import UnsupportedMediaType
 
 from inference import table
-from inference.body import read_body
+from inference.body import Reader
 from inference.card import ModelCard, Prediction
 from inference.engine import Engine
 from inference.instances import InstancesDecoder
+from inference.security import Keys
 
 JSON = "application/json"
 CSV = "text/csv"
+
+to_json = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -26,20 +29,18 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 def create_blueprint(
-    engine: Engine, decoder: InstancesDecoder, version: str, needs_key: bool
+    engine: Engine, decoder: InstancesDecoder, read: Reader, version: str, keys: Keys
 ) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("inference", __name__)
-    to_json = msgspec.json.Encoder().encode
 
     @blueprint.post("/predict")
     def predict() -> Response:
         """Predict for each of the instances."""
         if request.mimetype != JSON:
             raise UnsupportedMediaType(f"Send the instances as {JSON}.")
-        prediction = engine.predict(decoder.decode(read_body()))
-        return Response(to_json(answer(prediction, card)), content_type=JSON)
+        return Response(predict_json(engine, decoder, read(request.environ)), content_type=JSON)
 
     @blueprint.post("/invocations")
     def invocations() -> Response:
@@ -50,7 +51,7 @@ def create_blueprint(
         }
         if request.mimetype not in decoders:
             raise UnsupportedMediaType(f"Send the instances as {' or '.join(decoders)}.")
-        prediction = engine.predict(decoders[request.mimetype](read_body()))
+        prediction = engine.predict(decoders[request.mimetype](read(request.environ)))
         if request.accept_mimetypes.best_match([JSON, CSV]) == CSV:
             return Response(table.encode(prediction, card), content_type=f"{CSV}; charset=utf-8")
         return Response(to_json(answer(prediction, card)), content_type=JSON)
@@ -67,17 +68,16 @@ def create_blueprint(
             "run_ml_model_inference.html",
             card=card,
             version=version,
-            needs_key=needs_key,
+            needs_key=keys.are_needed_for("/predict"),
             max_rows=decoder.max_rows,
         )
 
-    @blueprint.after_app_request
-    def identify_model(response: Response) -> Response:
-        response.headers["X-Model-Name"] = card.name
-        response.headers["X-Model-Version"] = version
-        return response
-
     return blueprint
+
+
+def predict_json(engine: Engine, decoder: InstancesDecoder, body: bytes) -> bytes:
+    """Answer the JSON of some instances with the JSON of their predictions."""
+    return to_json(answer(engine.predict(decoder.decode(body)), engine.card))
 
 
 def answer(prediction: Prediction, card: ModelCard) -> Answer:

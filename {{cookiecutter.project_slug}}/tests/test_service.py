@@ -61,18 +61,28 @@ def test_unexpected_error_is_logged_and_tells_the_client_nothing(app, caplog):
     assert record.fields == {"request_id": response.headers["X-Request-ID"]}
 
 
-def test_each_request_is_logged_as_one_json_line(client, row, caplog):
-    caplog.set_level("INFO")
+@pytest.fixture
+def access_log(capfd):
+    """What is logged of requests that were answered."""
+    logging.getLogger("inference.access").setLevel("INFO")
+    yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    logging.getLogger("inference.access").setLevel("NOTSET")
+
+
+def test_each_request_is_logged_as_one_json_line(client, row, access_log):
     client.post("/predict", json={"instances": [row, row]}, headers={"X-Request-ID": "one"})
-    (record,) = caplog.records
-    line = JSONFormatter().format(record)
-    assert "\n" not in line
-    entry = json.loads(line)
+    (entry,) = access_log()
     assert entry["message"] == "POST /predict 200"
     assert entry["level"] == "INFO"
     assert entry["request_id"] == "one"
     assert entry["rows"] == 2
     assert entry["duration_ms"] > 0
+
+
+def test_no_request_is_logged_above_the_level_of_the_service(client, access_log):
+    logging.getLogger("inference.access").setLevel("WARNING")
+    client.get("/ping")
+    assert access_log() == []
 
 
 def test_exception_is_logged_with_its_traceback():
@@ -91,14 +101,14 @@ def test_unfit_request_id_is_replaced(client):
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_trace_goes_on_in_the_response_and_the_log(client, caplog):
-    caplog.set_level("INFO")
+def test_trace_goes_on_in_the_response_and_the_log(client, access_log):
     response = client.get("/ping", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
     version, trace, span, flags = response.headers["traceparent"].split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert span != "00f067aa0ba902b7"
-    assert caplog.records[-1].fields["trace_id"] == TRACE
-    assert caplog.records[-1].fields["span_id"] == span
+    (entry,) = access_log()
+    assert entry["trace_id"] == TRACE
+    assert entry["span_id"] == span
 
 
 @pytest.mark.parametrize("given", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
@@ -106,12 +116,14 @@ def test_unfit_trace_is_passed_over(client, given):
     assert "traceparent" not in client.get("/ping", headers={"traceparent": given}).headers
 
 
-def test_log_holds_nothing_of_a_body(client, card, caplog):
+def test_log_holds_nothing_of_a_body(client, card, access_log, caplog):
     caplog.set_level("DEBUG")
     client.post("/predict", data=b'{"instances": "a secret"}', content_type="application/json")
     client.post("/predict", json={"instances": [[0.123456789] * len(card.features)]})
-    assert "secret" not in caplog.text
-    assert "0.123456789" not in "".join(str(record.fields) for record in caplog.records)
+    text = caplog.text + str(access_log())
+    assert "422" in text
+    assert "secret" not in text
+    assert "0.123456789" not in text
 
 
 def metric(client, name, /, **labels):
@@ -125,9 +137,9 @@ def metric(client, name, /, **labels):
 def test_metrics_count_requests_rows_and_classes(client, card, row):
     answer = client.post("/predict", json={"instances": [row, row]}).json
     client.post("/predict", json={"instances": []})
-    route = {"method": "POST", "route": "/predict"}
-    assert metric(client, "http_request_duration_seconds_count", **route, status=200) == 1
-    assert metric(client, "http_request_duration_seconds_count", **route, status=422) == 1
+    for status in (200, 422):
+        labels = {"route": "/predict", "status": status}
+        assert metric(client, "http_request_duration_seconds_count", **labels) == 1
     assert metric(client, "http_requests_in_flight") == 1
     assert metric(client, "inference_request_rows_sum") == 2
     assert metric(client, "inference_model_info", name=card.name) == 1

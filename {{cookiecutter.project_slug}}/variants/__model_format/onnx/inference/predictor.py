@@ -27,7 +27,8 @@ class Predictor:
         self.card = card
         self._session = session
         self._input = session.get_inputs()[0].name
-        self._outputs = [output.name for output in session.get_outputs()]
+        given = {output.name for output in session.get_outputs()}
+        self._outputs = [name for name in ("values", "probabilities") if name in given]
 
     @classmethod
     def load(cls, content: bytes) -> Self:
@@ -43,10 +44,8 @@ class Predictor:
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows``, a float32 array of shape (rows, features), row by row."""
-        outputs = dict(
-            zip(self._outputs, self._session.run(self._outputs, {self._input: rows}), strict=True)
-        )
-        values = outputs["values"].reshape(len(rows)).tolist()
+        outputs = self._session.run(self._outputs, {self._input: rows})
+        values = outputs[0].reshape(len(rows)).tolist()
         if self.card.classes:
             values = [self.card.classes[index] for index in values]
-        return Prediction(values, outputs.get("probabilities"))
+        return Prediction(values, *outputs[1:])

@@ -1,0 +1,125 @@
+"""What every request passes before and after its route: middleware around Flask.
+
+It stands before Flask, not in Flask's hooks, so that the usual request can go without Flask, which takes
+longer than a small model does.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException
+
+from inference import logs, problems
+from inference.body import Reader
+from inference.call import call
+from inference.errors import Overloaded
+from inference.metrics import Metrics
+from inference.security import Keys
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+JSON = "application/json"
+
+Headers = list[tuple[str, str]]
+Reply = tuple[str, Headers, Iterable[bytes]]
+# A body of JSON to a body of JSON.
+Shortcut = Callable[[bytes], bytes]
+
+
+class Front:
+    """Admits a request, lets it be answered, then counts and logs it.
+
+    ``shortcuts`` are the functions behind Flask's views of those paths. A POST of JSON is answered by
+    them without Flask; anything else goes through it.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        read: Reader,
+        shortcuts: Mapping[str, Shortcut],
+        metrics: Metrics,
+        keys: Keys,
+        headers: Sequence[tuple[str, str]],
+        max_concurrent: int,
+    ) -> None:
+        self._flask = app.wsgi_app
+        self._read = read
+        self._shortcuts = shortcuts
+        self._metrics = metrics
+        self._keys = keys
+        self._headers = headers
+        self._places = [None] * max_concurrent
+        app.before_request(note_route)
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer a request."""
+        started = time.perf_counter()
+        call.begin(environ)
+        self._metrics.enter()
+        try:
+            reply = self._admit(environ)
+        except HTTPException as error:
+            reply = ask(problems.describe(error), environ)
+        except Exception as error:
+            reply = ask(problems.describe_unexpected(error), environ)
+        status, headers, body = reply
+        headers += self._headers
+        headers.append(("X-Request-ID", call.request_id))
+        if call.trace:
+            call.span = secrets.token_hex(8)
+            headers.append(("traceparent", f"00-{call.trace[1]}-{call.span}-{call.trace[2]}"))
+        seconds = time.perf_counter() - started
+        code = int(status[:3])
+        self._metrics.leave(code, seconds)
+        logs.write_access(environ["REQUEST_METHOD"], code, seconds)
+        start_response(status, headers)
+        return body
+
+    def _admit(self, environ: dict[str, Any]) -> Reply:
+        """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
+        self._keys.require(environ)
+        # Whoever asks for the health would stop a task that is merely busy.
+        if call.path in self._keys.health:
+            return ask(self._flask, environ)
+        try:
+            place = self._places.pop()
+        except IndexError:
+            raise Overloaded from None
+        try:
+            return self._answer(environ)
+        finally:
+            self._places.append(place)
+
+    def _answer(self, environ: dict[str, Any]) -> Reply:
+        shortcut = self._shortcuts.get(call.path)
+        is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
+        if shortcut is None or not is_usual:
+            return ask(self._flask, environ)
+        call.route = call.path
+        body = shortcut(self._read(environ))
+        return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
+
+
+def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:
+    """What a WSGI application answers."""
+    started: tuple[str, Headers] = "", []
+
+    def start(status: str, headers: Headers, error: object = None) -> Callable[[bytes], object]:
+        nonlocal started
+        started = status, headers
+        return lambda data: None
+
+    body = app(environ, start)
+    return *started, body
+
+
+def note_route() -> None:
+    """Tell the metrics which pattern the path matched."""
+    call.route = request.url_rule.rule if request.url_rule else ""
