@@ -68,8 +68,7 @@ class Service:
     def workers(self):
         """The process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        command = [Path(f"/proc/{pid}/cmdline") for pid in children.split()]
-        return [int(path.parent.name) for path in command if b"spawn_main" in path.read_bytes()]
+        return [int(pid) for pid in children.split()]
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
 """WSGI entry point: ``application`` is the service, for any WSGI server."""
 
+import gc
 import os
 import sys
 
 from inference import stalled
 from inference.app import create_app
-from inference.config import Settings
-from inference.errors import StartupError
+from inference.config import Settings, StartupError
 
 try:
     settings = Settings.from_environment(os.environ)
@@ -14,3 +14,6 @@ try:
 except StartupError as error:
     sys.exit(str(error))
 stalled.watch(settings.request_seconds)
+# What is there now stays: the collector need not look at it again.
+gc.freeze()
+gc.enable()

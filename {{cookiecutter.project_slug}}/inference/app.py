@@ -8,9 +8,8 @@ from flask import Flask
 from inference import artifact, docs, problems, protocol, views
 from inference.artifact import Artifact
 from inference.body import read_body
-from inference.config import Settings
+from inference.config import Settings, StartupError
 from inference.engine import Engine
-from inference.errors import StartupError
 from inference.front import Front
 from inference.instances import InstancesDecoder
 from inference.metrics import Metrics

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from inference.errors import StartupError
+from inference.config import StartupError
 
 REMEDY = "run `make train`"
 

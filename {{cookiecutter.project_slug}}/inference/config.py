@@ -9,9 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from inference import serving
-from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
+
+
+class StartupError(Exception):
+    """The service cannot start; the message says what is wrong and what to do."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,6 @@
-"""What can go wrong: before the service starts, and in a request."""
+"""What can go wrong in a request."""
 
 from werkzeug.exceptions import ServiceUnavailable, UnprocessableEntity
-
-
-class StartupError(Exception):
-    """The service cannot start; the message says what is wrong and what to do."""
 
 
 class InvalidInstances(UnprocessableEntity):

@@ -11,8 +11,7 @@ import pytest
 
 from inference import artifact
 from inference.app import create_app
-from inference.config import ROOT, Settings
-from inference.errors import StartupError
+from inference.config import ROOT, Settings, StartupError
 from inference.healthcheck import is_healthy
 from training.output import write_model
 
