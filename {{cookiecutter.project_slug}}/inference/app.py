@@ -39,7 +39,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.register_blueprint(docs.create_blueprint(card, decoder, model.version, keys))
     metrics = Metrics(app, card, model.version)
-    engine.predict = metrics.watch(engine.predict)
     shortcuts = {"/predict": functools.partial(views.predict_json, engine, decoder)}
     headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
     front = Front(app, read, shortcuts, metrics, keys, headers, settings.max_concurrent)

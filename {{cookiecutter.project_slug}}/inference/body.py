@@ -27,7 +27,7 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
     would cut that one off at the limit) and where it is too large once it is decompressed.
     """
     length = environ.get("CONTENT_LENGTH") or ""
-    with stalled.Reading():
+    with stalled.reading:
         if not length.isdecimal():
             body: bytes = get_input_stream(environ, max_content_length=max_bytes).read()
             if len(body) == max_bytes:
@@ -38,12 +38,14 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
             body = environ["wsgi.input"].read(int(length))
             if len(body) < int(length):
                 raise ClientDisconnected
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").lower()
-    return body if encoding == "identity" else decompress(body, encoding, max_bytes)
+    encoding = environ.get("HTTP_CONTENT_ENCODING")
+    return decompress(body, encoding.lower(), max_bytes) if encoding else body
 
 
 def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Undo a Content-Encoding; raises as ``read_body`` does."""
+    if encoding == "identity":
+        return body
     if encoding not in WINDOW_BITS:
         raise UnsupportedMediaType(f"Content-Encoding {encoding} is not gzip or deflate.")
     stream = zlib.decompressobj(WINDOW_BITS[encoding])

@@ -5,8 +5,9 @@ from collections import deque
 from concurrent.futures import Future
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from inference.call import call
 from inference.card import ModelCard, Predict, Prediction
 from inference.errors import InvalidInstances, Overloaded
 from inference.predictor import Predictor
@@ -27,28 +28,32 @@ class Engine:
         run: Predict = predictor.predict
         if queue:
             run = Batcher(predictor.predict, seconds_to_wait).predict
-        self.predict = checked(run)
+        self._run = run
 
+    def predict(self, rows: NDArray[np.float32]) -> Prediction:
+        """Answer ``rows``, of shape (rows, features), which the metrics of the current request count.
 
-def checked(predict: Predict) -> Predict:
-    """``predict``, but an answer that is no number is an error of the row that it was given for."""
-
-    def finite(rows: NDArray[np.float32]) -> Prediction:
-        prediction = predict(rows)
-        numbers = (
-            prediction.values if prediction.probabilities is None else prediction.probabilities
-        )
-        if isinstance(prediction.values[0], str) and prediction.probabilities is None:
-            return prediction
-        is_finite = np.isfinite(numbers)
-        if not is_finite.all():
-            row = int(np.argwhere(~is_finite)[0, 0])
-            raise InvalidInstances(
-                f"instances[{row}]: the model has no finite answer for it", f"/instances/{row}"
-            )
+        Raises Overloaded, and InvalidInstances where an answer is no number.
+        """
+        call.rows = len(rows)
+        prediction = self._run(rows)
+        values, probabilities = prediction
+        if probabilities is not None:
+            check_finite(probabilities)
+        elif not isinstance(values[0], str):
+            check_finite(values)
+        call.predictions = values
         return prediction
 
-    return finite
+
+def check_finite(answers: ArrayLike) -> None:
+    """Raise InvalidInstances, which names the first row whose answer is no number."""
+    is_finite = np.isfinite(answers)
+    if not is_finite.all():
+        row = np.argwhere(~is_finite)[0, 0]
+        raise InvalidInstances(
+            f"instances[{row}]: the model has no finite answer for it", f"/instances/{row}"
+        )
 
 
 class Batcher:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from inference import logs, problems
+from inference import problems
 from inference.body import Reader
 from inference.call import call
 from inference.errors import Overloaded
+from inference.logs import AccessLog
 from inference.metrics import Metrics
 from inference.security import Keys
 
@@ -51,6 +52,7 @@ class Front:
         self._read = read
         self._shortcuts = shortcuts
         self._metrics = metrics
+        self._log = AccessLog()
         self._keys = keys
         self._headers = headers
         self._places = [None] * max_concurrent
@@ -64,12 +66,11 @@ class Front:
         call.begin(environ)
         self._metrics.enter()
         try:
-            reply = self._admit(environ)
+            status, headers, body = self._admit(environ)
         except HTTPException as error:
-            reply = ask(problems.describe(error), environ)
+            status, headers, body = ask(problems.describe(error), environ)
         except Exception as error:
-            reply = ask(problems.describe_unexpected(error), environ)
-        status, headers, body = reply
+            status, headers, body = ask(problems.describe_unexpected(error), environ)
         headers += self._headers
         headers.append(("X-Request-ID", call.request_id))
         if call.trace:
@@ -77,34 +78,33 @@ class Front:
             headers.append(("traceparent", f"00-{call.trace[1]}-{call.span}-{call.trace[2]}"))
         seconds = time.perf_counter() - started
         code = int(status[:3])
-        self._metrics.leave(code, seconds)
-        logs.write_access(environ["REQUEST_METHOD"], code, seconds)
+        others = self._metrics.leave(code, seconds)
+        self._log.write(environ["REQUEST_METHOD"], code, seconds, others)
         start_response(status, headers)
         return body
 
     def _admit(self, environ: dict[str, Any]) -> Reply:
         """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
-        self._keys.require(environ)
+        path = call.path
+        if self._keys.are_needed_for(path):
+            self._keys.require(environ)
         # Whoever asks for the health would stop a task that is merely busy.
-        if call.path in self._keys.health:
+        if path in self._keys.health:
             return ask(self._flask, environ)
         try:
             place = self._places.pop()
         except IndexError:
             raise Overloaded from None
         try:
-            return self._answer(environ)
+            shortcut = self._shortcuts.get(path)
+            is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
+            if shortcut is None or not is_usual:
+                return ask(self._flask, environ)
+            call.route = path
+            body = shortcut(self._read(environ))
+            return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
         finally:
             self._places.append(place)
-
-    def _answer(self, environ: dict[str, Any]) -> Reply:
-        shortcut = self._shortcuts.get(call.path)
-        is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
-        if shortcut is None or not is_usual:
-            return ask(self._flask, environ)
-        call.route = call.path
-        body = shortcut(self._read(environ))
-        return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
 
 
 def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 from flask import Flask, Response
-from numpy.typing import NDArray
 
 from inference.call import call
-from inference.card import ModelCard, Predict, Prediction
+from inference.card import ModelCard
 
 # The environment variable that names the folder in which workers share their counts.
 FOLDER = "METRICS_FOLDER"
@@ -61,30 +60,25 @@ class Metrics:
         with self._lock:
             self._counts[0] += 1
 
-    def leave(self, status: int, seconds: float) -> None:
-        """Count the current request as answered."""
+    def leave(self, status: int, seconds: float) -> bool:
+        """Count the current request as answered; returns whether this worker has others."""
+        counts = self._counts
         route = self._routes.get(call.route, len(self._routes) - 1)
         start = self._requests + (route * STATUSES + status) * (len(SECONDS) + 2)
+        bucket = start + bisect_left(SECONDS, seconds)
+        predictions = call.predictions
         with self._lock:
-            self._counts[0] -= 1
-            self._counts[start + bisect_left(SECONDS, seconds)] += 1
-            self._counts[start + len(SECONDS) + 1] += seconds
-
-    def watch(self, predict: Predict) -> Predict:
-        """``predict``, but its rows are counted, by class where the model has classes, and logged."""
-
-        def watched(rows: NDArray[np.float32]) -> Prediction:
-            call.rows = len(rows)
-            prediction = predict(rows)
-            with self._lock:
-                self._counts[self._rows + bisect_left(ROWS, len(rows))] += 1
-                self._counts[self._rows + len(ROWS) + 1] += len(rows)
-                if self._classes:
-                    for name in prediction.values:
-                        self._counts[self._classes[name]] += 1
-            return prediction
-
-        return watched
+            counts[0] -= 1
+            counts[bucket] += 1
+            counts[start + len(SECONDS) + 1] += seconds
+            if predictions:
+                rows = len(predictions)
+                counts[self._rows + bisect_left(ROWS, rows)] += 1
+                counts[self._rows + len(ROWS) + 1] += rows
+            if self._classes:
+                for name in predictions:
+                    counts[self._classes[name]] += 1
+            return counts[0] > 0
 
     def expose(self) -> Response:
         """Show the metrics of all workers."""

@@ -42,9 +42,7 @@ class Keys:
         )
 
     def require(self, environ: dict[str, Any]) -> None:
-        """Raise Unauthorized where the WSGI request needs a key and has none that is accepted."""
-        if not self.are_needed_for(environ["PATH_INFO"]):
-            return
+        """Raise Unauthorized where the WSGI request has none of the keys."""
         if not any([self._is_known(key) for key in given_keys(environ)]):
             raise Unauthorized(
                 "Send an API key as X-API-Key, or as Authorization: Bearer.",

@@ -29,6 +29,9 @@ class Reading:
         del _reading[threading.get_ident()]
 
 
+reading = Reading()
+
+
 def watch(seconds: float) -> None:
     """Begin to end connections that are silent for ``seconds`` while a body is awaited for longer."""
     if sys.platform != "linux":
