@@ -1,6 +1,6 @@
 """Time a bake of the default project beside that of a one-file template: ``make bench``.
 
-Whole processes, in turn, after one of each that is not counted; the ratio is taken pair by pair.
+Whole processes, in turn, after one of each that is not counted; ratios are taken turn by turn.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COOKIECUTTER = Path(sys.executable).with_name("cookiecutter")
-PAIRS = 15
+TURNS = 15
 
 
 def write_one_file_template(folder: Path) -> Path:
@@ -24,31 +24,38 @@ def write_one_file_template(folder: Path) -> Path:
     return template
 
 
-def seconds_to_bake(template: Path) -> float:
+def seconds_to_bake(template: Path, *options: str) -> float:
     """Wall-clock seconds of ``cookiecutter --no-input`` as a process of its own."""
     with tempfile.TemporaryDirectory() as output:
-        command = [COOKIECUTTER, "--no-input", "--default-config", template, "-o", output]
+        command = [COOKIECUTTER, "--no-input", "--default-config", template, "-o", output, *options]
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         return time.perf_counter() - started
 
 
 def main() -> None:
-    """Print both medians and the median of the pairs' ratios."""
+    """Print the medians, and the median of the turns' ratios."""
     with tempfile.TemporaryDirectory() as folder:
         one_file = write_one_file_template(Path(folder))
-        pairs = []
-        for number in range(PAIRS + 1):
-            pairs.append((seconds_to_bake(ROOT), seconds_to_bake(one_file)))
-            print(f"\rpair {number} of {PAIRS}", end="", file=sys.stderr, flush=True)
+        turns = []
+        for number in range(TURNS + 1):
+            turns.append(
+                (
+                    seconds_to_bake(ROOT),
+                    seconds_to_bake(one_file),
+                    seconds_to_bake(ROOT, "--accept-hooks=no"),
+                )
+            )
+            print(f"\rturn {number} of {TURNS}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
-    ours, theirs = zip(*pairs[1:], strict=True)
-    ratios = [mine / other for mine, other in pairs[1:]]
-    print(f"default project    {statistics.median(ours):.3f} s")
+    ours, theirs, _ = zip(*turns[1:], strict=True)
+    ratios = [mine / other for mine, other, _ in turns[1:]]
+    share = statistics.median(1 - without / mine for mine, _, without in turns[1:])
+    print(f"default project    {statistics.median(ours):.3f} s, of it hooks {share:.0%}")
     print(f"one-file template  {statistics.median(theirs):.3f} s")
     print(
         f"ratio              {statistics.median(ratios):.2f}"
-        f" (pairs from {min(ratios):.2f} to {max(ratios):.2f})"
+        f" (turns from {min(ratios):.2f} to {max(ratios):.2f})"
     )
 
 

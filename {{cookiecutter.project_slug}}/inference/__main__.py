@@ -19,7 +19,7 @@ from granian.log import LogLevels
 from inference import artifact, logs
 from inference.config import Settings, StartupError, available_cpus
 
-LIGHT_THREADS = 8
+LIGHT_THREADS = 4
 
 
 def main() -> None:

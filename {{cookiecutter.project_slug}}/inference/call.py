@@ -16,36 +16,38 @@ PROCESS = secrets.token_hex(8)
 numbers = itertools.count()
 
 
-class Call(threading.local):
-    """What is known of it.
+class Call:
+    """What is known of a request.
 
-    ``route`` is the pattern that its path matched, ``rows`` the number of its instances, ``predictions``
-    what they got, ``span`` the id of its span in ``trace``.
+    It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
+    ``route`` the pattern that the path matched, ``rows`` the number of instances, ``predictions`` what
+    they got.
     """
 
-    request_id = ""
-    trace: re.Match[str] | None = None
-    span: str | None = None
-    path = ""
-    route = ""
-    rows = 0
-    predictions: Sequence[str | float] = ()
+    __slots__ = ("path", "predictions", "request_id", "route", "rows", "span", "trace")
 
-    def begin(self, environ: dict[str, Any]) -> None:
-        """Start anew, under the client's request id or a new one, and in the client's trace."""
+    def __init__(self, environ: dict[str, Any]) -> None:
         given: str = environ.get("HTTP_X_REQUEST_ID", "")
         if not (given and REQUEST_ID.fullmatch(given)):
             given = f"{PROCESS}{next(numbers):016x}"
         self.request_id = given
-        traceparent = environ.get("HTTP_TRACEPARENT")
-        self.trace = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-        path = environ["PATH_INFO"]
+        self.trace: re.Match[str] | None = None
+        self.span: str | None = None
+        if "HTTP_TRACEPARENT" in environ:
+            self.trace = TRACEPARENT.fullmatch(environ["HTTP_TRACEPARENT"])
+            self.span = secrets.token_hex(8)
+        path: str = environ["PATH_INFO"]
         # WSGI hands over UTF-8 as Latin-1.
         self.path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")
-        self.span = None
         self.route = ""
         self.rows = 0
-        self.predictions = ()
+        self.predictions: Sequence[str | float] = ()
 
 
-call = Call()
+class Current(threading.local):
+    """The call that this thread is answering."""
+
+    call = Call({"PATH_INFO": ""})
+
+
+current = Current()

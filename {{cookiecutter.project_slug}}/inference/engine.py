@@ -1,13 +1,15 @@
 """What runs the model: at once, or for the requests of several clients together."""
 
+import math
 import threading
 from collections import deque
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.call import call
+from inference.call import current
 from inference.card import ModelCard, Predict, Prediction
 from inference.errors import InvalidInstances, Overloaded
 from inference.predictor import Predictor
@@ -35,22 +37,23 @@ class Engine:
 
         Raises Overloaded, and InvalidInstances where an answer is no number.
         """
+        call = current.call
         call.rows = len(rows)
         prediction = self._run(rows)
         values, probabilities = prediction
-        if probabilities is not None:
-            check_finite(probabilities)
-        elif not isinstance(values[0], str):
-            check_finite(values)
+        numbers: Any = values if probabilities is None else probabilities.ravel()
+        # The sum of squares is not finite where a number is not: cheaper than to ask each.
+        if not isinstance(numbers[0], str) and not math.isfinite(np.vdot(numbers, numbers)):
+            check_finite(numbers, len(rows))
         call.predictions = values
         return prediction
 
 
-def check_finite(answers: ArrayLike) -> None:
-    """Raise InvalidInstances, which names the first row whose answer is no number."""
-    is_finite = np.isfinite(answers)
+def check_finite(numbers: ArrayLike, rows: int) -> None:
+    """Raise InvalidInstances, which names the first of ``rows`` that has no finite answer, if any."""
+    is_finite = np.isfinite(numbers).reshape(rows, -1).all(axis=1)
     if not is_finite.all():
-        row = np.argwhere(~is_finite)[0, 0]
+        row = int(np.argmin(is_finite))
         raise InvalidInstances(
             f"instances[{row}]: the model has no finite answer for it", f"/instances/{row}"
         )

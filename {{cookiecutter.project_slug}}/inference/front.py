@@ -4,7 +4,6 @@ It stands before Flask, not in Flask's hooks, so that the usual request can go w
 longer than a small model does.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from inference import problems
 from inference.body import Reader
-from inference.call import call
+from inference.call import Call, current
 from inference.errors import Overloaded
 from inference.logs import AccessLog
 from inference.metrics import Metrics
@@ -63,10 +62,10 @@ class Front:
     ) -> Iterable[bytes]:
         """Answer a request."""
         started = time.perf_counter()
-        call.begin(environ)
+        call = current.call = Call(environ)
         self._metrics.enter()
         try:
-            status, headers, body = self._admit(environ)
+            status, headers, body = self._admit(call, environ)
         except HTTPException as error:
             status, headers, body = ask(problems.describe(error), environ)
         except Exception as error:
@@ -74,16 +73,15 @@ class Front:
         headers += self._headers
         headers.append(("X-Request-ID", call.request_id))
         if call.trace:
-            call.span = secrets.token_hex(8)
             headers.append(("traceparent", f"00-{call.trace[1]}-{call.span}-{call.trace[2]}"))
         seconds = time.perf_counter() - started
         code = int(status[:3])
-        others = self._metrics.leave(code, seconds)
-        self._log.write(environ["REQUEST_METHOD"], code, seconds, others)
+        others = self._metrics.leave(call, code, seconds)
+        self._log.write(call, environ["REQUEST_METHOD"], code, seconds, others)
         start_response(status, headers)
         return body
 
-    def _admit(self, environ: dict[str, Any]) -> Reply:
+    def _admit(self, call: Call, environ: dict[str, Any]) -> Reply:
         """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
         path = call.path
         if self._keys.are_needed_for(path):
@@ -122,4 +120,4 @@ def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:
 
 def note_route() -> None:
     """Tell the metrics which pattern the path matched."""
-    call.route = request.url_rule.rule if request.url_rule else ""
+    current.call.route = request.url_rule.rule if request.url_rule else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from inference.call import call
+from inference.call import Call
 
 logger = logging.getLogger("inference.access")
 STANDARD_OUTPUT = 1
@@ -81,8 +81,8 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
-    def write(self, method: str, status: int, seconds: float, others: bool) -> None:
-        """Log the current request; ``others`` says that there are more, which will write the line too."""
+    def write(self, call: Call, method: str, status: int, seconds: float, others: bool) -> None:
+        """Log a request; ``others`` says that there are more, which will write the line too."""
         if not logger.isEnabledFor(logging.INFO):
             return
         line = Access(

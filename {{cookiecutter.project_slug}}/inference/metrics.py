@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flask import Flask, Response
 
-from inference.call import call
+from inference.call import Call
 from inference.card import ModelCard
 
 # The environment variable that names the folder in which workers share their counts.
@@ -60,8 +60,8 @@ class Metrics:
         with self._lock:
             self._counts[0] += 1
 
-    def leave(self, status: int, seconds: float) -> bool:
-        """Count the current request as answered; returns whether this worker has others."""
+    def leave(self, call: Call, status: int, seconds: float) -> bool:
+        """Count a request as answered; returns whether this worker has others."""
         counts = self._counts
         route = self._routes.get(call.route, len(self._routes) - 1)
         start = self._requests + (route * STATUSES + status) * (len(SECONDS) + 2)

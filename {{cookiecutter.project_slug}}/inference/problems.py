@@ -7,7 +7,7 @@ import msgspec
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from inference.call import call
+from inference.call import current
 from inference.errors import InvalidInstances
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,11 @@ def describe(error: HTTPException) -> Response:
     status = HTTPStatus(response.status_code)
     detail = error.description or status.description
     document: Problem | ProtocolError
-    if call.path.startswith("/v2"):
+    if current.call.path.startswith("/v2"):
         content_type, document = "application/json", ProtocolError(detail)
     else:
         content_type = "application/problem+json"
-        document = Problem(status.phrase, status.value, detail, call.request_id)
+        document = Problem(status.phrase, status.value, detail, current.call.request_id)
         if isinstance(error, InvalidInstances):
             document.errors = [Fault(error.pointer, detail)]
     headers = {**response.headers, "Content-Type": content_type}
@@ -62,6 +62,6 @@ def describe(error: HTTPException) -> Response:
 
 def describe_unexpected(error: Exception) -> Response:
     """Log what went wrong; tell the client no more than that something did."""
-    fields = {"request_id": call.request_id}
+    fields = {"request_id": current.call.request_id}
     logger.error("Unexpected error", exc_info=error, extra={"fields": fields})
     return describe(InternalServerError())

@@ -1,0 +1,452 @@
+"""Hold the generated service beside what a user would pick instead: ``make bench``.
+
+Every server is started, asked for the classes of rows whose classes are known, and only then timed. It is
+the only one that runs, and takes turns with the others: A B C, A B C, A B C.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import environments
+import load
+import machine
+import numpy as np
+import report
+from environments import PROJECT, ROOT, Environment
+from machine import Watch
+from peer import Launch, Request, Setting
+from report import Cell, Sample
+from server import Quota, Server, ServerError, adopt_orphans, free_port
+from settings import LIMITS, SETTINGS
+
+QUOTA = 0.25
+CELLS = (
+    *(Cell("logistic", 1, "json", clients) for clients in (1, 16, 64)),
+    Cell("logistic", 64, "json", 16),
+    *(Cell("forest", 1, "json", clients) for clients in (1, 16)),
+    *(Cell("mlp", 1, "json", clients) for clients in (1, 16, 64)),
+    *(Cell("mlp", 64, encoding, 16) for encoding in ("json", "binary")),
+    *(Cell("logistic", 1, "json", clients, QUOTA) for clients in (1, 16)),
+)
+OPEN_LOOP = Cell("logistic", 1, "json", load.CONNECTIONS)
+# Shares of the best peer's rate that all are offered, and of its own rate that each is.
+COMMON_LOADS = (0.5, 0.8)
+OWN_LOADS = (0.2, 0.4, 0.6, 0.75, 0.9)
+OURS = SETTINGS[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and for how long; without screening every setting is measured."""
+
+    cells: Sequence[Cell] = CELLS
+    settings: Sequence[Setting] = SETTINGS
+    limits: Sequence[Setting] = LIMITS
+    screening_seconds: int = 1
+    open_loop_seconds: float = 3
+    repeats: int = 3
+    minutes: float = 24
+    longest_seconds: int = 4
+
+
+def quick_plan() -> Plan:
+    """Enough to see that all of it works; figures that say nothing."""
+    cells = [
+        Cell("logistic", 1, "json", 16),
+        Cell("logistic", 64, "json", 16),
+        Cell("logistic", 1, "json", 16, QUOTA),
+    ]
+    names = {"FastAPI": "ONNX Runtime, async", "Flask tutorial": "gunicorn"}
+    settings = [OURS, *(one for one in SETTINGS if names.get(one.peer) == one.name)]
+    return Plan(
+        cells,
+        settings,
+        screening_seconds=0,
+        open_loop_seconds=0.5,
+        repeats=1,
+        minutes=0,
+        longest_seconds=1,
+    )
+
+
+class Group(NamedTuple):
+    """Cells that one start of a server serves."""
+
+    model: str
+    cpus: float | None
+
+    def __str__(self) -> str:
+        return self.model + (f" at {self.cpus} CPU" if self.cpus else "")
+
+
+@dataclass
+class Run:
+    """A run of the benchmark, and what it has found so far."""
+
+    plan: Plan
+    work: Path
+    began: float = field(default_factory=time.perf_counter)
+    places: dict[str, Environment] = field(default_factory=dict)
+    models: Path = Path()
+    quota: Quota | None = None
+    samples: list[Sample] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    offered: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """Show progress with the time since the run began."""
+        minutes, seconds = divmod(int(time.perf_counter() - self.began), 60)
+        print(f"{minutes:3}:{seconds:02}  {text}", file=sys.stderr, flush=True)
+
+    def prepare(self) -> None:
+        """Generate the project, install every peer, train the models."""
+        if self.plan.screening_seconds:
+            self.say(f"this takes about {self.plan.minutes:.0f} minutes on a quiet machine")
+        self.say("generating the default project, make setup")
+        project = environments.bake(self.work)
+        self.places[PROJECT] = environments.of_project(project, self.work)
+        settings = (*self.plan.settings, *self.plan.limits)
+        for name in sorted({setting.environment for setting in settings} - {PROJECT}):
+            self.say(f"installing {name}")
+            self.places[name] = environments.of_peer(name, self.work)
+        self.say("training the models")
+        self.models = environments.write_models(project, self.work)
+
+    def server(self, setting: Setting, group: Group) -> Server:
+        """Start a server with two workers, or one where it has less than a CPU."""
+        place = self.places[setting.environment]
+        workers = 1 if group.cpus else 2
+        launch = Launch(place.python, free_port(), workers, group.model, self.models)
+        quota = self.quota if group.cpus else None
+        return Server(setting, launch, place.folder, self.work / "server.log", quota)
+
+    def request(self, setting: Setting, model: str, rows: int, encoding: str) -> Request:
+        """The request for the first rows of a model."""
+        data = np.load(self.models / model / "rows.npy")
+        return setting.encodings[encoding].request(model, data[:rows])
+
+    def check(self, server: Server, model: str) -> None:
+        """Raise ServerError unless it gives the right classes in every encoding."""
+        if server.setting in self.plan.limits:
+            return
+        rows = np.load(self.models / model / "rows.npy")
+        classes = json.loads((self.models / model / "classes.json").read_text())
+        for name, encoding in server.setting.encodings.items():
+            try:
+                server.check(model, encoding, rows, classes)
+            except ServerError as error:
+                raise ServerError(f"in {name}: {error}") from error
+
+    def started(self, server: Server, group: Group) -> None:
+        """Wait for the first answer, note how long it took; check the answers."""
+        setting = server.setting
+        try:
+            request = self.request(setting, group.model, 1, "json")
+            seconds = server.wait(request)
+            self.starts.append(
+                {"setting": report.key(setting), **group._asdict(), "seconds": seconds}
+            )
+            self.check(server, group.model)
+        except ServerError as error:
+            raise ServerError(f"{report.key(setting)}, {group}: {error}") from error
+
+    def warm_up(self, server: Server, model: str) -> None:
+        """Load a server for a second that does not count."""
+        request = self.request(server.setting, model, 1, "json")
+        load.closed_loop(server.port, request, 16, 1, self.work)
+
+    def turn(
+        self, setting: Setting, group: Group, cells: Sequence[Cell], seconds: int, number: int
+    ) -> None:
+        """Start a server, load it for every cell, end it."""
+        with self.server(setting, group) as server:
+            self.started(server, group)
+            if number:
+                self.warm_up(server, group.model)
+            for cell in cells:
+                self.samples.append(self.sample(server, cell, seconds, number))
+        rates = ", ".join(f"{sample.rate:,.0f}" for sample in self.samples[-len(cells) :])
+        start = self.starts[-1]["seconds"]
+        self.say(f"  {report.key(setting)}: start {start:.2f} s; {rates} requests/s")
+
+    def sample(self, server: Server, cell: Cell, seconds: int, number: int) -> Sample:
+        """Load a server for a cell; what that came to."""
+        request = self.request(server.setting, cell.model, cell.rows, cell.encoding)
+        with Watch() as watch:
+            before = server.cpu_seconds()
+            result = load.closed_loop(server.port, request, cell.clients, seconds, self.work)
+            cpu = server.cpu_seconds() - before
+        return Sample(
+            report.key(server.setting),
+            cell,
+            number,
+            result.rate,
+            result.p50,
+            result.p99,
+            result.errors,
+            cpu * 1e6 / max(1, result.requests),
+            server.memory(),
+            watch.share_of_others(cpu, seconds),
+        )
+
+    def groups(self) -> dict[Group, list[Cell]]:
+        """The plan's cells by what one start serves."""
+        groups: dict[Group, list[Cell]] = {}
+        for cell in self.plan.cells:
+            if self.quota or not cell.cpus:
+                groups.setdefault(Group(cell.model, cell.cpus), []).append(cell)
+        return groups
+
+    def screen(self) -> None:
+        """Time every setting of every peer shortly, to find the best of each."""
+        if not self.plan.screening_seconds:
+            return
+        for group, cells in self.groups().items():
+            self.say(f"screening {group}: " + "; ".join(cell.load for cell in cells))
+            for setting in self.candidates(group):
+                mine = [cell for cell in cells if serves(setting, cell)]
+                try:
+                    self.turn(setting, group, mine, self.plan.screening_seconds, 0)
+                except ServerError as error:
+                    if not group.cpus:
+                        raise
+                    self.notes.append(f"Left out: {str(error).splitlines()[0]}")
+                    self.say(f"  {self.notes[-1]}")
+
+    def candidates(self, group: Group) -> list[Setting]:
+        """The settings that are worth a look.
+
+        Of those that are far behind with the logistic model, none with another light one or less CPU.
+        """
+        found = [one for one in self.plan.settings if group.model in one.models]
+        if group == Group("logistic", None) or group.model == "mlp":
+            return found
+        rates = self.screened(Cell("logistic", 1, "json", 16))
+        best: dict[str, float] = {}
+        for one in found:
+            for kind in self.kinds(one, group.model):
+                best[kind] = max(best.get(kind, 0), rates.get(report.key(one), 0))
+        return [
+            one
+            for one in found
+            if any(
+                rates.get(report.key(one), 0) >= best[kind] / 2
+                for kind in self.kinds(one, group.model)
+            )
+        ]
+
+    def kinds(self, setting: Setting, model: str) -> list[str]:
+        """What it may be the best of: its peer, and with the forest of those that use scikit-learn."""
+        scikit_learn = model == "forest" and report.uses_scikit_learn(report.key(setting))
+        return [setting.peer, *(["scikit-learn"] if scikit_learn else [])]
+
+    def screened(self, cell: Cell) -> dict[str, float]:
+        """The rate of every setting that was screened there without an error."""
+        return {
+            sample.setting: sample.rate
+            for sample in self.samples
+            if sample.cell == cell and sample.number == 0 and not sample.errors
+        }
+
+    def contestants(self, cell: Cell) -> list[Setting]:
+        """Ours, the best setting of each peer, of those written by hand, and of scikit-learn."""
+        rates = self.screened(cell)
+        if not self.plan.screening_seconds:
+            rates = {report.key(setting): 0 for setting in self.plan.settings}
+        best: dict[str, Setting] = {}
+        for setting in self.plan.settings:
+            if report.key(setting) not in rates:
+                continue
+            for kind in self.kinds(setting, cell.model):
+                if kind not in best or rates[report.key(setting)] > rates[report.key(best[kind])]:
+                    best[kind] = setting
+        chosen = [OURS, *best.values()]
+        if cell.rows == 1 and not cell.cpus:
+            chosen += [one for one in self.plan.limits if cell.model in one.models]
+        return list({report.key(one): one for one in chosen if serves(one, cell)}.values())
+
+    def turns(self) -> list[tuple[Setting, Group, list[Cell]]]:
+        """A round: which server is started for which cells."""
+        turns = []
+        for group, cells in self.groups().items():
+            chosen = {cell: self.contestants(cell) for cell in cells}
+            for setting in (OURS, *self.plan.settings[1:], *self.plan.limits):
+                mine = [cell for cell in cells if setting in chosen[cell]]
+                if mine:
+                    turns.append((setting, group, mine))
+        return turns
+
+    def start_seconds(self, setting: Setting, group: Group) -> float:
+        """What a start took so far, or is thought to take."""
+        known = [
+            start["seconds"]
+            for start in self.starts
+            if start["setting"] == report.key(setting) and start["cpus"] == group.cpus
+        ]
+        return statistics.median(known) if known else 4 if group.cpus else 1
+
+    def measure(self) -> None:
+        """Time the best settings in interleaved repeats, as long as the run may take."""
+        turns = self.turns()
+        # Beside its start a turn has a warm-up of a second, the checks and the end.
+        fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in turns)
+        loads = self.plan.repeats * sum(len(cells) for *_, cells in turns)
+        servers = len(self.contestants(OPEN_LOOP))
+        shares = len(COMMON_LOADS) + len(OWN_LOADS)
+        rest = self.plan.repeats * fixed + servers * (4 + shares * self.plan.open_loop_seconds)
+        left = self.plan.minutes * 60 - (time.perf_counter() - self.began) - rest
+        seconds = min(self.plan.longest_seconds, max(1, int(left / loads)))
+        total = rest + loads * seconds
+        self.say(
+            f"measuring {len(turns)} servers in {self.plan.repeats} rounds, {seconds} s a cell;"
+            f" about {total / 60:.0f} minutes to go"
+        )
+        for number in range(1, self.plan.repeats + 1):
+            group = None
+            for turn in turns:
+                if turn[1] != group:
+                    group = turn[1]
+                    self.say(f"round {number} of {self.plan.repeats}, {group}")
+                self.turn(*turn, seconds, number)
+
+    def offer(self) -> None:
+        """Offer rates that do not wait for the answers."""
+        cell = OPEN_LOOP
+        if cell not in self.plan.cells:
+            cell = self.plan.cells[0]
+        rates = report.medians(self.samples, cell)
+        common = max(
+            rates.get(report.key(one), 0)
+            for one in self.plan.settings
+            if one is not OURS and not one.tuned
+        )
+        group = Group(cell.model, None)
+        self.say(f"offering rates; the best peer's is {common:,.0f} requests/s")
+        for setting in self.contestants(cell):
+            if setting in self.plan.limits or report.key(setting) not in rates:
+                continue
+            own = rates[report.key(setting)]
+            loads = [(share, common * share, "best peer") for share in COMMON_LOADS]
+            loads += [(share, own * share, "own") for share in OWN_LOADS]
+            loads.sort(key=lambda one: one[1])
+            with self.server(setting, group) as server:
+                self.started(server, group)
+                self.warm_up(server, group.model)
+                request = self.request(setting, cell.model, cell.rows, cell.encoding)
+                for share, rate, of in loads:
+                    if rate > own:
+                        result = None
+                    else:
+                        seconds = self.plan.open_loop_seconds
+                        result = load.open_loop(server.port, request, rate, seconds)
+                    self.offered.append(
+                        {
+                            "setting": report.key(setting),
+                            "share": share,
+                            "of": of,
+                            "offered": rate,
+                            "achieved": result and result.rate,
+                            "p50": result and result.p50,
+                            "p99": result and result.p99,
+                            "errors": result and result.errors,
+                        }
+                    )
+            self.say(f"  {report.key(setting)}: {latencies(self.offered, setting)}")
+
+    def results(self) -> dict[str, Any]:
+        """All that was found, and where."""
+        prices = self.places[PROJECT].folder / "deploy" / "fargate-prices.tsv"
+        settings = [(one, False) for one in self.plan.settings]
+        settings += [(one, True) for one in self.plan.limits]
+        return {
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+            "minutes": (time.perf_counter() - self.began) / 60,
+            "machine": machine.about(ROOT),
+            "settings": {
+                report.key(one): {
+                    "peer": one.peer,
+                    "name": one.name,
+                    "environment": one.environment,
+                    "tuned": one.tuned,
+                    "limit": limit,
+                }
+                for one, limit in settings
+            },
+            "ours": report.key(OURS),
+            "environments": {
+                name: {"megabytes": place.megabytes, "packages": place.packages}
+                for name, place in self.places.items()
+            },
+            "prices": report.prices(prices.read_text()),
+            "samples": [asdict(sample) for sample in self.samples],
+            "starts": self.starts,
+            "open_loop": self.offered,
+            "notes": self.notes,
+        }
+
+
+def serves(setting: Setting, cell: Cell) -> bool:
+    """Whether a setting has the cell's model and speaks its encoding."""
+    return cell.model in setting.models and cell.encoding in setting.encodings
+
+
+def latencies(offered: list[dict[str, Any]], setting: Setting) -> str:
+    """The p99 at each rate that was offered to a server, in a line."""
+    mine = [one for one in offered if one["setting"] == report.key(setting) and one["p99"]]
+    return ", ".join(f"p99 {one['p99']:.1f} ms at {one['offered']:,.0f}/s" for one in mine)
+
+
+def main() -> None:
+    """Measure, write results.json, results.md and the plots."""
+    parser = argparse.ArgumentParser(prog="bench/serving", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="check that all works; time nothing")
+    parser.add_argument("--output", type=Path, help="where results go, docs/bench by default")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench-serving")
+    parser.add_argument("--minutes", type=float, default=Plan.minutes, help="what it may take")
+    arguments = parser.parse_args()
+    if fault := load.missing():
+        sys.exit(fault)
+    # As Ctrl-C does: the server that runs is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated"))
+    adopt_orphans()
+    plan = quick_plan() if arguments.quick else Plan(minutes=arguments.minutes)
+    with contextlib.ExitStack() as stack:
+        output = arguments.output or ROOT / "docs" / "bench"
+        if arguments.quick and not arguments.output:
+            output = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        run = Run(plan, arguments.work.resolve())
+        try:
+            run.quota = Quota(QUOTA)
+            stack.callback(run.quota.remove)
+        except OSError as error:
+            run.notes.append(
+                f"Nothing was measured at {QUOTA} CPU: no cgroup can be made ({error})"
+            )
+            run.say(run.notes[-1])
+        try:
+            run.prepare()
+            run.screen()
+            run.measure()
+            run.offer()
+        except ServerError as error:
+            sys.exit(str(error))
+        output.mkdir(parents=True, exist_ok=True)
+        report.write(run.results(), output)
+        run.say(f"wrote {output / 'results.md'}")
+
+
+if __name__ == "__main__":
+    main()

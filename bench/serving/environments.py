@@ -1,0 +1,116 @@
+"""What the servers run in: the generated project, the peers' packages and the models."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BIN = Path(sys.executable).parent
+# Programs of this environment are found; what is started has its modules compiled.
+VARIABLES = {
+    **os.environ,
+    "PATH": f"{BIN}:{os.environ['PATH']}",
+    "UV_COMPILE_BYTECODE": "1",
+    "VIRTUAL_ENV": "",
+}
+PROJECT = "project"
+# Part of every environment, not of what a service needs.
+NOT_SERVING = {"pip", "setuptools", "__pycache__", "_virtualenv.py", "_distutils_hack"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a server's commands run, the Python that has its packages, and what these take."""
+
+    folder: Path
+    python: Path
+    megabytes: float
+    packages: dict[str, str]
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command, which must succeed; return what it printed."""
+    try:
+        return subprocess.run(  # noqa: S603
+            command,
+            cwd=cwd,
+            env=VARIABLES,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"Could not run {' '.join(map(str, command))}:\n{error.stdout}{error.stderr}")
+
+
+def bake(work: Path) -> Path:
+    """Generate the default project and install everything that it develops with."""
+    folder = work / "generated"
+    shutil.rmtree(folder, ignore_errors=True)
+    project = cookiecutter(str(ROOT), no_input=True, output_dir=str(folder), default_config=True)
+    run("make", "setup", cwd=Path(project))
+    return Path(project)
+
+
+def install(name: str, requirements: Path, work: Path) -> Path:
+    """Install requirements into an environment of their own, unless it is there; its Python."""
+    digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    folder = work / "environments" / f"{name}-{digest[:12]}"
+    python = folder / "bin" / "python"
+    complete = folder / ".complete"
+    if not complete.exists():
+        run("uv", "venv", "--quiet", "--clear", "--python", sys.executable, folder)
+        run("uv", "pip", "install", "--quiet", "--python", python, "-r", requirements)
+        complete.touch()
+    return python
+
+
+def installed_megabytes(python: Path) -> float:
+    """What the packages of an environment take, without their compiled modules."""
+    packages = next(python.parent.parent.glob("lib/python*/site-packages"))
+    total = 0
+    for folder, folders, files in os.walk(packages):
+        folders[:] = [name for name in folders if name.partition("-")[0] not in NOT_SERVING]
+        total += sum(
+            (Path(folder) / file).lstat().st_size for file in files if file not in NOT_SERVING
+        )
+    return total / 1e6
+
+
+def installed_packages(python: Path) -> dict[str, str]:
+    """The version of every package."""
+    listed = json.loads(run("uv", "pip", "list", "--format=json", "--python", python))
+    return {package["name"]: package["version"] for package in listed}
+
+
+def of_peer(name: str, work: Path) -> Environment:
+    """A peer's environment, installed if need be."""
+    folder = HERE / "peers" / name
+    python = install(name, folder / "requirements.txt", work)
+    return Environment(folder, python, installed_megabytes(python), installed_packages(python))
+
+
+def of_project(project: Path, work: Path) -> Environment:
+    """The generated project's; its size is that of the packages in its image."""
+    serving = install("serving", project / "requirements.txt", work)
+    return Environment(
+        project,
+        project / ".venv" / "bin" / "python",
+        installed_megabytes(serving),
+        installed_packages(serving),
+    )
+
+
+def write_models(project: Path, work: Path) -> Path:
+    """Train the models and write them for every server."""
+    folder = work / "models"
+    run(project / ".venv" / "bin" / "python", HERE / "models.py", folder, project)
+    return folder

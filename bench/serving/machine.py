@@ -1,0 +1,65 @@
+"""The machine that a run has: what it is, and whether something else takes of it."""
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Self
+
+CPUS = len(os.sched_getaffinity(0))
+TICKS = os.sysconf("SC_CLK_TCK")
+# What starting and ending the load generator may take beside its load.
+SLACK_SECONDS = 0.2
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Processor, kernel, Python, and the commit of the repository that ``folder`` is in."""
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cpus": CPUS,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "commit": commit,
+    }
+
+
+def busy_seconds() -> float:
+    """CPU time of everything since boot, with what a hypervisor took away."""
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    fields = [int(one) for one in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / TICKS
+
+
+def own_seconds() -> float:
+    """CPU time of this process and of the load generators that it has run."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+class Watch:
+    """A context that sees how much of the machine went to others than the server and its load."""
+
+    def __enter__(self) -> Self:
+        self.began = time.perf_counter()
+        self.others = busy_seconds() - own_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self.began
+        self.others = busy_seconds() - own_seconds() - self.others
+
+    def share_of_others(self, server_seconds: float, load_seconds: float) -> float:
+        """Of the CPU time, or of the time itself where the machine stood still meanwhile."""
+        foreign = (self.others - server_seconds) / self.seconds / CPUS
+        standstill = (self.seconds - load_seconds - SLACK_SECONDS) / self.seconds
+        return max(0.0, foreign, standstill)

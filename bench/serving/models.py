@@ -1,0 +1,131 @@
+"""Train the models of the benchmark and write each in every form in which a server wants it.
+
+Run by the Python of a generated project, whose own code writes the form that its service serves:
+``PROJECT/.venv/bin/python models.py FOLDER PROJECT``.
+"""
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MODELS = ("logistic", "forest", "mlp")
+SEED = 0
+ROWS = 64
+# Rows whose best two classes are nearer to each other are not sent: rounding could swap them.
+MARGIN = 0.001
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to fit on, of shape (rows, features) and of float32, and the class of each as an index."""
+
+    rows: Any
+    labels: Any
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def load(model: str) -> Data:
+    """Iris, or for the MLP random rows with as many features and classes as it is to have."""
+    from sklearn.datasets import load_iris, make_classification
+
+    if model == "mlp":
+        rows, labels = make_classification(
+            400, 512, n_informative=64, n_classes=10, class_sep=4, random_state=SEED
+        )
+        features = tuple(f"feature_{index}" for index in range(512))
+        return Data(rows.astype("float32"), labels, features, tuple("0123456789"))
+    iris = load_iris()
+    features = ("sepal_length_cm", "sepal_width_cm", "petal_length_cm", "petal_width_cm")
+    classes = ("setosa", "versicolor", "virginica")
+    return Data(iris.data.astype("float32"), iris.target, features, classes)
+
+
+def estimator(model: str) -> Any:
+    """The scikit-learn classifier of that name, not fitted yet."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    return {
+        "logistic": LogisticRegression(max_iter=1000, random_state=SEED),
+        "forest": RandomForestClassifier(100, random_state=SEED),
+        "mlp": MLPClassifier((1024, 1024), max_iter=2, random_state=SEED),
+    }[model]
+
+
+def write(folder: Path, project: Path) -> None:
+    """Write all models below ``folder``; ``project`` is a generated project that was set up."""
+    sys.path.insert(0, str(project))
+    for model in MODELS:
+        place = folder / model
+        place.mkdir(parents=True, exist_ok=True)
+        data = load(model)
+        write_for_peers(place, model, data)
+        write_for_project(place / "project" / "model.onnx", model, data)
+
+
+def write_for_peers(place: Path, model: str, data: Data) -> None:
+    """Write the classifier of class names as scikit-learn and as ONNX, and rows with their classes.
+
+    Raises ValueError where the two do not agree on a row.
+    """
+    import joblib
+    import numpy as np
+    import onnxruntime as ort
+    from skl2onnx import to_onnx
+
+    fitted = estimator(model).fit(data.rows, np.array(data.classes)[data.labels])
+    probabilities = np.sort(fitted.predict_proba(data.rows), axis=1)
+    clear = np.flatnonzero(probabilities[:, -1] - probabilities[:, -2] > MARGIN)
+    rows = data.rows[np.random.default_rng(SEED).choice(clear, ROWS, replace=False)]
+    onnx = to_onnx(fitted, rows[:1], options={id(fitted): {"zipmap": False}}).SerializeToString()
+    classes = fitted.predict(rows)
+    session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    if not np.array_equal(session.run(["label"], {"X": rows})[0], classes):
+        raise ValueError(f"{model}: ONNX Runtime does not answer as scikit-learn does")
+    joblib.dump(fitted, place / "model.joblib")
+    (place / "model.onnx").write_bytes(onnx)
+    np.save(place / "rows.npy", rows)
+    (place / "classes.json").write_text(json.dumps(classes.tolist()))
+
+
+def write_for_project(path: Path, model: str, data: Data) -> None:
+    """Write what ``make train`` leaves in the generated project, for this model."""
+    import numpy as np
+    from inference.card import ModelCard
+    from inference.predictor import Predictor
+    from training.dataset import Dataset
+    from training.export import export
+    from training.output import measure, write_model, write_serving
+
+    dataset = Dataset(
+        name=f"benchmark {model}",
+        features=data.features,
+        rows=data.rows,
+        target="class",
+        labels=data.labels,
+        classes=data.classes,
+    )
+    card = ModelCard(
+        name=model,
+        dataset=dataset.name,
+        trained_on="2026-01-01",
+        metrics={},
+        features=dataset.describe_features(),
+        target=dataset.target,
+        classes=data.classes,
+    )
+    content = export(estimator(model).fit(data.rows, data.labels), card, dataset)
+    write_model(path, content)
+    row = np.array([feature.example for feature in card.features], np.float32)
+    write_serving(path, measure(Predictor.load(content).predict, row))
+
+
+if __name__ == "__main__":
+    # Two iterations are not enough for the MLP, and only its shape matters.
+    warnings.filterwarnings("ignore", "Stochastic Optimizer")
+    write(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,56 @@
+"""What a benchmark knows of a server: how it is installed, started and asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that a load generator sends again and again."""
+
+    path: str
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a command line is made from: ``models`` is the folder of the benchmark's models."""
+
+    python: Path
+    port: int
+    workers: int
+    model: str
+    models: Path
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How rows of shape (rows, features), float32, are sent, and the class of each found in the answer."""
+
+    request: Callable[[str, NDArray[np.float32]], Request]
+    classes: Callable[[bytes, Mapping[str, str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run a peer.
+
+    ``environment`` names the folder below ``peers`` whose requirements.txt it runs with. ``models`` are
+    those that it serves, ``encodings`` what it speaks, by name: "json", "binary". A ``tuned`` setting is
+    written by hand for speed, and reported beside the rest.
+    """
+
+    peer: str
+    name: str
+    environment: str
+    command: Callable[[Launch], list[str]]
+    encodings: Mapping[str, Encoding]
+    models: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    tuned: bool = False

@@ -1,0 +1,638 @@
+"""What a run has found, as JSON, as tables and as plots.
+
+``python bench/serving/report.py FOLDER`` writes the rest anew from FOLDER/results.json. Ratios that other
+benchmarks measure are read from FOLDER/figures.json, if it is there: {"switched on": 0.05, "baking": 1.4}.
+"""
+
+# ruff: noqa: RUF001 -- a ratio has a sign of its own
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import plots
+from peer import Setting
+
+REGION = "us-east-1"
+VCPU, GIGABYTES = 0.25, 0.5
+HEAVY = ("MLServer", "BentoML", "LitServe")
+# Of the rate that was offered: with less, a server is said not to keep up.
+KEEPS_UP = 0.95
+# The share of the machine that may go elsewhere while a server is timed.
+QUIET = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is sent to a server, and how much of the machine it has: all, or so many CPUs."""
+
+    model: str
+    rows: int
+    encoding: str
+    clients: int
+    cpus: float | None = None
+
+    @property
+    def load(self) -> str:
+        """All but the model and the CPUs, in words."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        encoding = "JSON" if self.encoding == "json" else self.encoding
+        return f"{rows}, {encoding}, {self.clients} client{'s' if self.clients > 1 else ''}"
+
+    @property
+    def group(self) -> str:
+        """The model and the CPUs, in words."""
+        return self.model + (f" at {self.cpus} CPU" if self.cpus else "")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One load of a server in a cell; ``number`` is the round's, 0 for screening.
+
+    Latencies are milliseconds, CPU microseconds a request, memory megabytes of PSS; ``others`` is the share
+    of the machine that went neither to the server nor to the load generator.
+    """
+
+    setting: str
+    cell: Cell
+    number: int
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+    cpu: float
+    memory: float
+    others: float
+
+
+class Figure(NamedTuple):
+    """Medians of a setting's samples in a cell; the spread is that of the rate, as a share."""
+
+    setting: str
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+    cpu: float
+    memory: float
+    spread: float
+
+
+class Target(NamedTuple):
+    """A row of the table of targets; ``met`` is None where nothing was measured."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None
+
+
+def key(setting: Setting) -> str:
+    """How a setting is called in results."""
+    return f"{setting.peer}, {setting.name}"
+
+
+def uses_scikit_learn(setting: str) -> bool:
+    """Whether scikit-learn answers, rather than ONNX Runtime."""
+    return "scikit-learn" in setting or setting.startswith("Flask tutorial")
+
+
+def figures(samples: Iterable[Sample], cell: Cell) -> list[Figure]:
+    """Every setting's figure in a cell, the fastest first."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if sample.cell == cell and sample.number:
+            found.setdefault(sample.setting, []).append(sample)
+    rows = [summarize(setting, group) for setting, group in found.items()]
+    return sorted(rows, key=lambda row: -row.rate)
+
+
+def summarize(setting: str, samples: Sequence[Sample]) -> Figure:
+    """The medians of one setting's samples."""
+
+    def median(name: str) -> float:
+        return statistics.median(getattr(sample, name) for sample in samples)
+
+    rates = [sample.rate for sample in samples]
+    spread = (max(rates) - min(rates)) / statistics.median(rates) if max(rates) else 0
+    errors = sum(sample.errors for sample in samples)
+    return Figure(
+        setting,
+        median("rate"),
+        median("p50"),
+        median("p99"),
+        errors,
+        median("cpu"),
+        median("memory"),
+        spread,
+    )
+
+
+def medians(samples: Iterable[Sample], cell: Cell) -> dict[str, float]:
+    """The rates of the settings that made no error in a cell."""
+    return {row.setting: row.rate for row in figures(samples, cell) if not row.errors}
+
+
+def prices(table: str) -> dict[str, Any]:
+    """US dollars per hour of the default task, from the generated project's price table."""
+    for line in table.splitlines():
+        if line.startswith(f"{REGION}\t"):
+            _, vcpu, gigabyte, date = line.split("\t")
+            hour = VCPU * float(vcpu) + GIGABYTES * float(gigabyte)
+            return {"region": REGION, "dollars_an_hour": hour, "confirmed": date}
+    raise ValueError(f"no price for {REGION}")
+
+
+class Results:
+    """What results.json holds, asked."""
+
+    def __init__(self, results: Mapping[str, Any], figures_elsewhere: Mapping[str, float]) -> None:
+        self.raw = results
+        self.elsewhere = figures_elsewhere
+        self.samples = [
+            Sample(**{**sample, "cell": Cell(**sample["cell"])}) for sample in results["samples"]
+        ]
+        self.ours = results["ours"]
+        self.cells = list(dict.fromkeys(sample.cell for sample in self.samples))
+
+    def is_peer(self, setting: str) -> bool:
+        """Whether it is what a user would pick: not ours, no limit, not written by hand for speed."""
+        about = self.raw["settings"][setting]
+        return setting != self.ours and not about["limit"] and not about["tuned"]
+
+    def figures(self, cell: Cell) -> list[Figure]:
+        """Every figure of a cell, the fastest first."""
+        return figures(self.samples, cell)
+
+    def mine(self, cell: Cell) -> Figure | None:
+        """Our figure in a cell."""
+        return next((row for row in self.figures(cell) if row.setting == self.ours), None)
+
+    def best(self, cell: Cell, accept: Callable[[str], bool]) -> Figure | None:
+        """The fastest of those accepted that made no error."""
+        rows = (row for row in self.figures(cell) if not row.errors and accept(row.setting))
+        return next(rows, None)
+
+    def is_heavy(self, setting: str) -> bool:
+        """Whether it belongs to a model server, rather than to a framework."""
+        return self.raw["settings"][setting]["peer"] in HEAVY
+
+    def start(self, setting: str, cpus: float | None) -> float | None:
+        """The median of the seconds in which it started with the light model."""
+        seconds = [
+            start["seconds"]
+            for start in self.raw["starts"]
+            if (start["setting"], start["model"], start["cpus"]) == (setting, "logistic", cpus)
+        ]
+        return statistics.median(seconds) if seconds else None
+
+    def memory(self, setting: str) -> float | None:
+        """Megabytes with two workers and the light model, after load."""
+        found = [
+            sample.memory
+            for sample in self.samples
+            if sample.setting == setting
+            and (sample.cell.model, sample.cell.cpus) == ("logistic", None)
+        ]
+        return statistics.median(found) if found else None
+
+    def size(self, setting: str) -> float | None:
+        """Megabytes of the packages that it is installed with."""
+        return self.raw["environments"][self.raw["settings"][setting]["environment"]]["megabytes"]
+
+
+def ratio(
+    results: Results, cells: Sequence[Cell], accept: Callable[[str], bool]
+) -> list[tuple[float, Figure, Figure]]:
+    """For each cell that was measured: our rate by the best one's, ours, and the best."""
+    found = []
+    for cell in cells:
+        mine, best = results.mine(cell), results.best(cell, accept)
+        if mine and best:
+            found.append((0 if mine.errors else mine.rate / best.rate, mine, best))
+    return found
+
+
+def of_ratios(
+    what: str,
+    goal: float | Sequence[float],
+    compared: Sequence[tuple[float, Figure, Figure]],
+    tail: bool = False,
+) -> Target:
+    """A target for the ratio in each cell; with ``tail`` a p99 no worse than the other's is asked too."""
+    goals = [goal] * len(compared) if isinstance(goal, float) else list(goal)
+    wanted = " / ".join(f"{one:g}" for one in dict.fromkeys(goals if goals else [goal]))
+    measured = " / ".join(f"{one[0]:.2f}" for one in compared)
+    met = bool(compared) and all(
+        one[0] >= least for one, least in zip(compared, goals, strict=False)
+    )
+    wanted = f"≥ {wanted} ×"
+    if tail:
+        wanted += ", p99 no worse"
+        measured += " ×, p99 " + " / ".join(
+            f"{mine.p99:.2f} against {best.p99:.2f} ms" for _, mine, best in compared
+        )
+        met = met and all(mine.p99 <= best.p99 for _, mine, best in compared)
+    else:
+        measured += " ×"
+    best = ", ".join(dict.fromkeys(one[2].setting for one in compared))
+    if not compared:
+        return Target(what, wanted, "not measured", None)
+    return Target(what, wanted, f"{measured} ({best})", met)
+
+
+def targets(results: Results) -> list[Target]:
+    """The targets, and what was measured."""
+    peer = results.is_peer
+
+    def cells(
+        model: str, *clients: int, rows: int = 1, encoding: str = "json", cpus: float | None = None
+    ) -> list[Cell]:
+        return [Cell(model, rows, encoding, number, cpus) for number in clients]
+
+    def one_in(compared: list[tuple[float, Figure, Figure]]) -> list[tuple[float, Figure, Figure]]:
+        return sorted(compared, key=lambda one: one[0])[:1]
+
+    heavy = [
+        one
+        for name in HEAVY
+        for one in ratio(
+            results,
+            cells("logistic", 1, 16, 64),
+            lambda setting, name=name: results.raw["settings"][setting]["peer"] == name,
+        )
+    ]
+    quarter = ratio(results, cells("logistic", 16, cpus=0.25), peer)
+    return [
+        of_ratios(
+            "one row, 16 / 64 clients, against the best peer",
+            2.0,
+            ratio(results, cells("logistic", 16, 64), peer),
+            tail=True,
+        ),
+        of_ratios(
+            "one row, 1 client, against the best peer",
+            1.3,
+            ratio(results, cells("logistic", 1), peer),
+        ),
+        of_ratios(
+            "one row, light model, 1 to 64 clients, against MLServer, BentoML, LitServe: the least",
+            6.0,
+            one_in(heavy),
+        ),
+        of_ratios(
+            "random forest, 16 clients, against scikit-learn behind any server",
+            30.0,
+            ratio(
+                results,
+                cells("forest", 16),
+                lambda one: uses_scikit_learn(one),
+            ),
+        ),
+        of_ratios(
+            "MLP, 1 / 16 / 64 clients, against the best peer",
+            (1.1, 2.2, 3.0),
+            ratio(results, cells("mlp", 1, 16, 64), peer),
+        ),
+        of_ratios("one row, 16 clients, 0.25 CPU, against the best peer", 2.0, quarter),
+        below("start at 0.25 CPU", results.start(results.ours, 0.25), 1.2, "s"),
+        *tensors(results),
+        share_of_hello(results),
+        switched_on(results),
+        size(results),
+        start(results),
+        below("baking against a one-file template", results.elsewhere.get("baking"), 1.6, "×"),
+    ]
+
+
+def below(what: str, measured: float | None, goal: float, unit: str) -> Target:
+    """A target that a number is not to pass."""
+    if measured is None:
+        return Target(what, f"≤ {goal:g} {unit}", "not measured here", None)
+    return Target(what, f"≤ {goal:g} {unit}", f"{measured:.2f} {unit}", measured <= goal)
+
+
+def tensors(results: Results) -> list[Target]:
+    """64 rows of 512 floats: our binary encoding against our JSON, and against MLServer's best."""
+    what = "64 × 512 floats, 16 clients: our binary against "
+    binary = results.mine(Cell("mlp", 64, "binary", 16))
+    as_json = results.mine(Cell("mlp", 64, "json", 16))
+    theirs = [
+        best
+        for encoding in ("json", "binary")
+        if (
+            best := results.best(
+                Cell("mlp", 64, encoding, 16), lambda one: one.startswith("MLServer")
+            )
+        )
+    ]
+    best = max(theirs, key=lambda one: one.rate, default=None)
+    return [
+        of_ratios(
+            what + name,
+            goal,
+            [(binary.rate / other.rate, binary, other)] if binary and other else [],
+        )
+        for name, goal, other in (("our JSON", 2.5, as_json), ("MLServer's best", 6.0, best))
+    ]
+
+
+def share_of_hello(results: Results) -> Target:
+    """How near it comes to WSGI that does nothing, under the same server."""
+    what = "share of raw WSGI 'hello' under the same server, one row, 64 clients"
+    compared = ratio(
+        results, [Cell("logistic", 1, "json", 64)], lambda one: one.startswith("WSGI hello")
+    )
+    if not compared:
+        return Target(what, "≥ 45 %", "not measured", None)
+    return Target(what, "≥ 45 %", f"{compared[0][0]:.0%}", compared[0][0] >= 0.45)
+
+
+def switched_on(results: Results) -> Target:
+    """What metrics, logs, ids and limits cost: by a limit of ours without them, or measured elsewhere."""
+    what = "metrics, logs, request ids and limits switched on against off"
+    name = results.raw["settings"][results.ours]["peer"]
+
+    def without(setting: str) -> bool:
+        about = results.raw["settings"][setting]
+        return about["limit"] and about["peer"] == name
+
+    compared = ratio(results, [Cell("logistic", 1, "json", 16)], without)
+    cost = 1 - compared[0][0] if compared else results.elsewhere.get("switched on")
+    if cost is None:
+        return Target(what, "≤ 15 %", "not measured here", None)
+    return Target(what, "≤ 15 %", f"{cost:.0%}", cost <= 0.15)
+
+
+def size(results: Results) -> Target:
+    """The serving dependencies against the smallest that scikit-learn can be served with."""
+    what = "serving dependencies' installed size against scikit-learn's stack"
+    theirs = [results.size(one) for one in results.raw["settings"] if uses_scikit_learn(one)]
+    mine = results.size(results.ours)
+    if not theirs or not mine:
+        return Target(what, "≤ 0.5", "not measured", None)
+    share = mine / min(theirs)
+    return Target(what, "≤ 0.5", f"{share:.2f} ({mine:.0f} of {min(theirs):.0f} MB)", share <= 0.5)
+
+
+def start(results: Results) -> Target:
+    """Ours in a second, and before the first of the peers."""
+    what, goal = "start, exec to the first answer", "≤ 1 s, less than every peer"
+    mine = results.start(results.ours, None)
+    theirs = {
+        one: seconds
+        for one in results.raw["settings"]
+        if results.is_peer(one) and (seconds := results.start(one, None))
+    }
+    if not mine or not theirs:
+        return Target(what, goal, "not measured", None)
+    first = min(theirs, key=lambda one: theirs[one])
+    measured = f"{mine:.2f} s, {first} {theirs[first]:.2f} s"
+    return Target(what, goal, measured, mine <= 1 and mine < theirs[first])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> list[str]:
+    """A Markdown table, numbers to the right."""
+    rule = ["---"] * text_columns + ["--:"] * (len(head) - text_columns)
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)] + [""]
+
+
+def target_table(results: Results) -> list[str]:
+    """The targets."""
+    marks = {True: "yes", False: "**no**", None: ""}
+    rows = [(one.what, one.goal, one.measured, marks[one.met]) for one in targets(results)]
+    return ["## Targets", "", *table(("", "target", "measured", "met"), rows, 4)]
+
+
+def throughput_tables(results: Results) -> list[str]:
+    """For each model the figures of every cell."""
+    head = ("load", "server", "requests/s", "of ours", "p50, ms", "p99, ms")
+    head += ("CPU, µs a request", "spread", "errors")
+    lines = []
+    for group in dict.fromkeys(cell.group for cell in results.cells):
+        rows = []
+        for cell in results.cells:
+            if cell.group != group:
+                continue
+            mine = results.mine(cell)
+            for number, row in enumerate(results.figures(cell)):
+                share = row.rate / mine.rate if mine and mine.rate else 0
+                rows.append(
+                    (
+                        f"**{cell.load}**" if number == 0 else "",
+                        named(results, row.setting),
+                        f"{row.rate:,.0f}",
+                        precise(share),
+                        precise(row.p50),
+                        precise(row.p99),
+                        f"{row.cpu:,.0f}",
+                        f"{row.spread:.0%}",
+                        f"{row.errors:,}" if row.errors else "",
+                    )
+                )
+        lines += [f"## {group[0].upper()}{group[1:]}", "", *table(head, rows, 2)]
+    return lines
+
+
+def named(results: Results, setting: str) -> str:
+    """A setting's name, ours in bold, those beside the comparison in italics."""
+    about = results.raw["settings"][setting]
+    if setting == results.ours:
+        return f"**{setting}**"
+    return f"*{setting}*" if about["limit"] or about["tuned"] else setting
+
+
+def precise(number: float | None) -> str:
+    """Two or three digits that count."""
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.{1 if number >= 10 else 2}f}"
+
+
+def resources_table(results: Results) -> list[str]:
+    """Start, memory, size."""
+    head = ("server", "start, s", "start at 0.25 CPU, s", "memory, MB", "packages, MB")
+    rows = []
+    for setting, about in results.raw["settings"].items():
+        if results.start(setting, None) is None:
+            continue
+        rows.append(
+            (
+                named(results, setting),
+                precise(results.start(setting, None)),
+                precise(results.start(setting, 0.25)),
+                precise(results.memory(setting)),
+                "" if about["limit"] else precise(results.size(setting)),
+            )
+        )
+    note = (
+        "With the logistic model: the median start, from exec to the first 200; PSS of all processes"
+        " after load, with two workers; site-packages without pip, setuptools and compiled modules."
+    )
+    return ["## Start, memory, size", "", note, "", *table(head, rows)]
+
+
+def open_loop_table(results: Results) -> list[str]:
+    """Latency at rates that do not wait."""
+    loads = [one for one in results.raw["open_loop"] if one["of"] == "best peer"]
+    if not loads:
+        return []
+    head = ["server"]
+    offered = sorted({(one["share"], one["offered"]) for one in loads})
+    for share, rate in offered:
+        head += [f"p50, ms, at {share:.0%}: {rate:,.0f}/s", "p99, ms"]
+    rows = []
+    for setting in dict.fromkeys(one["setting"] for one in loads):
+        row = [named(results, setting)]
+        for share, _ in offered:
+            one = next(one for one in loads if (one["setting"], one["share"]) == (setting, share))
+            row += [precise(one["p50"]), precise(one["p99"])] if kept_up(one) else ["cannot", ""]
+        rows.append(row)
+    note = (
+        "Logistic model, one row, 64 connections. Requests arrive at random at 50 % and 80 % of the best"
+        " peer's rate, and do not wait for answers; latency counts from when a request was due."
+    )
+    return ["## Latency at a given rate", "", note, "", *table(head, rows)]
+
+
+def kept_up(offered: Mapping[str, Any]) -> bool:
+    """Whether a server answered what it was offered, and rightly."""
+    achieved = offered["achieved"] or 0
+    return achieved >= KEEPS_UP * offered["offered"] and not offered["errors"]
+
+
+def cost_table(results: Results) -> list[str]:
+    """Requests that a dollar buys."""
+    cell = Cell("logistic", 1, "json", 16, 0.25)
+    rows = results.figures(cell)
+    if not rows:
+        return []
+    mine, price = results.mine(cell), results.raw["prices"]
+    lines = [
+        (
+            named(results, row.setting),
+            f"{row.rate * 3600 / price['dollars_an_hour'] / 1e6:,.0f}",
+            precise(row.rate / mine.rate if mine else None),
+        )
+        for row in rows
+        if not row.errors
+    ]
+    note = (
+        f"A task of {VCPU} vCPU and {GIGABYTES} GB costs {price['dollars_an_hour']:.5f} US dollars an hour"
+        f" on Fargate in {price['region']} (Linux, x86, confirmed {price['confirmed']}); logistic model, one"
+        " row, 16 clients, always under full load."
+    )
+    head = ("server", "million requests a dollar", "of ours")
+    return ["## Cost", "", note, "", *table(head, lines)]
+
+
+def about(results: Results) -> list[str]:
+    """Where and how it was measured, and with which versions."""
+    raw = results.raw
+    machine = raw["machine"]
+    rounds = max((sample.number for sample in results.samples), default=0)
+    lines = [
+        f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, Python"
+        f" {machine['python']}; {raw['date']}, commit {machine['commit']}, {raw['minutes']:.0f} minutes."
+        " The load generator (wrk, one thread) has the same CPUs. Two workers for every server, one at 0.25"
+        f" CPU; medians of {rounds} interleaved rounds, each with a new start of the server; the spread is"
+        " (max - min) / median of the rates. Every peer runs in its best setting for each load, which a"
+        " first round found. A server in *italics* is no peer: written by hand for speed, or a limit.",
+        "",
+    ]
+    others = sorted(sample.others for sample in results.samples if sample.number)
+    if others and others[-1] > QUIET:
+        disturbed = sum(share > QUIET for share in others)
+        lines.append(
+            f"**The machine was not quiet**: in {disturbed} of {len(others)} loads something else took more"
+            f" than {QUIET:.0%} of its CPUs, {others[-1]:.0%} at most.\n"
+        )
+    return lines + [f"{note}\n" for note in raw["notes"]]
+
+
+def versions(results: Results) -> list[str]:
+    """The packages that matter, by environment."""
+    shown = (
+        "bentoml fastapi flask granian gunicorn litserve mlserver msgspec numpy onnxruntime pydantic"
+        " scikit-learn uvicorn uvloop"
+    ).split()
+    rows = [
+        (
+            name,
+            ", ".join(
+                f"{one} {place['packages'][one]}" for one in shown if one in place["packages"]
+            ),
+        )
+        for name, place in results.raw["environments"].items()
+    ]
+    return ["## Versions", "", *table(("environment", "packages"), rows, 2)]
+
+
+def write(raw: Mapping[str, Any], folder: Path) -> None:
+    """Write results.json, results.md, ratios.svg and latency.svg."""
+    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    elsewhere = folder / "figures.json"
+    # As it will be read again.
+    results = Results(
+        json.loads(json.dumps(raw)),
+        json.loads(elsewhere.read_text()) if elsewhere.exists() else {},
+    )
+    lines = [
+        "# The generated service beside what a user would pick instead",
+        "",
+        "Written by `make bench`.",
+        "",
+        *about(results),
+        *target_table(results),
+        "![Throughput of every server as a share of ours](ratios.svg)",
+        "",
+        "![Latency against load](latency.svg)",
+        "",
+        *throughput_tables(results),
+        *open_loop_table(results),
+        *resources_table(results),
+        *cost_table(results),
+        *versions(results),
+    ]
+    (folder / "results.md").write_text("\n".join(lines).rstrip() + "\n")
+    (folder / "ratios.svg").write_text(plots.bars(bar_panels(results)))
+    (folder / "latency.svg").write_text(plots.lines(latency_series(results)))
+
+
+def bar_panels(results: Results) -> list[plots.Panel]:
+    """For each cell the share of our rate that each server has."""
+    panels = []
+    for cell in results.cells:
+        mine = results.mine(cell)
+        if not mine or not mine.rate:
+            continue
+        rows: dict[str, plots.Bar] = {}
+        for row in results.figures(cell):
+            entry = results.raw["settings"][row.setting]
+            # The fastest is first; another setting of the same peer says nothing more.
+            if not entry["limit"] and not row.errors:
+                rows.setdefault(
+                    entry["peer"],
+                    plots.Bar(entry["peer"], row.rate / mine.rate, row.rate, entry["tuned"]),
+                )
+        panels.append(plots.Panel(f"{cell.group}: {cell.load}", list(rows.values())))
+    return panels
+
+
+def latency_series(results: Results) -> list[plots.Series]:
+    """For each server the p50 and p99 at the rates with which it kept up."""
+    series: dict[str, list[tuple[float, float, float]]] = {}
+    for one in results.raw["open_loop"]:
+        if kept_up(one):
+            points = series.setdefault(results.raw["settings"][one["setting"]]["peer"], [])
+            points.append((one["offered"], one["p50"], one["p99"]))
+    return [plots.Series(name, sorted(points)) for name, points in series.items()]
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    write(json.loads((place / "results.json").read_text()), place)
