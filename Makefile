@@ -24,8 +24,10 @@ lint: setup ## Check the template's own code
 	$(BIN)/shellcheck .ci/*
 
 .PHONY: bench
-bench: setup ## Time a bake beside a one-file template's, the image beside the usual tutorial's
+bench: setup ## Hold the generated service beside its peers, then bake, image and project; needs wrk
+	$(BIN)/python bench/serving
 	$(BIN)/python bench/bake.py
+	$(BIN)/python bench/project.py
 	$(BIN)/python bench/image.py
 
 .PHONY: lock

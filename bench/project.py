@@ -16,11 +16,11 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent.parent
 TOOLS = Path(sys.executable).parent
 
-# Run by the project's own Python: deploys twice to an embedded AWS, tells of the second time.
+# Run by the rehearsal's Python: deploys twice to an embedded AWS, tells of the second time.
 DEPLOY_TWICE = """
 import json, subprocess, time
 from rehearsal import stage
-from rehearsal.__main__ import MISSING, NEEDS, prerequisites
+from rehearsal.__main__ import NEEDS, prerequisites
 
 def calls():
     return stage.LOG.read_text().splitlines()
@@ -60,7 +60,7 @@ def main() -> None:
                     str(ROOT), no_input=True, output_dir=f"{folder}/{tool}", default_config=True
                 )
             )
-            caches = {"PIP_CACHE_DIR": f"{folder}/pip", "UV_CACHE_DIR": f"{folder}/uv"}
+            caches = {"PIP_CACHE_DIR": f"{folder}/pip-cache", "UV_CACHE_DIR": f"{folder}/uv-cache"}
             if tool == "uv":
                 caches["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
             seconds = [timed(project, target, **caches) for target in ("setup", "train", "test")]
@@ -70,7 +70,8 @@ def main() -> None:
             )
             again = [timed(project, target, **caches) for target in ("setup", "test")]
             print(f"again: make setup {again[0]:.2f} s, make test {again[1]:.1f} s")
-        command = [".venv/bin/python", "-c", DEPLOY_TWICE]
+        timed(project, "rehearsal/.venv/.complete")
+        command = ["rehearsal/.venv/bin/python", "-c", DEPLOY_TWICE]
         run = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE)  # noqa: S603
         found = json.loads(run.stdout)
         print(

@@ -39,7 +39,14 @@ MATRIX = [
 
 
 # Files of slow tests, the longest first, so that two workers end at about the same time.
-SLOW_FILES = ("test_deploy", "test_rehearsal", "test_project", "test_serving", "test_image")
+SLOW_FILES = (
+    "test_deploy",
+    "test_rehearsal",
+    "test_project",
+    "test_serving",
+    "test_bench",
+    "test_image",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -56,7 +56,7 @@ class Plan:
     screening_seconds: int = 1
     open_loop_seconds: float = 3
     repeats: int = 3
-    minutes: float = 24
+    minutes: float = 18
     longest_seconds: int = 4
 
 

@@ -27,7 +27,7 @@ def about(folder: Path) -> dict[str, Any]:
     return {
         "processor": models[0] if models else platform.machine(),
         "cpus": CPUS,
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "commit": commit,
     }

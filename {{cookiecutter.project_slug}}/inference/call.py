@@ -31,11 +31,9 @@ class Call:
         if not (given and REQUEST_ID.fullmatch(given)):
             given = f"{PROCESS}{next(numbers):016x}"
         self.request_id = given
-        self.trace: re.Match[str] | None = None
-        self.span: str | None = None
-        if "HTTP_TRACEPARENT" in environ:
-            self.trace = TRACEPARENT.fullmatch(environ["HTTP_TRACEPARENT"])
-            self.span = secrets.token_hex(8)
+        trace = environ.get("HTTP_TRACEPARENT")
+        self.trace = TRACEPARENT.fullmatch(trace) if trace else None
+        self.span = secrets.token_hex(8) if self.trace else None
         path: str = environ["PATH_INFO"]
         # WSGI hands over UTF-8 as Latin-1.
         self.path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")

@@ -45,7 +45,7 @@ class Engine:
         # The sum of squares is not finite where a number is not: cheaper than to ask each.
         if not isinstance(numbers[0], str) and not math.isfinite(np.vdot(numbers, numbers)):
             check_finite(numbers, len(rows))
-        call.predictions = values
+        call.predictions = list(values)
         return prediction
 
 

@@ -77,7 +77,9 @@ class Metrics:
                 counts[self._rows + len(ROWS) + 1] += rows
             if self._classes:
                 for name in predictions:
-                    counts[self._classes[name]] += 1
+                    # One that the card does not know is the predictor's mistake, not the request's.
+                    if name in self._classes:
+                        counts[self._classes[name]] += 1
             return counts[0] > 0
 
     def expose(self) -> Response:

@@ -8,8 +8,10 @@ import pytest
 from markupsafe import escape
 
 from inference.app import create_app
+from inference.card import Prediction
 from inference.config import Settings
-from inference.logs import JSONFormatter
+from inference.logs import LINES, JSONFormatter
+from inference.predictor import Predictor
 
 
 def test_ping_answers(client):
@@ -79,6 +81,21 @@ def test_each_request_is_logged_as_one_json_line(client, row, access_log):
     assert entry["duration_ms"] > 0
 
 
+def test_lines_wait_for_each_other_while_others_are_answered(app, access_log):
+    written = []
+
+    @app.get("/outer")
+    def outer():
+        for _ in range(LINES + 1):
+            app.test_client().get("/ping")
+        written.extend(access_log())
+        return "done"
+
+    app.test_client().get("/outer")
+    assert [entry["path"] for entry in written] == ["/ping"] * LINES
+    assert [entry["path"] for entry in access_log()] == ["/ping", "/outer"]
+
+
 def test_no_request_is_logged_above_the_level_of_the_service(client, access_log):
     logging.getLogger("inference.access").setLevel("WARNING")
     client.get("/ping")
@@ -98,6 +115,12 @@ def test_unfit_request_id_is_replaced(client):
     assert len(response.headers["X-Request-ID"]) == 32
 
 
+def test_each_request_has_an_id_of_its_own(client):
+    ids = {client.get("/ping").headers["X-Request-ID"] for _ in range(20)}
+    assert len(ids) == 20
+    assert {len(one) for one in ids} == {32}
+
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -112,8 +135,9 @@ def test_trace_goes_on_in_the_response_and_the_log(client, access_log):
 
 
 @pytest.mark.parametrize("given", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
-def test_unfit_trace_is_passed_over(client, given):
+def test_unfit_trace_is_passed_over(client, access_log, given):
     assert "traceparent" not in client.get("/ping", headers={"traceparent": given}).headers
+    assert "span_id" not in access_log()[0]
 
 
 def test_log_holds_nothing_of_a_body(client, card, access_log, caplog):
@@ -146,6 +170,13 @@ def test_metrics_count_requests_rows_and_classes(client, card, row):
     if card.classes:
         name = answer["predictions"][0]
         assert metric(client, "inference_predictions_total", **{"class": name}) == 2
+
+
+def test_class_that_the_card_does_not_know_is_answered(model_path, row, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda self, rows: Prediction(["odd"] * len(rows)))
+    client = create_app(Settings(model_path=str(model_path), batching="off")).test_client()
+    assert client.post("/predict", json={"instances": [row]}).json == {"predictions": ["odd"]}
+    assert metric(client, "http_requests_in_flight") == 1
 
 
 def test_unknown_paths_make_no_metrics_of_their_own(client):

@@ -1,0 +1,35 @@
+"""``make bench``, short: every server gives the right answers, and the report is written. No time is held."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
+    if shutil.which("wrk") is None and "CI" not in os.environ:
+        pytest.skip("wrk is not installed")
+    command = [sys.executable, "bench/serving", "--quick", "--work", tmp_path, "--output", tmp_path]
+    run = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=550)
+    assert run.returncode == 0, run.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    peers = {about["peer"] for about in results["settings"].values()}
+    assert {"ml-ecs-template", "FastAPI", "Flask tutorial"} <= peers
+    assert {sample["setting"] for sample in results["samples"]} == set(results["settings"])
+    assert all(sample["errors"] == 0 for sample in results["samples"])
+    assert "one row, 1 client, against the best peer" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "ratios.svg").read_text().startswith("<svg")
+
+
+def test_benchmark_says_what_it_needs():
+    command = [sys.executable, "bench/serving", "--quick"]
+    run = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "wrk" in run.stderr
+    assert "Traceback" not in run.stderr
