@@ -368,6 +368,17 @@ def test_paths_may_hold_any_bytes(service):
         assert ask(f"{service.url}{path}")[0] in (404, 405), path
 
 
+def test_no_two_requests_have_the_same_id(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="2") as service:
+        for number in range(60):
+            if number == 40:
+                os.kill(service.workers()[0], signal.SIGKILL)
+                time.sleep(2)
+            assert post(service, "/predict", BODY, Content_Type="application/json") == 200
+        ids = [line["request_id"] for line in service.entries() if "request_id" in line]
+    assert len(set(ids)) == len(ids) >= 60
+
+
 def test_metrics_add_up_over_workers(project, tmp_path):
     with serving(project, tmp_path, WORKERS="2") as service:
         for _ in range(60):

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,4 +105,6 @@ class AccessLog:
             if others and len(self._lines) < LINES:
                 return
             lines, self._lines = self._lines, []
-        os.write(STANDARD_OUTPUT, b"\n".join(lines) + b"\n")
+        # A log that nobody takes is no reason to refuse an answer.
+        with suppress(OSError):
+            os.write(STANDARD_OUTPUT, b"\n".join(lines) + b"\n")

@@ -96,6 +96,14 @@ def test_lines_wait_for_each_other_while_others_are_answered(app, access_log):
     assert [entry["path"] for entry in access_log()] == ["/ping", "/outer"]
 
 
+def test_log_that_cannot_be_written_refuses_no_request(client, row, access_log, monkeypatch):
+    def fail(*arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("os.write", fail)
+    assert client.post("/predict", json={"instances": [row]}).status_code == 200
+
+
 def test_no_request_is_logged_above_the_level_of_the_service(client, access_log):
     logging.getLogger("inference.access").setLevel("WARNING")
     client.get("/ping")
