@@ -189,16 +189,16 @@ class Run:
             result = load.closed_loop(server.port, request, cell.clients, seconds, self.work)
             cpu = server.cpu_seconds() - before
         return Sample(
-            report.key(server.setting),
-            cell,
-            number,
-            result.rate,
-            result.p50,
-            result.p99,
-            result.errors,
-            cpu * 1e6 / max(1, result.requests),
-            server.memory(),
-            watch.share_of_others(cpu, seconds),
+            setting=report.key(server.setting),
+            cell=cell,
+            number=number,
+            rate=result.rate,
+            p50=result.p50,
+            p99=result.p99,
+            errors=result.errors,
+            cpu=cpu * 1e6 / max(1, result.requests),
+            memory=server.memory(),
+            others=watch.share_of_others(cpu, seconds),
         )
 
     def groups(self) -> dict[Group, list[Cell]]:

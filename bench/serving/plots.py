@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-OURS = "ml-ecs-template"
+from settings import OURS
+
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 ACCENT, OTHER, BESIDE = "#0969da", "#8c959f", "#d1d9e0"
 COLORS = {
@@ -68,7 +69,7 @@ def bars(panels: Sequence[Panel]) -> str:
     """Panels in two columns, each with a bar a server; ours is 1."""
     width, margin, label, row, head = 900, 24, 118, 20, 34
     column = (width - 3 * margin) // 2
-    title = "Requests a second, ml-ecs-template = 1"
+    title = f"Requests a second, {OURS} = 1"
     parts = [text(margin, 36, title, font_size=17, font_weight=600)]
     top = 52
     for start in range(0, len(panels), 2):

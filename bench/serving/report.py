@@ -50,35 +50,34 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One load of a server in a cell; ``number`` is the round's, 0 for screening.
-
-    Latencies are milliseconds, CPU microseconds a request, memory megabytes of PSS; ``others`` is the share
-    of the machine that went neither to the server nor to the load generator.
-    """
+class Measured:
+    """A server under a load: latencies in milliseconds, CPU in microseconds a request, PSS in megabytes."""
 
     setting: str
-    cell: Cell
-    number: int
     rate: float
     p50: float
     p99: float
     errors: int
     cpu: float
     memory: float
+
+
+@dataclass(frozen=True)
+class Sample(Measured):
+    """One load in a cell; ``number`` is the round's, 0 for screening.
+
+    ``others`` is the share of the machine that went neither to the server nor to the load generator.
+    """
+
+    cell: Cell
+    number: int
     others: float
 
 
-class Figure(NamedTuple):
+@dataclass(frozen=True)
+class Figure(Measured):
     """Medians of a setting's samples in a cell; the spread is that of the rate, as a share."""
 
-    setting: str
-    rate: float
-    p50: float
-    p99: float
-    errors: int
-    cpu: float
-    memory: float
     spread: float
 
 
@@ -118,17 +117,11 @@ def summarize(setting: str, samples: Sequence[Sample]) -> Figure:
         return statistics.median(getattr(sample, name) for sample in samples)
 
     rates = [sample.rate for sample in samples]
-    spread = (max(rates) - min(rates)) / statistics.median(rates) if max(rates) else 0
-    errors = sum(sample.errors for sample in samples)
     return Figure(
         setting,
-        median("rate"),
-        median("p50"),
-        median("p99"),
-        errors,
-        median("cpu"),
-        median("memory"),
-        spread,
+        errors=sum(sample.errors for sample in samples),
+        spread=(max(rates) - min(rates)) / statistics.median(rates) if max(rates) else 0,
+        **{name: median(name) for name in ("rate", "p50", "p99", "cpu", "memory")},
     )
 
 
@@ -176,10 +169,6 @@ class Results:
         """The fastest of those accepted that made no error."""
         rows = (row for row in self.figures(cell) if not row.errors and accept(row.setting))
         return next(rows, None)
-
-    def is_heavy(self, setting: str) -> bool:
-        """Whether it belongs to a model server, rather than to a framework."""
-        return self.raw["settings"][setting]["peer"] in HEAVY
 
     def start(self, setting: str, cpus: float | None) -> float | None:
         """The median of the seconds in which it started with the light model."""
@@ -290,7 +279,7 @@ def targets(results: Results) -> list[Target]:
             ratio(
                 results,
                 cells("forest", 16),
-                lambda one: uses_scikit_learn(one),
+                uses_scikit_learn,
             ),
         ),
         of_ratios(

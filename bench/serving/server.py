@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 from load import HOST
+from machine import TICKS
 from numpy.typing import NDArray
 from peer import Encoding, Launch, Request, Setting
 
@@ -22,7 +23,6 @@ START_SECONDS = 120
 STOP_SECONDS = 2
 POLL_SECONDS = 0.003
 SET_CHILD_SUBREAPER = 36
-TICKS = os.sysconf("SC_CLK_TCK")
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD_MICROSECONDS = 100_000
 

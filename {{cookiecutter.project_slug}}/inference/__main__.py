@@ -17,7 +17,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
 from inference import artifact, logs
-from inference.config import Settings, StartupError, available_cpus
+from inference.config import METRICS_FOLDER, Settings, StartupError, available_cpus
 
 LIGHT_THREADS = 4
 
@@ -75,7 +75,7 @@ def share_metrics(workers: int) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="metrics-", dir=place) as folder:
-        os.environ["METRICS_FOLDER"] = folder
+        os.environ[METRICS_FOLDER] = folder
         yield
 
 

@@ -11,6 +11,8 @@ from msgspec import Meta
 from inference import serving
 
 ROOT = Path(__file__).parent.parent
+# The environment variable that names the folder in which workers share their counts.
+METRICS_FOLDER = "METRICS_FOLDER"
 
 
 class StartupError(Exception):

@@ -18,11 +18,10 @@ from inference.errors import Overloaded
 from inference.logs import AccessLog
 from inference.metrics import Metrics
 from inference.security import Keys
+from inference.views import JSON
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-JSON = "application/json"
 
 Headers = list[tuple[str, str]]
 Reply = tuple[str, Headers, Iterable[bytes]]

@@ -17,12 +17,13 @@ from flask import Flask, Response
 
 from inference.call import Call
 from inference.card import ModelCard
+from inference.config import METRICS_FOLDER
 
-# The environment variable that names the folder in which workers share their counts.
-FOLDER = "METRICS_FOLDER"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STATUSES = 600
+# Of the numbers for a route and a status.
+WIDTH = len(SECONDS) + 2
 NO_ROUTE = "none"
 
 
@@ -44,7 +45,7 @@ class Metrics:
                 ("in_flight", float),
                 ("rows", float, len(ROWS) + 2),
                 ("predictions", float, len(card.classes)),
-                ("requests", float, (len(self._routes), STATUSES, len(SECONDS) + 2)),
+                ("requests", float, (len(self._routes), STATUSES, WIDTH)),
             ]
         )
         offsets = {name: field[1] // 8 for name, field in (self._layout.fields or {}).items()}
@@ -64,13 +65,13 @@ class Metrics:
         """Count a request as answered; returns whether this worker has others."""
         counts = self._counts
         route = self._routes.get(call.route, len(self._routes) - 1)
-        start = self._requests + (route * STATUSES + status) * (len(SECONDS) + 2)
+        start = self._requests + (route * STATUSES + status) * WIDTH
         bucket = start + bisect_left(SECONDS, seconds)
         predictions = call.predictions
         with self._lock:
             counts[0] -= 1
             counts[bucket] += 1
-            counts[start + len(SECONDS) + 1] += seconds
+            counts[start + WIDTH - 1] += seconds
             if predictions:
                 rows = len(predictions)
                 counts[self._rows + bisect_left(ROWS, rows)] += 1
@@ -93,7 +94,7 @@ class Metrics:
 
     def _add_up(self) -> Any:
         """The counts of all workers, by name; what one that is gone had in flight is dropped."""
-        folder = os.environ.get(FOLDER)
+        folder = os.environ.get(METRICS_FOLDER)
         if folder is None:
             return np.array(self._counts).view(self._layout)[0]
         total = np.zeros(len(self._counts))
@@ -108,7 +109,7 @@ class Metrics:
 
 def share(size: int) -> "memoryview[float]":
     """Numbers of ``size`` bytes, 0 at first, which other workers can read where there is a folder for it."""
-    folder = os.environ.get(FOLDER)
+    folder = os.environ.get(METRICS_FOLDER)
     if folder is None:
         return memoryview(bytearray(size)).cast("d")
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", delete=False) as file:
