@@ -334,6 +334,17 @@ def broken_task(account):
     return task_variable(account, "MODEL_PATH", "missing")
 
 
+def slow_task(account, folder):
+    """Let new tasks start late enough for their rollout to be seen under way."""
+    (folder / "sitecustomize.py").write_text("import time; time.sleep(6)\n")
+    return task_variable(account, "PYTHONPATH", folder)
+
+
+def wait_for_line(process, text):
+    """Read what ``process`` prints until a line says ``text``, which it must."""
+    assert any(text in line for line in process.stdout)
+
+
 def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(account):
     with broken_task(account):
         output = account.fails(*NETWORK, "service-up")
@@ -381,14 +392,13 @@ def test_env_file_does_not_leak_into_the_task(account):
 
 
 @pytest.mark.parametrize("line", ["creating cluster", "rolling out", "the rollout is IN_PROGRESS"])
-def test_interrupted_deploy_is_mended_by_the_next(account, line):
-    process = account.start(*STEPS)
-    for printed in process.stdout:
-        if line in printed:
-            break
-    time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
+    with slow_task(account, tmp_path):
+        process = account.start(*STEPS)
+        wait_for_line(process, line)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
     assert process.returncode != 0
     assert f"runs {image(account, 'first')}" in account.make(*STEPS)
     assert account.service()["runningCount"] == 1
@@ -408,14 +418,14 @@ def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_ord
     assert [deployment["rolloutState"] for deployment in service["deployments"]] == ["COMPLETED"]
 
 
-def test_deploy_waits_for_a_rollout_that_is_under_way(account):
+def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
     account.make(*STEPS)
-    other = account.start("service-up", IMAGE_TAG="other")
-    for printed in other.stdout:
-        if "the rollout is IN_PROGRESS" in printed:
-            break
+    with slow_task(account, tmp_path):
+        other = account.start("service-up", IMAGE_TAG="other")
+        wait_for_line(other, "the rollout is IN_PROGRESS")
     output = account.make("service-up", IMAGE_TAG="mine")
     other.communicate(timeout=300)
+    assert "a rollout is under way, waiting for its end" in output
     assert f"runs {image(account, 'mine')}" in output
 
 
