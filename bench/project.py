@@ -19,15 +19,15 @@ TOOLS = Path(sys.executable).parent
 # Run by the rehearsal's Python: deploys twice to an embedded AWS, tells of the second time.
 DEPLOY_TWICE = """
 import json, subprocess, time
-from rehearsal import stage
-from rehearsal.__main__ import NEEDS, prerequisites
+from rehearsal import stage, tool
+from rehearsal.__main__ import prerequisites
 
 def calls():
     return stage.LOG.read_text().splitlines()
 
 tools = stage.find_tools()
 with stage.set_up(tools) as (copy, environment, answers):
-    steps = [step for step in prerequisites(copy, "deploy") if NEEDS.get(step, set()) <= tools]
+    steps = [step for step in prerequisites(copy, "deploy") if tool.NEEDS.get(step, set()) <= tools]
     for _ in range(2):
         before, started = len(calls()), time.perf_counter()
         subprocess.run(

@@ -13,21 +13,36 @@ from collections.abc import Iterator
 AGREEMENTS = (
     ("Dockerfile", r"\nEXPOSE (.*)\n", "container_port"),
     ("Dockerfile", r"\n +PORT=(.*)\n", "container_port"),
-    ("docker-compose.yml", r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
-    ("docker-compose.yml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
     ("inference/config.py", r"\n    port: .* = (.*)\n", "container_port"),
     ("Makefile", r"\nexport SERVICE_PORT := (.*)\n", "container_port"),
-    ("docker-compose.yml", r"\nservices:\n  (.*):\n", "project_slug"),
-    ("docker-compose.yml", r"\n    image: \$\{IMAGE:-(.*):dev\}\n", "project_slug"),
-    ("compose.override.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
-    ("ecs-params.yml", r"\n  services:\n    (.*):\n", "project_slug"),
     ("Makefile", r"\nexport ECR_REPOSITORY := (.*)\n", "project_slug"),
     ("Makefile", r"\nexport SERVICE := (.*)\n", "project_slug"),
-    ("ecs-params.yml", r'\n    cpu_limit: "(.*)"\n', "task_cpu"),
-    ("ecs-params.yml", r'\n    mem_limit: "(.*)"\n', "task_memory"),
-    ("docker-compose.yml", r"\n        awslogs-region: (.*)\n", "aws_region"),
     ("Makefile", r"\nexport AWS_REGION := (.*)\n", "aws_region"),
 )
+AGREEMENTS_OF_TOOL = {
+    "ecs-cli": (
+        ("docker-compose.yml", r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
+        ("docker-compose.yml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
+        ("docker-compose.yml", r"\nservices:\n  (.*):\n", "project_slug"),
+        ("docker-compose.yml", r"\n    image: \$\{IMAGE:-(.*):dev\}\n", "project_slug"),
+        ("docker-compose.yml", r"\n        awslogs-region: (.*)\n", "aws_region"),
+        ("compose.override.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
+        ("ecs-params.yml", r"\n  services:\n    (.*):\n", "project_slug"),
+        ("ecs-params.yml", r'\n    cpu_limit: "(.*)"\n', "task_cpu"),
+        ("ecs-params.yml", r'\n    mem_limit: "(.*)"\n', "task_memory"),
+    ),
+    "cloudformation": (
+        ("compose.yaml", r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
+        ("compose.yaml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
+        ("compose.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
+        ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
+        ("deploy/service.yml", r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n', "task_memory"),
+        ("deploy/service.yml", r"\n            - \{ContainerPort: (.*), Protocol", "container_port"),
+        ("deploy/service.yml", r"\n      ServiceName: (.*)\n", "project_slug"),
+        ("deploy/service.yml", r"\n    AllowedPattern: .*:acm:([a-z0-9-]*):", "aws_region"),
+        ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
+    ),
+}
 
 # In two parts, because this file is rendered as well.
 LEFTOVER = re.compile(r"\{" r"\{-?\s*cookiecutter|\{" r"%")
@@ -76,7 +91,7 @@ def find_unparsable() -> Iterator[str]:
 
 def find_disagreements(answers: dict[str, str]) -> Iterator[str]:
     """Places where a file does not say what the answer says."""
-    for file, pattern, answer in AGREEMENTS:
+    for file, pattern, answer in AGREEMENTS + AGREEMENTS_OF_TOOL[answers["deploy_tool"]]:
         found = re.search(pattern, read(file))
         if not found:
             yield f"{file}: {answer} is not where it should be"

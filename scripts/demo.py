@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,10 +22,18 @@ FLOWER = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 
 
 def main() -> None:
-    """Leave the service running until Ctrl-C, and then nothing."""
+    """Leave the service running until Ctrl-C, and then nothing.
+
+    Where ecs-cli cannot be had, the project deploys with CloudFormation: the AWS CLI is enough for that.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as folder:
         project = bake(Path(folder))
+        if not has_ecs_cli(project):
+            say(
+                "ecs-cli is not here and cannot be installed: deploying with CloudFormation instead"
+            )
+            project = bake(Path(folder) / "cloudformation", deploy_tool="cloudformation")
         make(project, "setup", "train")
         make(project, "rehearse")
         with serve(project, pick_port()) as url:
@@ -33,12 +42,31 @@ def main() -> None:
     print("\nStopped; the project is deleted.")
 
 
-def bake(folder: Path) -> Path:
+def bake(folder: Path, **answers: str) -> Path:
     """Make the project, as ``cookiecutter --no-input`` does."""
-    say("Baking a project with the default answers")
+    named = " ".join(f"{name}={answer}" for name, answer in answers.items())
+    say(f"Baking a project with {named or 'the default answers'}")
     return Path(
-        cookiecutter(str(TEMPLATE), no_input=True, output_dir=str(folder), default_config=True)
+        cookiecutter(
+            str(TEMPLATE),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(folder),
+            default_config=True,
+        )
     )
+
+
+def has_ecs_cli(project: Path) -> bool:
+    """Whether ecs-cli is on PATH, or could be installed into the project."""
+    if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
+        return True
+    say("make ecs-cli")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(["make", "--no-print-directory", "ecs-cli"], cwd=project, timeout=120)
+        os.environ["ECS_CLI"] = str(project / "bin" / "ecs-cli")
+        return done.returncode == 0
+    return False
 
 
 def make(project: Path, *targets: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -16,31 +18,36 @@ CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text())
 ANSWERS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
 CHOICES = {name: default for name, default in ANSWERS.items() if isinstance(default, list)}
 
-# A bake for every choice, the rest left at its default, and one with every answer changed.
+EVERY_ANSWER_CHANGED = {
+    "project_name": "Churn & Co: the 'best' model",
+    "project_slug": "churn-model",
+    "description": r"""Says "who'll leave" - 100 % sure: #1, C:\new\table, ${HOME}, $(id), <b>é</b>""",
+    "model_framework": "python",
+    "deploy_tool": "cloudformation",
+    "aws_account_id": "000000000001",
+    "aws_region": "cn-north-1",
+    "cluster_name": "Models2",
+    "container_port": "65535",
+    "task_cpu": "16384",
+    "task_memory": "122880",
+    "python_version": "3.11",
+    "gitlab_project": "data.science/nlp_2/churn-model",
+    "ci_credentials": "access-keys",
+    "allowed_cidr": "203.0.113.7/32",
+}
+
+# A bake for every choice, the rest left at its default, and with every answer changed.
 MATRIX = [
     *({answer: value} for answer, values in CHOICES.items() for value in values),
-    {
-        "project_name": "Churn & Co: the 'best' model",
-        "project_slug": "churn-model",
-        "description": r"""Says "who'll leave" - 100 % sure: #1, C:\new\table, ${HOME}, $(id), <b>é</b>""",
-        "model_framework": "python",
-        "aws_account_id": "000000000001",
-        "aws_region": "cn-north-1",
-        "cluster_name": "Models2",
-        "container_port": "65535",
-        "task_cpu": "16384",
-        "task_memory": "122880",
-        "python_version": "3.11",
-        "gitlab_project": "data.science/nlp_2/churn-model",
-        "ci_credentials": "access-keys",
-        "allowed_cidr": "203.0.113.7/32",
-    },
+    EVERY_ANSWER_CHANGED,
+    {**EVERY_ANSWER_CHANGED, "deploy_tool": "ecs-cli"},
 ]
 
 
 # Files of slow tests, the longest first, so that two workers end at about the same time.
 SLOW_FILES = (
     "test_deploy",
+    "test_stacks",
     "test_rehearsal",
     "test_project",
     "test_serving",
@@ -61,9 +68,34 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
+class Loader(yaml.SafeLoader):
+    """Reads YAML, and CloudFormation's short forms as its long ones."""
+
+
+def construct(loader, suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt":
+        return {"Fn::GetAtt": value.split(".", 1)}
+    return {suffix if suffix == "Ref" else f"Fn::{suffix}": value}
+
+
+Loader.add_multi_constructor("!", construct)
+
+
+def load_yaml(text):
+    return yaml.load(text, Loader)  # noqa: S506 # a SafeLoader
+
+
 def name_of(answers):
     """A short name of a bake for test ids."""
-    return "-".join(answers.values()) if len(answers) == 1 else "all-changed"
+    return (
+        "-".join(answers.values()) if len(answers) == 1 else f"all-changed-{answers['deploy_tool']}"
+    )
 
 
 @dataclass
@@ -73,9 +105,10 @@ class BakedProject:
     path: Path
 
     def files(self):
-        """Every file, by its path below the project."""
+        """Every file that was generated, by its path below the project."""
+        paths = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
         return sorted(
-            path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file()
+            path for path in paths if not re.search(r"__pycache__|\.\w+_cache", str(path))
         )
 
     def has_file(self, name):
@@ -83,6 +116,17 @@ class BakedProject:
 
     def read(self, name):
         return (self.path / name).read_text(encoding="utf-8")
+
+    @property
+    def deploy_tool(self):
+        return next(tool for tool in CHOICES["deploy_tool"] if self.has_file(f"deploy/{tool}.mk"))
+
+    @property
+    def targets(self):
+        """What the Makefile can make."""
+        makefiles = ("Makefile", f"deploy/{self.deploy_tool}.mk", "deploy/service.mk")
+        texts = "".join(map(self.read, makefiles))
+        return re.findall(r"^\.PHONY: (.+)$", texts, re.MULTILINE)
 
     def run(self, *command, timeout=300, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""

@@ -10,6 +10,7 @@ import pexpect
 import pytest
 from conftest import CHOICES, CONTEXT, ROOT, BakedProject
 from test_project import SETOSA, ask
+from test_rehearsal import results
 
 BIN = Path(sys.executable).parent
 PROMPTS = CONTEXT["__prompts__"]
@@ -122,10 +123,22 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
 @pytest.mark.slow
 def test_demo_ends_with_a_served_prediction_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # Neither here nor to be had.
+    monkeypatch.setenv("ECS_CLI", "no-ecs-cli")
+    monkeypatch.setenv("ECS_CLI_URL", "http://127.0.0.1:1")
     demo = pexpect.spawn("make", ["demo"], cwd=str(ROOT), encoding="utf-8", timeout=500)
-    demo.expect_exact("the account is empty")
-    demo.expect_exact("step ")
     demo.expect(r"Serving at (http://127\.0\.0\.1:\d+) ")
+    output = demo.before.replace("\r\n", "\n")
+    assert "ecs-cli is not here and cannot be installed: deploying with CloudFormation" in output
+    steps = results(output)
+    assert steps.pop("release that cannot start") == "failed, as it must"
+    assert set(steps.values()) == {"ok"}
+    assert len(steps) == 8
+    assert "its last log lines:\n        broken, for the rehearsal" in output
+    left_out = output.split("Not rehearsed:\n")[1]
+    assert "  autoscaling and alarms: " in left_out
+    # Whether it ran in containers, pushed to a registry and pulled from it.
+    assert ("  docker-push: " in left_out) == ("REHEARSAL_REGISTRY" not in os.environ)
     url = demo.match[1]
     demo.expect_exact('"predictions":["setosa"]')
     demo.expect_exact("Ctrl-C ends it.")

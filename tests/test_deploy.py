@@ -26,7 +26,7 @@ TOUCHING = (
 SET_UP = """
 import json, sys
 from rehearsal import stage
-with stage.set_up({"ecs-cli"}) as scene:
+with stage.set_up(set(sys.argv[1:])) as scene:
     print(json.dumps([str(scene.copy), scene.environment]), flush=True)
     sys.stdin.read()
 """
@@ -35,9 +35,10 @@ with stage.set_up({"ecs-cli"}) as scene:
 class Account:
     """A project beside an embedded AWS account."""
 
-    def __init__(self, path, environment):
+    def __init__(self, path, environment, cluster):
         self.path = path
         self.environment = environment
+        self.cluster = cluster
 
     def start(self, *targets, **variables):
         """Begin to make ``targets``, in a process group of their own."""
@@ -79,7 +80,9 @@ class Account:
 
     def service(self):
         """The service as ECS describes it."""
-        answer = self.aws("ecs", "describe-services", "--cluster", SERVICE, "--services", SERVICE)
+        answer = self.aws(
+            "ecs", "describe-services", "--cluster", self.cluster, "--services", SERVICE
+        )
         return answer["services"][0]
 
     def revisions(self):
@@ -89,31 +92,31 @@ class Account:
 
 
 @contextlib.contextmanager
-def open_account(installed, ecs_cli):
-    """An empty account, and a copy of the project that is about to be deployed to it."""
+def open_account(installed, *tools, cluster=SERVICE, **variables):
+    """An empty account, and a copy of the project that is about to be deployed to it by these tools."""
     with subprocess.Popen(
-        ["rehearsal/.venv/bin/python", "-c", SET_UP],
+        ["rehearsal/.venv/bin/python", "-c", SET_UP, *tools],
         cwd=installed.path,
-        env={**os.environ, "ECS_CLI": ecs_cli, "DOCKER": "no-docker"},
+        env={**os.environ, "DOCKER": "no-docker", **variables},
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as stage:
         path, environment = json.loads(stage.stdout.readline())
-        yield Account(path, {**environment, "IMAGE_TAG": "first"})
+        yield Account(path, {**environment, "IMAGE_TAG": "first"}, cluster)
         stage.stdin.close()
 
 
 @pytest.fixture
 def account(installed, ecs_cli):
-    with open_account(installed, ecs_cli) as account:
+    with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         yield account
 
 
 @pytest.fixture(scope="module")
 def deployed(installed, ecs_cli):
     """An account where the service runs; tests leave it running."""
-    with open_account(installed, ecs_cli) as account:
+    with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         account.make(*STEPS)
         yield account
 

@@ -21,8 +21,9 @@ SETOSA = [5.1, 3.5, 1.4, 0.2]
 
 @pytest.fixture(scope="module", params=CHOICES["model_framework"])
 def installed(request, cookies_session):
-    """A project of each framework with everything installed and its model trained."""
-    answers = {"model_framework": request.param}
+    """A project of each framework and each deploy tool, everything installed and its model trained."""
+    tools = dict(zip(CHOICES["model_framework"], CHOICES["deploy_tool"], strict=True))
+    answers = {"model_framework": request.param, "deploy_tool": tools[request.param]}
     project = BakedProject(bake_with(cookies_session, answers).project_path)
     project.check("make", "setup", "train")
     return project
@@ -60,11 +61,10 @@ def running(project, *command, **variables):
         process.communicate(timeout=30)
 
 
-def ask(url, body=None, seconds=30):
+def ask(url, body=None, seconds=30, headers=None):
     """Send a request, again while nobody listens; return status and body."""
-    request = urllib.request.Request(  # noqa: S310
-        url, body and json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)  # noqa: S310
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -8,7 +8,16 @@ from fnmatch import fnmatch
 
 import pytest
 import yaml
-from conftest import ANSWERS, CHOICES, CONTEXT, MATRIX, PROJECT_TEMPLATE, BakedProject, bake_with
+from conftest import (
+    ANSWERS,
+    CHOICES,
+    CONTEXT,
+    MATRIX,
+    PROJECT_TEMPLATE,
+    BakedProject,
+    bake_with,
+    load_yaml,
+)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -22,12 +31,17 @@ ROOT_FILES = {
     "Makefile",
     "README.md",
     "application.py",
-    "compose.override.yaml",
-    "docker-compose.yml",
-    "ecs-params.yml",
-    "ecs-trust-policy.json",
     "pyproject.toml",
     "requirements.txt",
+}
+ROOT_FILES_OF_TOOL = {
+    "cloudformation": {"compose.yaml"},
+    "ecs-cli": {
+        "compose.override.yaml",
+        "docker-compose.yml",
+        "ecs-params.yml",
+        "ecs-trust-policy.json",
+    },
 }
 FOLDERS = {"deploy", "inference", "model", "rehearsal", "requirements", "tests", "training"}
 
@@ -56,7 +70,9 @@ def test_prompts_are_human_and_choices_labelled():
 
 def test_root_holds_what_tools_look_for(project):
     entries = {path.name: path.is_dir() for path in project.path.iterdir()}
-    assert {name for name, is_dir in entries.items() if not is_dir} == ROOT_FILES
+    assert {name for name, is_dir in entries.items() if not is_dir} == (
+        ROOT_FILES | ROOT_FILES_OF_TOOL[project.deploy_tool]
+    )
     assert {name for name, is_dir in entries.items() if is_dir} == FOLDERS
 
 
@@ -85,7 +101,7 @@ def test_data_files_parse(project):
         if file.suffix == ".json":
             json.loads(project.read(file))
         elif file.suffix in {".yml", ".yaml"}:
-            assert isinstance(yaml.safe_load(project.read(file)), dict)
+            assert isinstance(load_yaml(project.read(file)), dict)
         elif file.suffix == ".toml":
             tomllib.loads(project.read(file))
 
@@ -103,7 +119,7 @@ def test_scripts_are_executable(project):
         "hadolint Dockerfile",
         "yamllint --strict .",
         "shellcheck deploy/*.sh",
-        "check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml compose.override.yaml",
+        "check-jsonschema --builtin-schema vendor.compose-spec $(ls docker-compose.yml compose*.yaml 2>/dev/null)",
         "check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml deploy/gitlab-credentials.yml",
     ],
     ids=lambda command: "-".join(command.split()[:2]),
@@ -112,9 +128,18 @@ def test_linters_find_nothing(project, command):
     project.check("bash", "-c", command)
 
 
-def test_deploy_shows_the_steps_in_order(project):
-    plan = project.check("make", "--dry-run", "deploy", "MODEL=README.md")
-    steps = [
+STEPS = {
+    "cloudformation": [
+        "deploy/doctor.sh",
+        "deploy/stack.py bootstrap",
+        "aws ecr get-login-password",
+        "docker build",
+        "deploy/docker-push.sh",
+        "deploy/stack.py deploy",
+        "deploy/smoke.sh",
+        "deploy/url.sh",
+    ],
+    "ecs-cli": [
         "deploy/doctor.sh",
         "deploy/ecr-create.sh",
         "aws ecr get-login-password",
@@ -127,24 +152,41 @@ def test_deploy_shows_the_steps_in_order(project):
         "deploy/service-up.sh",
         "deploy/smoke.sh",
         "deploy/url.sh",
-    ]
-    places = [plan.index(step) for step in steps]
+    ],
+}
+# What a user or a colleague calls, whatever the tool.
+COMMON_TARGETS = set(
+    "destroy deploy doctor docker-build docker-push ecr-login logs ps release rollback scale smoke url".split()
+)
+
+
+def test_deploy_shows_the_steps_in_order(project):
+    plan = project.check("make", "--dry-run", "deploy", "MODEL=README.md")
+    places = [plan.index(step) for step in STEPS[project.deploy_tool]]
     assert places == sorted(places)
 
 
 def test_make_help_names_every_target(project):
-    makefiles = project.read("Makefile") + project.read("deploy/ecs-cli.mk")
-    targets = re.findall(r"^\.PHONY: (.+)$", makefiles, re.MULTILINE)
     lines = project.check("make", "help").splitlines()
-    assert sorted(line.split()[0] for line in lines) == sorted(targets)
+    assert sorted(line.split()[0] for line in lines) == sorted(project.targets)
+    assert set(project.targets) >= COMMON_TARGETS
+
+
+def test_project_holds_nothing_of_the_other_deploy_tool(project):
+    texts = {file: project.read(file) for file in project.files()}
+    if project.deploy_tool == "cloudformation":
+        strangers = ("ecs-cli", "ecs_cli", "ecs-params", "ecs-trust-policy", "docker-compose.yml")
+    else:
+        strangers = ("deploy/service.yml", "stack.py", "bootstrap", "ENV=staging", "elbv2.models")
+    for file, text in texts.items():
+        for stranger in strangers:
+            assert stranger not in text, file
 
 
 def test_pipeline_calls_only_targets_that_exist(project):
-    targets = set(re.findall(r"^\.PHONY: (.+)$", project.read("Makefile"), re.MULTILINE))
-    targets |= set(re.findall(r"^\.PHONY: (.+)$", project.read("deploy/ecs-cli.mk"), re.MULTILINE))
     called = set(re.findall(r"^ +- make ([a-z-]+)", project.read(".gitlab-ci.yml"), re.MULTILINE))
     assert called
-    assert called <= targets
+    assert called <= set(project.targets)
 
 
 def test_answers_stand_where_they_belong(bake):
@@ -174,6 +216,36 @@ def test_answers_stand_where_they_belong(bake):
     assert condition["ArnLike"]["aws:SourceArn"] == "arn:aws:ecs:eu-central-1:210987654321:*"
     assert "ALLOWED_CIDR := 10.0.0.0/8\n" in project.read("Makefile")
     assert "team/churn-model" in project.read("README.md")
+
+
+def test_answers_stand_in_the_stacks_where_they_belong(bake):
+    project = bake(
+        project_slug="churn-model",
+        deploy_tool="cloudformation",
+        cluster_name="models",
+        container_port="8080",
+        task_cpu="4096",
+        task_memory="30720",
+        aws_region="eu-central-1",
+        aws_account_id="210987654321",
+        allowed_cidr="10.0.0.0/8",
+        gitlab_project="team/churn-model",
+        ci_credentials="access-keys",
+    )
+    parameters = load_yaml(project.read("deploy/service.yml"))["Parameters"]
+    defaults = {name: parameter.get("Default") for name, parameter in parameters.items()}
+    repository = "210987654321.dkr.ecr.eu-central-1.amazonaws.com/churn-model"
+    assert defaults["ImageRepository"] == repository
+    assert (defaults["Cpu"], defaults["Memory"]) == ("4096", "30720")
+    assert (defaults["ClusterName"], defaults["AllowedCidr"]) == ("models", "10.0.0.0/8")
+    parameters = load_yaml(project.read("deploy/bootstrap.yml"))["Parameters"]
+    assert parameters["GitLabProject"]["Default"] == "team/churn-model"
+    assert parameters["Credentials"]["Default"] == "access-keys"
+    (service,) = load_yaml(project.read("compose.yaml"))["services"].values()
+    assert service["ports"] == ["8080:8080"]
+    plan = project.check("make", "--dry-run", "--print-data-base", "service-up", "ENV=production")
+    assert "STACK := churn-model-production\n" in plan
+    assert "CLUSTER := models-production\n" in plan
 
 
 @pytest.mark.parametrize(

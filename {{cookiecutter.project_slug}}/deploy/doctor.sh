@@ -2,6 +2,7 @@
 # Check, before anything is touched, what every other step takes for granted.
 set -euo pipefail
 . deploy/common.sh
+. deploy/tool.sh
 say "checking tools, credentials, account, region and port"
 
 faults=0
@@ -11,7 +12,7 @@ fault() {
   faults=$((faults + 1))
 }
 
-for tool in aws curl "$DOCKER" "$ECS_CLI"; do
+for tool in "${TOOLS[@]}"; do
   if ! command -v "$tool" >/dev/null; then
     fault "$tool is not installed: see 'Deployment' in README.md"
   elif [ "$tool" != curl ]; then
@@ -19,9 +20,6 @@ for tool in aws curl "$DOCKER" "$ECS_CLI"; do
   fi
 done
 
-if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
-  fault "$("$ECS_CLI" --version) is not version $ECS_CLI_VERSION: run 'make ecs-cli'"
-fi
 if command -v "$DOCKER" >/dev/null && ! "$DOCKER" info >/dev/null 2>&1; then
   fault "$DOCKER does not answer: start it"
 fi
@@ -35,8 +33,7 @@ if command -v aws >/dev/null; then
   fi
 fi
 
-grep -q "\"$SERVICE_PORT:$SERVICE_PORT\"" docker-compose.yml ||
-  fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
+check_tool
 if (exec 3<>"/dev/tcp/127.0.0.1/$SERVICE_PORT") 2>/dev/null; then
   say "note: port $SERVICE_PORT is taken on this machine, so 'make run' wants PORT=N"
 fi

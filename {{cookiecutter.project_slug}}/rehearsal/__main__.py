@@ -7,6 +7,7 @@ the caller's environment holds, no account can be reached: HTTPS requests go to 
 import contextlib
 import json
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,40 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rehearsal import stage
+from rehearsal import stage, tool
 from rehearsal.stage import Stage
-
-# Tools that a target needs besides the AWS CLI.
-NEEDS = {
-    "doctor": {"docker", "ecs-cli"},
-    "ecr-login": {"registry"},
-    "docker-build": {"docker"},
-    "docker-push": {"registry"},
-    "ecs-configure": {"ecs-cli"},
-    "cluster-up": {"ecs-cli"},
-    "security-group": {"ecs-cli"},
-    "service-up": {"ecs-cli"},
-    "smoke": {"ecs-cli"},
-    "url": {"ecs-cli"},
-    "rollback": {"ecs-cli"},
-    "scale": {"ecs-cli"},
-    "ps": {"ecs-cli"},
-}
-MISSING = {
-    "docker": "no Docker engine answers, so a process of this machine takes the container's place",
-    "registry": "REHEARSAL_REGISTRY names no registry that can take ECR's place "
-    "(docker run --detach --publish 127.0.0.1:5001:5000 registry:2 starts one)",
-    "ecs-cli": "ecs-cli is not on PATH, and without it there is no service",
-}
 
 # What the scripts of the steps say of themselves.
 SAID = re.compile(r"(?!make: )[a-z-]+: |  |http:")
 LOG = stage.PROJECT / "rehearsal.log"
+MISSING = {
+    "docker": "no Docker engine answers, so a process of this machine takes the container's place",
+    "registry": "REHEARSAL_REGISTRY names no registry that can take ECR's place "
+    "(docker run --detach --publish 127.0.0.1:5001:5000 registry:2 starts one)",
+    **tool.MISSING,
+}
 
 # What an account must not hold any more after destroy.
 INVENTORY = {
     "clusters": (
-        "ecs describe-clusters --clusters {CLUSTER}",
+        f"ecs describe-clusters --clusters {tool.CLUSTER}",
         "clusters[?status=='ACTIVE'].clusterName",
     ),
     "repositories": ("ecr describe-repositories", "repositories[].repositoryName"),
@@ -63,6 +47,9 @@ INVENTORY = {
         "ec2 describe-security-groups",
         "SecurityGroups[?GroupName!='default'].GroupId",
     ),
+    "load balancers": ("elbv2 describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
+    "target groups": ("elbv2 describe-target-groups", "TargetGroups[].TargetGroupName"),
+    "policies": ("iam list-policies --scope Local", "Policies[].PolicyName"),
     "task definitions": ("ecs list-task-definitions", "taskDefinitionArns"),
 }
 
@@ -93,7 +80,7 @@ class Rehearsal:
         """
         runnable = []
         for argument in arguments:
-            missing = NEEDS.get(argument, set()) - self.tools
+            missing = tool.NEEDS.get(argument, set()) - self.tools
             if missing:
                 self.skipped[argument] = MISSING[min(missing)]
             else:
@@ -139,9 +126,15 @@ class Rehearsal:
 
     def tasks(self) -> list[str]:
         """The tasks that run."""
-        if "ecs-cli" not in self.tools:
-            return []
-        return self.ask_aws(f"ecs list-tasks --cluster {self.stage.answers['CLUSTER']}", "taskArns")
+        cluster = tool.CLUSTER.format_map(self.stage.answers)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.ask_aws(f"ecs list-tasks --cluster {cluster}", "taskArns")
+        return []
+
+    @property
+    def has_service(self) -> bool:
+        """Whether the tools are there that a service wants."""
+        return tool.NEEDS.get("service-up", set()) <= self.tools
 
     def ask_aws(self, command: str, query: str) -> list[str]:
         """The answer of the embedded AWS to a command of the AWS CLI."""
@@ -151,6 +144,7 @@ class Rehearsal:
             env=self.stage.environment,
             check=True,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         return json.loads(answer.stdout) or []
 
@@ -162,17 +156,6 @@ class Rehearsal:
             left += [f"{name}: {item}" for item in items]
         return "ok" if not left else f"FAILED, left: {', '.join(left)}"
 
-    @contextlib.contextmanager
-    def broken(self) -> Iterator[None]:
-        """Let the next release look for a model that is not there."""
-        compose = self.stage.copy / "docker-compose.yml"
-        text = compose.read_text()
-        compose.write_text(
-            text.replace("environment:\n", "environment:\n      MODEL_PATH: missing\n")
-        )
-        yield
-        compose.write_text(text)
-
 
 def rehearse(rehearsal: Rehearsal) -> None:
     """From an empty account to a service, through a bad release, and back to an empty account."""
@@ -180,10 +163,12 @@ def rehearse(rehearsal: Rehearsal) -> None:
     release = prerequisites(rehearsal.stage.copy, "release")
     rehearsal.make("deploy", *deploy)
     rehearsal.make("deploy again: nothing changes", *deploy, same_tasks=True)
-    rehearsal.make("release of a new tag", *release, "IMAGE_TAG=second")
-    if "ecs-cli" in rehearsal.tools:
-        with rehearsal.broken():
-            rehearsal.make("release that cannot start", *release, "IMAGE_TAG=broken", fails=True)
+    # Tags of this rehearsal's own: a registry may hold those of others.
+    second, broken = (f"IMAGE_TAG={name}-{secrets.token_hex(4)}" for name in ("second", "broken"))
+    rehearsal.make("release of a new tag", *release, second)
+    if rehearsal.has_service:
+        with broken_service(rehearsal.stage.copy):
+            rehearsal.make("release that cannot start", *release, broken, fails=True)
     rehearsal.make("the release before it still answers", "smoke")
     rehearsal.make("rollback", "rollback")
     rehearsal.make("scale", "scale", "N=3", "ps")
@@ -191,9 +176,21 @@ def rehearse(rehearsal: Rehearsal) -> None:
     rehearsal.do("the account is empty", rehearsal.take_inventory)
 
 
+@contextlib.contextmanager
+def broken_service(copy: Path) -> Iterator[None]:
+    """Let the service of the next release end at once."""
+    entry = copy / "inference/__main__.py"
+    text = entry.read_text()
+    entry.write_text('raise SystemExit("broken, for the rehearsal")\n')
+    try:
+        yield
+    finally:
+        entry.write_text(text)
+
+
 def prerequisites(copy: Path, target: str) -> list[str]:
     """The steps of a target that does nothing but call them."""
-    (line,) = re.findall(rf"^{target}: (.+?) ##", (copy / "deploy/ecs-cli.mk").read_text(), re.M)
+    (line,) = re.findall(rf"^{target}: (.+?) ##", (copy / tool.MAKEFILE).read_text(), re.M)
     return str(line).split()
 
 
@@ -211,10 +208,10 @@ def main() -> int:
     for row in rehearsal.rows:
         print(f"{row.step:{width}}  {row.seconds:7.1f}  {row.result}")
     print(f"\nWhat the steps printed: {LOG.name}. What they asked of AWS: {stage.LOG.name}.")
-    if rehearsal.skipped:
+    if left_out := rehearsal.skipped | tool.BEYOND:
         print("\nNot rehearsed:")
-        for target, reason in rehearsal.skipped.items():
-            print(f"  {target}: {reason}")
+        for what, reason in left_out.items():
+            print(f"  {what}: {reason}")
     return any(row.result[0].isupper() for row in rehearsal.rows)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from moto.cloudformation.models import Stack
 from moto.core.responses import BaseResponse
-from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ecs.models import CapacityProvider, EC2ContainerServiceBackend, Service, Task
@@ -26,12 +25,15 @@ from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
 from moto.moto_proxy import proxy3
 
+from rehearsal import tool
 from rehearsal.tasks import (
     Container,
     Launched,
     LaunchError,
     Process,
     answers,
+    interface_id,
+    interfaces,
     wait_until_ready,
 )
 
@@ -211,20 +213,8 @@ class Scheduler:
                 launched.stop()
 
 
-def interface_id(task: Task) -> str:
-    """The id of the network interface of a task."""
-    details = {item["name"]: item["value"] for item in task.attachments[0]["details"]}
-    return str(details["networkInterfaceId"])
-
-
-def interfaces(task: Task) -> dict[str, Any]:
-    """All network interfaces of the account and region of a task, by id."""
-    enis: dict[str, Any] = ec2_backends[task._account_id][task.region_name].enis
-    return enis
-
-
 def mend_moto() -> None:
-    """Make moto 5.2 describe, use and delete a network as ecs-cli creates it."""
+    """Make moto 5.2 describe, use and delete a network that a stack made."""
     # Set only in networks with DNS host names, but read in all.
     NetworkInterface.private_dns_name = ""
     Stack.stack_resources = property(
@@ -341,6 +331,7 @@ def main() -> None:
     scheduler = Scheduler(Container if "--containers" in sys.argv else Process)
     install(scheduler)
     mend_moto()
+    tool.install(scheduler)
     record_actions()
     proxy3.error = traceback.print_exception
     os.environ["TEST_PROXY_MODE"] = "true"

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from moto.moto_proxy.proxy3 import CertificateCreator
 
+from rehearsal import tool
+
 PROJECT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 DOCKER = os.environ.get("DOCKER", "docker")
@@ -25,11 +27,11 @@ KEPT = {
     "DOCKER",
     "DOCKER_BUILDKIT",
     "DOCKER_HOST",
-    "ECS_CLI",
     "LANG",
     "PLATFORM",
     "TERM",
     "TMPDIR",
+    *tool.KEPT,
 }
 
 
@@ -58,9 +60,7 @@ def set_up(tools: set[str]) -> Iterator[Stage]:
 
 def find_tools() -> set[str]:
     """Which of the tools that a rehearsal can do without are here."""
-    tools = set()
-    if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
-        tools.add("ecs-cli")
+    tools = tool.find_tools()
     with contextlib.suppress(OSError):
         if subprocess.run([DOCKER, "info"], capture_output=True).returncode == 0:
             tools.add("docker")
@@ -96,6 +96,7 @@ def make_environment(home: Path, tools: set[str]) -> dict[str, str]:
         "AWS_CA_BUNDLE": str(CertificateCreator.cacert),
         "AWS_EC2_METADATA_DISABLED": "true",
         "HTTPS_PROXY": "http://127.0.0.1:1",
+        "POLL_SECONDS": "0.5",
     }
     if "docker" in tools:
         environment.setdefault("DOCKER_HOST", docker_host())
@@ -104,6 +105,8 @@ def make_environment(home: Path, tools: set[str]) -> dict[str, str]:
     if "registry" in tools:
         environment["ECR_REGISTRY"] = os.environ["REHEARSAL_REGISTRY"]
         environment["MANIFEST_OPTIONS"] = os.environ.get("MANIFEST_OPTIONS", "--insecure")
+    else:
+        environment["IMAGE_CHECK"] = "true"
     return environment
 
 
@@ -136,7 +139,7 @@ def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
             "AWS_DEFAULT_REGION": answers["AWS_REGION"],
         }
         for kind in ("service", "task", "containerInstance"):
-            # As it is in every real account; ecs-cli asks.
+            # As it is in every real account; some tools ask.
             setting = ["--name", f"{kind}LongArnFormat", "--value", "enabled"]
             command = ["aws", "ecs", "put-account-setting", *setting]
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

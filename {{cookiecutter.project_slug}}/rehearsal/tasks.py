@@ -8,12 +8,40 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
 
+from moto.ec2.models import ec2_backends
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.ssm.models import ssm_backends
+
 PROJECT = Path(__file__).parent.parent
 SECONDS_TO_START = 30
 
 
 class LaunchError(Exception):
     """A task could not be started; the text is the reason that ECS would give."""
+
+
+def environment(revision: Any) -> dict[str, str]:
+    """What a task definition puts into its container's environment; raises LaunchError.
+
+    Secrets are read as ECS does, from the parameter store by name or ARN, or from Secrets Manager.
+    """
+    container = revision.container_definitions[0]
+    given = {item["name"]: item["value"] for item in container.get("environment", [])}
+    region, account = revision.arn.split(":")[3:5]
+    for item in container.get("secrets", []):
+        source = item["valueFrom"]
+        try:
+            if ":secretsmanager:" in source:
+                secrets = secretsmanager_backends[account][region]
+                given[item["name"]] = secrets.get_secret_value(source, "", "")["SecretString"]
+            else:
+                name = source.rpartition(":parameter")[2]
+                parameter = ssm_backends[account][region].get_parameter(name)
+                given[item["name"]] = parameter.decrypt(parameter.value)
+        except Exception as error:
+            reason = f"ResourceInitializationError: unable to pull secrets: {source}: {error!r}"
+            raise LaunchError(reason) from error
+    return given
 
 
 class Launched(Protocol):
@@ -33,8 +61,7 @@ class Process:
     """The service as a process of this machine, with the environment of the task definition."""
 
     def __init__(self, revision: Any, address: str, port: int) -> None:
-        container = revision.container_definitions[0]
-        given = {item["name"]: item["value"] for item in container.get("environment", [])}
+        given = environment(revision)
         self._log = (PROJECT / f"rehearsal-{address}.log").open("w+")
         self._process = subprocess.Popen(
             [PROJECT / ".venv/bin/python", "-m", "inference"],
@@ -77,7 +104,7 @@ class Container:
             f"--publish={address}:{port}:{port}",
             f"--cpus={int(revision.cpu) / 1024}",
             f"--memory={revision.memory}m",
-            *(f"--env={item['name']}={item['value']}" for item in container.get("environment", [])),
+            *(f"--env={name}={value}" for name, value in environment(revision).items()),
             *(f"--cap-drop={name}" for name in capabilities.get("drop", [])),
         ]
         if "ECR_REGISTRY" in os.environ:
@@ -145,3 +172,15 @@ def answers(address: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def interface_id(task: Any) -> str:
+    """The id of the network interface of a task."""
+    details = {item["name"]: item["value"] for item in task.attachments[0]["details"]}
+    return str(details["networkInterfaceId"])
+
+
+def interfaces(task: Any) -> dict[str, Any]:
+    """All network interfaces of the account and region of a task, by id."""
+    enis: dict[str, Any] = ec2_backends[task._account_id][task.region_name].enis
+    return enis

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure of the cluster and its network. `ecs-cli up` fails where it did its work before.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "making sure of cluster $CLUSTER and its network"
 require_account
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Delete what deploy made, in the order in which AWS lets go of it; what is gone already is passed over.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 require_account
 
@@ -33,7 +33,7 @@ if [ -n "$name" ]; then
   aws ecs wait services-inactive --cluster "$CLUSTER" --services "$SERVICE"
   say "deleted the service"
 fi
-for revision in $(aws ecs list-task-definitions --family-prefix "$SERVICE" --output text \
+for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --output text \
   --query 'taskDefinitionArns'); do
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
@@ -56,7 +56,7 @@ else
 fi
 
 delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
-delete "the log" aws logs delete-log-group --log-group-name "/ecs/$SERVICE"
+delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
 delete "the rights of $SERVICE-execution" aws iam delete-role-policy \
   --role-name "$SERVICE-execution" --policy-name pull-and-log
 for role in "$SERVICE-execution" "$SERVICE-task"; do

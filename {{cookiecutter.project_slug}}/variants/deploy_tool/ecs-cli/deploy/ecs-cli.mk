@@ -4,12 +4,17 @@ export ECS_CLI_URL ?= https://amazon-ecs-cli.s3.amazonaws.com
 # Of Amazon ECS <ecs-security@amazon.com>, which signs the releases.
 export ECS_CLI_KEY ?= F34C3DDAE72926B079BEAEC6BCE9D9A42D51784F
 export ECS_CLI_KEYSERVER ?= https://keyserver.ubuntu.com
-# Prints a request and the answer that the deployed service must give to it.
-export SAMPLE ?= $(DOCKER) run --rm --entrypoint python $(IMAGE) -m inference.sample
+export FAMILY := $(SERVICE)
+COMPOSE_FILES := docker-compose.yml compose.override.yaml
+export LOG_GROUP := /ecs/$(SERVICE)
 
 .PHONY: ecs-cli
 ecs-cli: ## Install ecs-cli into bin/, its signature checked
 	deploy/ecs-cli-install.sh
+
+.PHONY: ecr-create
+ecr-create: ## Create the ECR repository, unless it is there
+	deploy/ecr-create.sh
 
 .PHONY: ecs-configure
 ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
@@ -36,36 +41,12 @@ security-group: ## Open the service's port to ALLOWED_CIDR, and nothing else
 service-up: ## Run this image as the service and wait until it does
 	deploy/service-up.sh
 
-.PHONY: smoke
-smoke: ## Ask the deployed service for a prediction
-	deploy/smoke.sh
-
-.PHONY: url
-url: ## Print the address of the service
-	@deploy/url.sh
-
 .PHONY: ps
 ps: ## Show the service's tasks and their addresses
 	$(ECS_CLI) ps --cluster $(CLUSTER) --region $(AWS_REGION)
-
-.PHONY: logs
-logs: ## Follow the service's logs
-	deploy/logs.sh
-
-.PHONY: scale
-scale: ## Run N tasks: make scale N=3
-	deploy/scale.sh
-
-.PHONY: rollback
-rollback: ## Go back to the revision before the current one
-	deploy/rollback.sh
 
 .PHONY: deploy
 deploy: doctor ecr-create ecr-login docker-build docker-push ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
 
 .PHONY: release
 release: doctor ecr-login docker-build docker-push ecs-configure service-up smoke url ## What the pipeline repeats on each push
-
-.PHONY: destroy
-destroy: ## Delete everything that deploy made
-	deploy/destroy.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure of the task's two roles: one for ECS to pull and log with, one, without rights, for the service.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "making sure of the roles of the task"
 require_account
 

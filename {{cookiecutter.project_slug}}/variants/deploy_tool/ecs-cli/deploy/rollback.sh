@@ -2,14 +2,14 @@
 # Roll out the revision before the one that runs. Revisions that failed are not among them: the
 # release that made one deregistered it.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "going back to the revision before the current one"
 require_account
 require_service
 
 wait_for_others
 current=$(service_fact taskDefinition)
-previous=$(aws ecs list-task-definitions --family-prefix "$SERVICE" --query 'taskDefinitionArns' \
+previous=$(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' \
   --output text | tr '\t' '\n' | awk -v current="$current" '$0 == current { print last } { last = $0 }')
 [ -n "$previous" ] || fail "there is no revision before ${current##*/}"
 say "from ${current##*/} to ${previous##*/}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure of a security group that admits ALLOWED_CIDR to the service's port, and nothing else.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "opening port $SERVICE_PORT to $ALLOWED_CIDR"
 require_account
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Register the image as a new revision, roll it out, and verify that it is what runs.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "rolling out $IMAGE"
 require_account
 
@@ -11,7 +11,7 @@ if [ -z "$name" ]; then
   first=yes
   compose_service create --launch-type FARGATE --create-log-groups \
     --deployment-min-healthy-percent 100 --deployment-max-percent 200
-  aws logs put-retention-policy --log-group-name "/ecs/$SERVICE" --retention-in-days 30
+  aws logs put-retention-policy --log-group-name "$LOG_GROUP" --retention-in-days 30
   say "created the service, its log is kept for 30 days"
 fi
 wait_for_others

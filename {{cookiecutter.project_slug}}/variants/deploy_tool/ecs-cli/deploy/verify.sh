@@ -12,19 +12,5 @@ if [ "$(image_of "$revision")" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$(
 fi
 
 say "the rollout of $IMAGE failed; ${revision##*/} is the service's revision, its state is $state" >&2
-failed=$(newest_revision)
-stopped=$(aws ecs list-tasks --cluster "$CLUSTER" --family "$SERVICE" --desired-status STOPPED \
-  --query 'taskArns' --output text)
-# shellcheck disable=SC2086 # a word for each task
-task=$([ -z "${stopped/None/}" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
-  --query "tasks[?taskDefinitionArn=='$failed'] | [-1].[taskArn, stoppedReason, containers[0].reason]")
-IFS=$'\t' read -r arn reason detail <<<"$task"
-if [ -n "${arn/None/}" ]; then
-  {
-    echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
-    echo "  its last log lines:"
-    aws logs get-log-events --log-group-name "/ecs/$SERVICE" --log-stream-name "task/$SERVICE/${arn##*/}" \
-      --limit 10 --query 'events[].[message]' --output text 2>/dev/null | sed 's/^/    /'
-  } >&2
-fi
+deploy/explain.sh
 exit 1

@@ -3,12 +3,12 @@
 set -euo pipefail
 . deploy/common.sh
 require_account
-say "following /ecs/$SERVICE, Ctrl-C ends it" >&2
+say "following $LOG_GROUP, Ctrl-C ends it" >&2
 
 seconds=$(($(date +%s) - 600))
 while true; do
   now=$(date +%s)
-  aws logs filter-log-events --log-group-name "/ecs/$SERVICE" --start-time "${seconds}000" \
+  aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${seconds}000" \
     --query 'events[].[message]' --output text || fail "there is no log yet: run 'make deploy' first"
   seconds=$now
   sleep 3

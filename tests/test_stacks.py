@@ -1,0 +1,464 @@
+"""Deploying with CloudFormation on the embedded AWS: what each step does, and what it does about a fault."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import BakedProject, bake_with
+from test_deploy import open_account, wait_for_line
+from test_project import SETOSA, ask
+from test_templates import Template, listed, statements
+
+pytestmark = pytest.mark.slow
+
+SLUG = "ml-inference-service"
+STACK = f"{SLUG}-staging"
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+STEPS = ("bootstrap", "service-up", "smoke")
+CHECKOV = "checkov==3.3.30"
+
+
+@pytest.fixture(scope="module")
+def generated(cookies_session):
+    """A project with everything installed, its own and the embedded AWS's, and its model."""
+    answers = {"deploy_tool": "cloudformation", "aws_region": REGION}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
+    return project
+
+
+@pytest.fixture
+def account(generated):
+    with open_account(generated, cluster=STACK) as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def deployed(generated):
+    """An account where the service runs; tests leave it running."""
+    with open_account(generated, cluster=STACK) as account:
+        account.make(*STEPS)
+        yield account
+
+
+@contextlib.contextmanager
+def parameters(account, environment="staging", **values):
+    """Change an environment's parameters."""
+    path = os.path.join(account.path, f"deploy/{environment}.json")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        json.dump({"Parameters": {**json.loads(text)["Parameters"], **values}}, file)
+    try:
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write(text)
+
+
+def stack(account, name=STACK):
+    """A stack as CloudFormation describes it."""
+    return account.aws("cloudformation", "describe-stacks", "--stack-name", name)["Stacks"][0]
+
+
+def stacks(account):
+    """The stacks that there are, with their status."""
+    listed = account.aws("cloudformation", "describe-stacks")["Stacks"]
+    return {item["StackName"]: item["StackStatus"] for item in listed}
+
+
+def predict(account, name, **options):
+    """Ask the service of a stack by its load balancer."""
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in stack(account, name)["Outputs"]}
+    url = f"http://{outputs['LoadBalancerName']}/predict"
+    return ask(url, {"instances": [SETOSA]}, **options)
+
+
+def given(account, name=STACK):
+    """The parameters of a stack."""
+    return {
+        item["ParameterKey"]: item["ParameterValue"] for item in stack(account, name)["Parameters"]
+    }
+
+
+@pytest.fixture(scope="module")
+def combinations(generated, deployed):
+    """Parameters by what they are for, as the README has them; with what they name made in the account."""
+    aws = deployed.aws
+    vpc = aws("ec2", "create-vpc", "--cidr-block", "10.9.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        aws(
+            *("ec2", "create-subnet", "--vpc-id", vpc, "--cidr-block", f"10.9.{number}.0/24"),
+            *("--availability-zone", f"{REGION}{zone}"),
+        )["Subnet"]["SubnetId"]
+        for number, zone in enumerate("ab")
+    ]
+    domain = ("--domain-name", "model.example.com")
+    certificate = aws("acm", "request-certificate", *domain)["CertificateArn"]
+    zone = ("--name", "example.com", "--caller-reference", "once")
+    hosted = aws("route53", "create-hosted-zone", *zone)["HostedZone"]["Id"].rpartition("/")[2]
+    topic = aws("sns", "create-topic", "--name", "alarms")["TopicArn"]
+    key = ("--type", "SecureString", "--name", "/ml/key", "--value", "secret")
+    aws("ssm", "put-parameter", *key)
+    secret = ("--name", "ml-key", "--secret-string", "secret")
+    https = {"CertificateArn": certificate, "DomainName": "model.example.com"}
+    return {
+        "production": json.loads(generated.read("deploy/production.json"))["Parameters"],
+        "size": {"Cpu": "1024", "Memory": "2048", "Architecture": "X86_64"},
+        "spot": {"MinTasks": "2", "MaxTasks": "4", "SpotWeight": "3"},
+        "https": https,
+        "https-and-dns": {**https, "HostedZoneId": hosted},
+        "network": {"VpcId": vpc, "SubnetIds": ",".join(subnets)},
+        "blue-green": {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": "1"},
+        "alarms": {"AlarmTopicArn": topic, "RollbackOnErrors": "false"},
+        "key-in-parameter-store": {"ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ml/key"},
+        "key-in-secrets-manager": {
+            "ApiKeyArn": aws("secretsmanager", "create-secret", *secret)["ARN"]
+        },
+        "the-rest": {"Exec": "true", "LogDays": "7", "ContainerInsights": "enhanced"},
+    }
+
+
+NAMES = (
+    *("production", "size", "spot", "https", "https-and-dns", "network", "blue-green", "alarms"),
+    *("key-in-parameter-store", "key-in-secrets-manager", "the-rest"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_service_of_each_combination_answers(deployed, combinations, name):
+    chosen = combinations[name]
+    with parameters(deployed, **chosen):
+        # On the command line, since there the Makefile's own give way.
+        deployed.make("service-up", f"STACK={name}", f"CLUSTER={name}")
+    assert given(deployed, name).items() >= chosen.items()
+    status, body = predict(deployed, name)
+    if "ApiKeyArn" in chosen:
+        assert status == 401
+        status, body = predict(deployed, name, headers={"X-API-Key": "secret"})
+    assert (status, json.loads(body)["predictions"]) == (200, ["setosa"])
+
+
+def test_combinations_are_linted(generated, combinations, tmp_path):
+    """cfn-lint knows the template with each set of parameters, and all regions."""
+    assert set(combinations) == set(NAMES)
+    files = []
+    for name, chosen in combinations.items():
+        file = tmp_path / f"{name}.json"
+        items = {"ImageTag": "abc", **chosen}.items()
+        items = [(key, value.split(",") if key == "SubnetIds" else value) for key, value in items]
+        file.write_text(json.dumps([{"ParameterKey": k, "ParameterValue": v} for k, v in items]))
+        files.append(str(file))
+    lint = "rehearsal/.venv/bin/cfn-lint"
+    generated.check(lint, "deploy/service.yml", "--parameter-files", *files)
+    generated.check(
+        lint, "--regions", "ALL_REGIONS", "--", "deploy/bootstrap.yml", "deploy/service.yml"
+    )
+
+
+def test_checkov_finds_nothing_that_has_no_reason(generated):
+    uv = os.path.join(os.path.dirname(sys.executable), "uv")
+    scan = ("checkov", "--directory", "deploy", "--framework", "cloudformation", "--output", "json")
+    offline = {"BC_SKIP_MAPPING": "TRUE"}
+    output = generated.run(
+        uv, "tool", "run", "--quiet", "--from", CHECKOV, *scan, "--skip-download", **offline
+    )
+    found = json.loads(output.stdout)["results"]
+    assert len(found["passed_checks"]) > 40
+    assert not [check["check_id"] for check in found["failed_checks"]]
+    for check in found["skipped_checks"]:
+        assert len(check["check_result"]["suppress_comment"]) > 10, check["check_id"]
+
+
+def test_deploy_again_changes_nothing(deployed):
+    before = deployed.revisions(), stack(deployed)
+    output = deployed.make(*STEPS)
+    assert output.count("is as it should be, nothing to change") == 2
+    assert (deployed.revisions(), stack(deployed)) == before
+
+
+def test_diff_shows_what_would_change_and_changes_nothing(deployed):
+    before = stack(deployed)
+    with parameters(deployed, Cpu="512", Memory="1024"):
+        output = deployed.make("diff")
+    assert re.search(r"~ TaskDefinition \(AWS::ECS::TaskDefinition\)", output)
+    assert stack(deployed) == before
+    assert "nothing to change" in deployed.make("diff")
+
+
+def test_diff_of_what_is_not_there_leaves_nothing(deployed):
+    output = deployed.make("diff", ENV="production")
+    assert "+ LoadBalancer (AWS::ElasticLoadBalancingV2::LoadBalancer)" in output
+    assert f"{SLUG}-production" not in stacks(deployed)
+
+
+def test_release_changes_the_image_and_nothing_else(deployed):
+    with parameters(deployed, Cpu="512", Memory="1024"):
+        output = deployed.make("service-release", "smoke", IMAGE_TAG="next")
+    assert given(deployed).items() >= {"ImageTag": "next", "Cpu": "256"}.items()
+    assert "not what the stack was made from" not in output
+    template = os.path.join(deployed.path, "deploy/service.yml")
+    with open(template, "a") as file:
+        file.write("# changed\n")
+    output = deployed.make("service-release", IMAGE_TAG="first")
+    assert "note: deploy/service.yml is not what the stack was made from" in output
+    with open(template) as file:
+        text = file.read()
+    with open(template, "w") as file:
+        file.write(text.removesuffix("# changed\n"))
+    assert "nothing to change" in deployed.make("service-up")
+
+
+def test_rollback_goes_back_release_by_release(account):
+    account.make("service-up", IMAGE_TAG="one")
+    for tag in ("two", "three"):
+        account.make("service-release", IMAGE_TAG=tag)
+    assert "from three to two" in account.make("rollback")
+    assert "from two to one" in account.make("rollback")
+    assert "there is no release before one" in account.fails("rollback")
+
+
+def test_scale_keeps_so_many_tasks(deployed):
+    assert "3 of 3 tasks run" in deployed.make("scale", N="3")
+    assert given(deployed).items() >= {"MinTasks": "3", "MaxTasks": "3"}.items()
+    assert "say how many: make scale N=3" in deployed.fails("scale", N="many")
+    assert deployed.make("ps").count(f"task-definition/{STACK}:") == 3
+    assert "its session-manager-plugin" in deployed.fails("exec")
+    with parameters(deployed, Exec="false"):
+        deployed.make("service-up")
+        assert "set Exec to true in deploy/staging.json" in deployed.fails("exec")
+    deployed.make("service-up")
+
+
+FAULTS = {
+    "certificate-of-another-region": (
+        {
+            "CertificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/0a",
+            "DomainName": "a.example.com",
+        },
+        f"a certificate of ACM in {REGION}, the region of the load balancer",
+    ),
+    "certificate-without-name": (
+        {"CertificateArn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a"},
+        "CertificateArn wants DomainName",
+    ),
+    "size-that-is-not-sold": (
+        {"Cpu": "256", "Memory": "3072"},
+        "With Cpu 256 the Memory must be 512, 1024 or 2048",
+    ),
+    "missing-parameter-of-ssm": (
+        {"ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/missing"},
+        "ApiKeyArn of deploy/staging.json names a secret that is not there",
+    ),
+    "missing-secret": (
+        {"ApiKeyArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:missing-abcdef"},
+        "ApiKeyArn of deploy/staging.json names a secret that is not there",
+    ),
+    "unknown-parameter": ({"Taks": "2"}, "Parameters: [Taks] do not exist in the template"),
+    "too-few-tasks": ({"MinTasks": "0"}, "'MinTasks' must be a number in its range"),
+    "number": ({"MinTasks": 2}, "deploy/staging.json: MinTasks must be a text in quotes, not 2"),
+    "other-processor": (
+        {"Architecture": "ARM64"},
+        "Architecture is ARM64, but PLATFORM, of the image, is linux/amd64",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), FAULTS.values(), ids=FAULTS)
+def test_wrong_parameter_is_named_before_anything_is_made(generated, faulty, values, message):
+    with parameters(faulty, **values):
+        assert message in faulty.fails("service-up")
+    assert stacks(faulty) == {}
+
+
+@pytest.fixture(scope="module")
+def faulty(generated):
+    """An account where nothing is ever made."""
+    with open_account(generated, cluster=STACK) as account:
+        yield account
+
+
+def test_what_is_not_there_is_named(faulty):
+    assert "there is no deploy/test.json: ENV is staging or production" in faulty.fails(
+        "service-up", ENV="test"
+    )
+    for target in ("service-release", "url", "smoke", "scale", "rollback", "ps", "exec"):
+        assert "there is no service yet: run 'make deploy" in faulty.fails(target, N="2")
+    output = faulty.fails("service-up", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="never")
+    assert ":never is not in the registry: run 'make ecr-login docker-build docker-push'" in output
+    with open(os.path.join(faulty.path, "deploy/odd.json"), "w") as file:
+        file.write("{")
+    assert "deploy/odd.json is not" in faulty.fails("service-up", ENV="odd")
+    assert stacks(faulty) == {}
+
+
+def test_image_that_is_in_the_registry_is_found(deployed):
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"digest": "sha256:0"},
+        "layers": [],
+    }
+    image = ("--image-tag", "there", "--image-manifest", json.dumps(manifest))
+    deployed.aws("ecr", "put-image", "--repository-name", SLUG, *image)
+    deployed.make("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="there")
+
+
+def test_credentials_of_another_account_touch_nothing(faulty):
+    for target in ("bootstrap", "diff", "service-up", "service-release", "scale", "destroy"):
+        output = faulty.fails(target, "AWS_ACCOUNT_ID=999999999999", FORCE="1", N="2")
+        assert "the credentials are of account 123456789012" in output, target
+    assert stacks(faulty) == {}
+
+
+@contextlib.contextmanager
+def broken_code(account, line):
+    """Let the services that start from now on begin with a line of Python."""
+    path = os.path.join(account.path, "inference/__main__.py")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(f"{line}\n{text}")
+    try:
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write(text)
+
+
+def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
+    with broken_code(account, 'raise SystemExit("no such luck")'):
+        output = account.fails(*STEPS)
+    assert "Service (AWS::ECS::Service): Error occurred during operation" in output
+    assert re.search(r"task \S+ stopped: Essential container in task exited with code 1", output)
+    assert "no such luck" in output
+    assert stacks(account)[STACK] == "ROLLBACK_COMPLETE"
+    assert "is ROLLBACK_COMPLETE: 'make deploy' deletes it and makes" in account.fails("diff")
+    output = account.make(*STEPS)
+    assert f"deleting {STACK}, which an earlier attempt left in ROLLBACK_COMPLETE" in output
+    assert stacks(account)[STACK] == "CREATE_COMPLETE"
+
+
+def test_release_waits_for_another(account):
+    account.make(*STEPS)
+    with broken_code(account, "import time; time.sleep(5)"):
+        other = account.start("service-release", IMAGE_TAG="other")
+        wait_for_line(other, "UPDATE_IN_PROGRESS")
+    output = account.make("service-release", "smoke", IMAGE_TAG="mine")
+    assert "another run is changing" in output
+    other.communicate(timeout=300)
+    assert other.returncode == 0
+    assert account.service()["taskDefinition"].endswith(":3")
+
+
+def test_interrupted_deploy_is_mended_by_the_next(account):
+    with broken_code(account, "import time; time.sleep(5)"):
+        process = account.start(*STEPS)
+        wait_for_line(process, f"creating {STACK}")
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    account.make(*STEPS)
+    assert set(stacks(account).values()) == {"CREATE_COMPLETE"}
+
+
+def test_destroy_of_one_environment_leaves_the_other_and_the_images(account):
+    account.make(*STEPS)
+    account.make("service-up", "smoke", ENV="production")
+    output = account.make("destroy", FORCE="1", ENV="production")
+    assert f"kept the images and the pipeline's role: {STACK} has need of them" in output
+    account.make("smoke")
+    assert "nothing of ml-inference-service is left" in account.make("destroy", FORCE="1")
+    assert stacks(account) == {}
+    assert "nothing of ml-inference-service is left" in account.make("destroy", FORCE="1")
+    process = subprocess.run(
+        ["make", "destroy"],
+        cwd=account.path,
+        env=account.environment,
+        input="x\n",
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode != 0
+    assert "nothing was deleted" in process.stderr
+
+
+def test_account_with_a_provider_for_gitlab_keeps_it(account):
+    # As JSON: version 1 of the AWS CLI would fetch the URL.
+    provider = {"Url": "https://gitlab.com", "ThumbprintList": ["0" * 40], "ClientIDList": ["x"]}
+    create = ("iam", "create-open-id-connect-provider", "--cli-input-json", json.dumps(provider))
+    arn = account.aws(*create)["OpenIDConnectProviderArn"]
+    account.make("bootstrap")
+    assert given(account, f"{SLUG}-bootstrap")["OidcProviderArn"] == arn
+    assert "nothing to change" in account.make("bootstrap")
+
+
+def test_cost_has_the_load_balancer(generated, account):
+    output = subprocess.run(
+        ["deploy/cost.sh"],
+        cwd=account.path,
+        env={
+            **account.environment,
+            "ENV": "production",
+            "AWS_REGION": "us-east-1",
+            "PYTHON": "python3",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, an address for each task and two zones.
+    assert "2 tasks of 0.25 vCPU and 0.5 GB cost about $49.05 a month: Fargate $18.02" in output
+    assert "a load balancer $16.43, 4 public addresses $14.60" in output
+
+
+# What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.
+BY_CLOUDFORMATION = {
+    "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeServiceDeployments",
+    "ecs:DescribeServiceRevisions",
+    "ecs:ListServiceDeployments",
+    "ecs:RegisterTaskDefinition",
+    "ecs:TagResource",
+    "ecs:UpdateService",
+    "iam:PassRole",
+}
+BY_DOCKER = {
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+}
+# In states that do not come about here.
+RARE = {"cloudformation:ContinueUpdateRollback", "cloudformation:DeleteChangeSet"}
+
+
+def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
+    account.make(*STEPS)
+    log = generated.path / "rehearsal-aws.log"
+    before = len(log.read_text())
+    account.make("service-release", "smoke", "url", IMAGE_TAG="next")
+    account.make("rollback")
+    with broken_code(account, "raise SystemExit"):
+        account.fails("service-release", IMAGE_TAG="broken")
+    account.fails("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="missing")
+    environment = {**account.environment, "DOCKER": "true", "ENV": "staging"}
+    subprocess.run(["make", "doctor"], cwd=account.path, env=environment, check=True)
+    called = set(re.findall(r"^\w+:[A-Z]\w+$", log.read_text()[before:], re.MULTILINE))
+    allowed = {
+        action
+        for _, statement in statements(Template(generated.read("deploy/bootstrap.yml")))
+        for action in listed(statement["Action"])
+    }
+    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    assert allowed - called == BY_CLOUDFORMATION | BY_DOCKER | RARE

@@ -1,0 +1,475 @@
+"""The templates of CloudFormation: what each parameter changes, who may do what, who reaches whom."""
+
+import importlib.util
+import json
+import re
+
+import pytest
+from conftest import ROOT, BakedProject, bake_with, load_yaml
+
+PORT = 5000
+SLUG = "ml-inference-service"
+MADE_ELSEWHERE = {"ImageTag": "abc"}
+
+
+NOTHING = object()
+
+
+class Template:
+    """A template with parameters put in; names and attributes of resources stand as ``<Name>``."""
+
+    def __init__(self, text, **parameters):
+        self.text = text
+        self.raw = load_yaml(text)
+        slots = self.raw["Parameters"]
+        assert not parameters.keys() - slots.keys()
+        self.values = {name: slot.get("Default") for name, slot in slots.items()} | parameters
+        self.values |= {
+            "AWS::AccountId": "123456789012",
+            "AWS::NoValue": NOTHING,
+            "AWS::Partition": "aws",
+            "AWS::Region": "eu-west-1",
+            "AWS::StackName": f"{SLUG}-staging",
+        }
+        self.resources = {
+            name: self.resolve(resource.get("Properties", {}))
+            for name, resource in self.raw["Resources"].items()
+            if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
+        }
+
+    def holds(self, condition):
+        ((function, operands),) = condition.items()
+        if function == "Condition":
+            return self.holds(self.raw["Conditions"][operands])
+        if function == "Fn::Not":
+            return not self.holds(operands[0])
+        if function == "Fn::And":
+            return all(map(self.holds, operands))
+        if function == "Fn::Or":
+            return any(map(self.holds, operands))
+        left, right = (self.resolve(operand) for operand in operands)
+        if function == "Fn::Contains":
+            return str(right) in map(str, left)
+        assert function == "Fn::Equals"
+        return str(left) == str(right)
+
+    def resolve(self, value):
+        if isinstance(value, list):
+            return [item for item in map(self.resolve, value) if item is not NOTHING]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((function, operand),) = value.items()
+            if function == "Ref":
+                return self.values.get(operand, f"<{operand}>")
+            if function == "Fn::GetAtt":
+                return f"<{'.'.join(operand)}>"
+            if function == "Fn::If":
+                condition, then, otherwise = operand
+                return self.resolve(then if self.holds({"Condition": condition}) else otherwise)
+            if function == "Fn::Sub":
+                text, names = operand if isinstance(operand, list) else (operand, {})
+                names = {name: self.resolve(item) for name, item in names.items()}
+                known = self.values | names
+                return re.sub(r"\$\{([\w.:]+)\}", lambda m: str(known.get(m[1], f"<{m[1]}>")), text)
+            if function == "Fn::FindInMap":
+                name, *keys = map(self.resolve, operand)
+                return self.raw["Mappings"][name][keys[0]][keys[1]]
+            if function == "Fn::Split":
+                return self.resolve(operand[1]).split(operand[0])
+            if function == "Fn::Select":
+                chosen = self.resolve(operand[1])
+                return chosen[operand[0]] if isinstance(chosen, list) else f"<zone {operand[0]}>"
+            if function.startswith("Fn::"):
+                return f"<{function}>"
+        resolved = {key: self.resolve(item) for key, item in value.items()}
+        return {key: item for key, item in resolved.items() if item is not NOTHING}
+
+    def output(self, name):
+        return self.resolve(self.raw["Outputs"][name]["Value"])
+
+    def broken_rules(self):
+        """What the rules say about the parameters."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self.raw.get("Rules", {}).values()
+            if self.holds(rule["RuleCondition"])
+            for assertion in rule["Assertions"]
+            if not self.holds(assertion["Assert"])
+        ]
+
+
+@pytest.fixture(scope="module")
+def generated(cookies_session):
+    answers = {"deploy_tool": "cloudformation", "aws_region": "eu-west-1"}
+    return BakedProject(bake_with(cookies_session, answers).project_path)
+
+
+@pytest.fixture(scope="module")
+def service(generated):
+    text = generated.read("deploy/service.yml")
+    return lambda **parameters: Template(text, **MADE_ELSEWHERE, **parameters)
+
+
+@pytest.fixture(scope="module")
+def bootstrap(generated):
+    text = generated.read("deploy/bootstrap.yml")
+    return lambda **parameters: Template(text, **parameters)
+
+
+def look(template, path):
+    """What stands at ``Resource.Property.0.Property``; None where nothing does."""
+    value = template.resources
+    for step in path.split("."):
+        if isinstance(value, list):
+            value = value[int(step)] if int(step) < len(value) else None
+        else:
+            value = (value or {}).get(step)
+    return value
+
+
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
+SECURE = {"CertificateArn": CERTIFICATE, "DomainName": "model.example.com"}
+IN_PARAMETER_STORE = "arn:aws:ssm:eu-west-1:123456789012:parameter/key"
+IN_SECRETS_MANAGER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf"
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
+CONTAINER = "TaskDefinition.ContainerDefinitions.0"
+
+# A parameter, with others that it wants; what it changes; to what, and what is there by default.
+CHANGES = [
+    ({"ImageRepository": "mirror/x"}, f"{CONTAINER}.Image", "mirror/x:abc", ...),
+    ({"ClusterName": "c"}, "Cluster.ClusterName", "c", SLUG),
+    ({"Cpu": "2048"}, "TaskDefinition.Cpu", "2048", "256"),
+    ({"Cpu": "2048"}, f"{CONTAINER}.Environment.0.Value", "2", "1"),
+    ({"Memory": "1024"}, "TaskDefinition.Memory", "1024", "512"),
+    (
+        {"Architecture": "ARM64"},
+        "TaskDefinition.RuntimePlatform.CpuArchitecture",
+        "ARM64",
+        "X86_64",
+    ),
+    ({"MinTasks": 3}, "ScalableTarget.MinCapacity", 3, 1),
+    ({"MaxTasks": 9}, "ScalableTarget.MaxCapacity", 9, 4),
+    ({"SpotWeight": 3}, "Service.CapacityProviderStrategy.1.Weight", 3, 0),
+    (
+        {"TargetCpuPercent": 30},
+        "ScaleOnCpu.TargetTrackingScalingPolicyConfiguration.TargetValue",
+        30,
+        60,
+    ),
+    (
+        {"TargetRequestsPerMinute": 99},
+        "ScaleOnRequests.TargetTrackingScalingPolicyConfiguration.TargetValue",
+        99,
+        30000,
+    ),
+    ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "LoadBalancer.Subnets", ["a", "b"], ...),
+    ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "TargetGroup.VpcId", "vpc-1", "<Vpc>"),
+    ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "Vpc", None, ...),
+    (
+        {"AllowedCidr": "10.0.0.0/8"},
+        "LoadBalancerSecurityGroup.SecurityGroupIngress.0.CidrIp",
+        "10.0.0.0/8",
+        "0.0.0.0/0",
+    ),
+    (SECURE, "HttpsListener.Certificates.0.CertificateArn", CERTIFICATE, None),
+    (SECURE, "HttpListener.DefaultActions.0.Type", "redirect", "fixed-response"),
+    (SECURE, "ListenerRule.ListenerArn", "<HttpsListener>", "<HttpListener>"),
+    (SECURE, "LoadBalancerSecurityGroup.SecurityGroupIngress.1.FromPort", 443, None),
+    (SECURE, "DomainRecord", None, None),
+    ({**SECURE, "HostedZoneId": "Z1"}, "DomainRecord.Name", "model.example.com", None),
+    (
+        {"DeletionProtection": "true"},
+        "LoadBalancer.LoadBalancerAttributes.0.Value",
+        "true",
+        "false",
+    ),
+    (
+        {"DeploymentStrategy": "BLUE_GREEN"},
+        "Service.DeploymentConfiguration.Strategy",
+        "BLUE_GREEN",
+        "ROLLING",
+    ),
+    (
+        {"DeploymentStrategy": "BLUE_GREEN"},
+        "Service.LoadBalancers.0.AdvancedConfiguration.ProductionListenerRule",
+        "<ListenerRule>",
+        None,
+    ),
+    (
+        {"DeploymentStrategy": "BLUE_GREEN"},
+        "ListenerRule.Actions.0.ForwardConfig.TargetGroups.1.Weight",
+        0,
+        None,
+    ),
+    ({"DeploymentStrategy": "BLUE_GREEN"}, "ScaleOnRequests", None, ...),
+    (
+        {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": 7},
+        "Service.DeploymentConfiguration.BakeTimeInMinutes",
+        7,
+        None,
+    ),
+    (
+        {"RollbackOnErrors": "false"},
+        "Service.DeploymentConfiguration.Alarms.Rollback",
+        "false",
+        "true",
+    ),
+    ({"Exec": "true"}, "Service.EnableExecuteCommand", "true", "false"),
+    ({"Exec": "true"}, f"{CONTAINER}.ReadonlyRootFilesystem", False, True),
+    ({"Exec": "true"}, "TaskRole.Policies.0.PolicyName", "exec", None),
+    (
+        {"ApiKeyArn": IN_PARAMETER_STORE},
+        f"{CONTAINER}.Secrets.0",
+        {"Name": "API_KEY", "ValueFrom": IN_PARAMETER_STORE},
+        None,
+    ),
+    (
+        {"ApiKeyArn": IN_PARAMETER_STORE},
+        "ExecutionRole.Policies.1.PolicyDocument.Statement.0.Action",
+        "ssm:GetParameters",
+        None,
+    ),
+    (
+        {"ApiKeyArn": IN_SECRETS_MANAGER},
+        "ExecutionRole.Policies.1.PolicyDocument.Statement.0.Action",
+        "secretsmanager:GetSecretValue",
+        None,
+    ),
+    ({"LogDays": 7}, "LogGroup.RetentionInDays", 7, 30),
+    ({"ContainerInsights": "enhanced"}, "Cluster.ClusterSettings.0.Value", "enhanced", "disabled"),
+    ({"AlarmTopicArn": TOPIC}, "ErrorAlarm.AlarmActions", [TOPIC], None),
+    ({"AlarmTopicArn": TOPIC}, "LatencyAlarm.AlarmActions", [TOPIC], None),
+    ({"AlarmTopicArn": TOPIC}, "UnhealthyAlarm.AlarmActions", [TOPIC], None),
+    ({"LatencySeconds": 0.2}, "LatencyAlarm.Threshold", 0.2, 1),
+]
+
+
+@pytest.mark.parametrize(("parameters", "path", "changed", "default"), CHANGES)
+def test_parameter_changes_what_it_says(service, parameters, path, changed, default):
+    assert look(service(**parameters), path) == changed
+    if default is not ...:
+        assert look(service(), path) == default
+
+
+def test_every_parameter_is_tested_and_described(service):
+    tested = {name for parameters, *_ in CHANGES for name in parameters} | MADE_ELSEWHERE.keys()
+    assert tested == service().raw["Parameters"].keys()
+
+
+def test_address_is_the_load_balancers_or_the_domains(service):
+    assert service().output("Url") == "http://<LoadBalancer.DNSName>"
+    assert service(**SECURE).output("Url") == "https://model.example.com"
+
+
+def test_environments_set_only_parameters_that_there_are(generated, service, bootstrap):
+    for name, template in (("staging", service), ("production", service), ("bootstrap", bootstrap)):
+        parameters = json.loads(generated.read(f"deploy/{name}.json"))["Parameters"]
+        assert parameters.keys() <= template().raw["Parameters"].keys()
+        assert not template(**parameters).broken_rules() if name != "bootstrap" else True
+
+
+def test_only_the_load_balancer_reaches_the_tasks(service):
+    template = service(**SECURE)
+    tasks, balancer = (
+        template.resources[f"{name}SecurityGroup"] for name in ("Task", "LoadBalancer")
+    )
+    assert "SecurityGroupIngress" not in tasks
+    ingress = [
+        resource
+        for name, resource in template.resources.items()
+        if template.raw["Resources"][name]["Type"] == "AWS::EC2::SecurityGroupIngress"
+    ]
+    (rule,) = ingress
+    assert rule["GroupId"] == "<TaskSecurityGroup>"
+    assert rule["SourceSecurityGroupId"] == "<LoadBalancerSecurityGroup>"
+    assert "CidrIp" not in rule
+    assert (rule["FromPort"], rule["ToPort"], rule["IpProtocol"]) == (PORT, PORT, "tcp")
+    assert {rule["FromPort"] for rule in balancer["SecurityGroupIngress"]} == {80, 443}
+    assert {rule["CidrIp"] for rule in balancer["SecurityGroupIngress"]} == {"0.0.0.0/0"}
+    assert [rule["DestinationSecurityGroupId"] for rule in balancer["SecurityGroupEgress"]] == [
+        "<TaskSecurityGroup>"
+    ]
+    assert [rule["ToPort"] for rule in tasks["SecurityGroupEgress"]] == [443]
+
+
+def test_release_is_watched_and_rolled_back(service):
+    deployment = look(service(), "Service.DeploymentConfiguration")
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert deployment["Alarms"]["AlarmNames"] == ["<ErrorAlarm>"]
+    assert deployment["MinimumHealthyPercent"] == 100
+    assert look(service(), "Service.DesiredCount") is None
+    group = look(service(), "TargetGroup")
+    attributes = {item["Key"]: item["Value"] for item in group["TargetGroupAttributes"]}
+    assert group["HealthCheckPath"] == "/v2/health/ready"
+    delay = int(attributes["deregistration_delay.timeout_seconds"])
+    assert delay < look(service(), f"{CONTAINER}.StopTimeout")
+
+
+def test_container_has_no_more_rights_than_it_needs(service):
+    container = look(service(), CONTAINER)
+    assert container["User"] == "10001"
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+    assert container["LinuxParameters"]["InitProcessEnabled"] is True
+
+
+def fargate():
+    """The sizes that the hooks accept."""
+    spec = importlib.util.spec_from_file_location("hook", ROOT / "hooks" / "pre_gen_project.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook.FARGATE_MEMORY
+
+
+def test_rules_accept_the_sizes_that_fargate_sells_and_no_others(generated):
+    text = generated.read("deploy/service.yml")
+    template = Template(text, **MADE_ELSEWHERE)
+    sizes = fargate()
+    assert template.raw["Parameters"]["Cpu"]["AllowedValues"] == list(map(str, sizes))
+    every = [*sorted(set().union(*sizes.values())), 513, 3000]
+    for cpu, fitting in sizes.items():
+        for memory in every:
+            template.values |= {"Cpu": str(cpu), "Memory": str(memory)}
+            (*broken,) = template.broken_rules()
+            assert bool(broken) == (memory not in fitting), (cpu, memory)
+            assert all(f"With Cpu {cpu} the Memory must be" in line for line in broken)
+
+
+def test_certificate_wants_a_name_and_the_stacks_region(service):
+    assert service(CertificateArn=CERTIFICATE).broken_rules() == [
+        "CertificateArn wants DomainName, a name that the certificate holds"
+    ]
+    pattern = service().raw["Parameters"]["CertificateArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, CERTIFICATE)
+    assert re.fullmatch(pattern, "")
+    assert not re.fullmatch(pattern, CERTIFICATE.replace("eu-west-1", "us-east-1"))
+
+
+def statements(template):
+    """Every statement of every policy: where it stands, and the statement."""
+    for name, resource in template.resources.items():
+        for policy in resource.get("Policies", []):
+            yield from ((name, one) for one in policy["PolicyDocument"]["Statement"])
+        if "PolicyDocument" in resource:
+            yield from ((name, one) for one in resource["PolicyDocument"]["Statement"])
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def test_no_statement_allows_more_than_it_should(service, bootstrap):
+    found = [
+        *statements(service(Exec="true", ApiKeyArn=IN_PARAMETER_STORE)),
+        *statements(bootstrap()),
+    ]
+    assert len(found) > 10
+    without_resource = {
+        "ecr:GetAuthorizationToken",
+        "ecs:DeregisterTaskDefinition",
+        "ecs:DescribeCapacityProviders",
+        "ecs:DescribeTaskDefinition",
+        "ecs:ListTaskDefinitions",
+        "ecs:RegisterTaskDefinition",
+        *(
+            f"ssmmessages:{verb}{kind}Channel"
+            for verb in ("Create", "Open")
+            for kind in ("Control", "Data")
+        ),
+    }
+    for name, statement in found:
+        actions = set(listed(statement["Action"]))
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in actions), name
+        if statement["Resource"] == "*" and "Condition" not in statement:
+            assert actions <= without_resource, name
+        if "iam:PassRole" in actions:
+            assert actions == {"iam:PassRole"}
+            assert "iam:PassedToService" in statement["Condition"]["StringEquals"]
+
+
+def test_pipeline_may_pass_the_roles_of_the_tasks_and_no_others(service, bootstrap):
+    passed = {
+        statement["Condition"]["StringEquals"]["iam:PassedToService"]: statement["Resource"]
+        for _, statement in statements(bootstrap())
+        if statement["Action"] == "iam:PassRole"
+    }
+    template = service(DeploymentStrategy="BLUE_GREEN")
+    roles = {
+        name: template.resources[name]["RoleName"]
+        for name in template.resources
+        if name.endswith("Role")
+    }
+
+    def arns(*names):
+        return {
+            f"arn:aws:iam::123456789012:role/{roles[name].replace('staging', environment)}"
+            for name in names
+            for environment in ("staging", "production")
+        }
+
+    assert set(passed["ecs-tasks.amazonaws.com"]) == arns("ExecutionRole", "TaskRole")
+    assert set(passed["ecs.amazonaws.com"]) == arns("BlueGreenRole")
+
+
+def test_roles_trust_only_whom_they_must(service, bootstrap):
+    for name in ("ExecutionRole", "TaskRole"):
+        (statement,) = look(service(), f"{name}.AssumeRolePolicyDocument.Statement")
+        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+    trust = json.loads(look(bootstrap(), "ReleaseRole.AssumeRolePolicyDocument"))
+    (statement,) = trust["Statement"]
+    assert statement["Principal"] == {"Federated": "<OidcProvider>"}
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "gitlab.com:aud": "https://gitlab.com",
+            "gitlab.com:sub": f"project_path:group/{SLUG}:ref_type:branch:ref:main",
+        }
+    }
+    own = {
+        "GitLabHost": "git.example.com",
+        "GitLabProject": "a/b/c",
+        "Branch": "stable",
+        "OidcProviderArn": "arn:aws:iam::123456789012:oidc-provider/git.example.com",
+    }
+    template = bootstrap(**own)
+    trust = json.loads(look(template, "ReleaseRole.AssumeRolePolicyDocument"))
+    (statement,) = trust["Statement"]
+    assert statement["Principal"]["Federated"] == own["OidcProviderArn"]
+    assert statement["Condition"]["StringEquals"] == {
+        "git.example.com:aud": "https://git.example.com",
+        "git.example.com:sub": "project_path:a/b/c:ref_type:branch:ref:stable",
+    }
+    assert "OidcProvider" not in template.resources
+
+
+def test_with_access_keys_there_is_a_policy_and_no_role(bootstrap):
+    template = bootstrap(Credentials="access-keys")
+    assert template.resources.keys() == {"Repository", "ReleasePolicy"}
+
+
+def test_images_are_kept_as_they_should(bootstrap):
+    repository = look(bootstrap(), "Repository")
+    assert repository["ImageTagMutability"] == "IMMUTABLE"
+    assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    (rule,) = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    assert rule["selection"]["countNumber"] == 20
+
+
+def test_templates_go_to_cloudformation_without_a_bucket(generated):
+    for name in ("service", "bootstrap"):
+        assert len(generated.read(f"deploy/{name}.yml")) < 51_200
+
+
+def test_longest_names_fit(cookies_session):
+    answers = {"deploy_tool": "cloudformation", "project_slug": "a" * 31}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    text = project.read("deploy/service.yml")
+    longest = f"{'a' * 31}-production"
+    template = Template(text.replace("${AWS::StackName}", longest), **MADE_ELSEWHERE)
+    names = [
+        resource["RoleName"] for resource in template.resources.values() if "RoleName" in resource
+    ]
+    assert f"{longest}-execution" in names
+    assert max(map(len, names)) <= 64

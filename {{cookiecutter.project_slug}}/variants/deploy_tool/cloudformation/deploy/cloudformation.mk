@@ -1,0 +1,51 @@
+# Which of the environments is meant; each has a stack, a cluster and a file of parameters of its own.
+export ENV ?= staging
+export STACK := $(SERVICE)-$(ENV)
+export BOOTSTRAP_STACK := $(SERVICE)-bootstrap
+CLUSTER := $(CLUSTER)-$(ENV)
+export FAMILY := $(STACK)
+COMPOSE_FILES := compose.yaml
+export LOG_GROUP := /ecs/$(STACK)
+export PLATFORM
+# Whether the image is in the registry.
+export IMAGE_CHECK ?= deploy/image-pushed.sh
+
+.PHONY: bootstrap
+bootstrap: ## Make sure of the images' repository and the pipeline's role
+	deploy/require-account.sh
+	$(PYTHON) deploy/stack.py bootstrap
+
+.PHONY: diff
+diff: ## Show what deploy would change in ENV, and change nothing
+	deploy/require-account.sh
+	@$(PYTHON) deploy/stack.py diff
+
+.PHONY: service-up
+service-up: ## Make network, load balancer and service as deploy/service.yml says
+	deploy/require-account.sh
+	$(PYTHON) deploy/stack.py deploy
+
+.PHONY: service-release
+service-release: ## Run this image in place of the one before, and change nothing else
+	deploy/require-account.sh
+	$(PYTHON) deploy/stack.py release
+
+.PHONY: ps
+ps: ## Show the service's tasks
+	deploy/ps.sh
+
+.PHONY: exec
+exec: ## Open a shell in a task; Exec in deploy/ENV.json allows it
+	deploy/exec.sh
+
+.PHONY: deploy
+deploy: doctor bootstrap ecr-login docker-build docker-push service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
+
+.PHONY: release
+release: doctor ecr-login docker-build docker-push service-release smoke url ## What the pipeline repeats on each push
+
+.PHONY: lint-templates
+lint-templates: rehearsal/.venv/.complete ## Check the templates of CloudFormation
+	rehearsal/.venv/bin/cfn-lint deploy/bootstrap.yml deploy/service.yml
+
+lint: lint-templates

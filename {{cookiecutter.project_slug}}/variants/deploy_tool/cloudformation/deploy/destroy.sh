@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Delete what deploy made in ENV; with the last environment also the images and the pipeline's role.
+set -euo pipefail
+. deploy/common.sh
+say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
+require_account
+
+exists() {
+  aws cloudformation describe-stacks --stack-name "$1" >/dev/null 2>&1
+}
+
+if [ "${FORCE:-}" != 1 ]; then
+  read -rp "Type the stack's name to delete it, with its load balancer, cluster and logs: " typed
+  [ "$typed" = "$STACK" ] || fail "nothing was deleted"
+fi
+
+if exists "$STACK"; then
+  balancer=$(aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id LoadBalancer \
+    --query StackResourceDetail.PhysicalResourceId --output text 2>/dev/null || true)
+  [ -z "${balancer/None/}" ] || aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$balancer" \
+    --attributes Key=deletion_protection.enabled,Value=false >/dev/null
+  "$PYTHON" deploy/stack.py delete "$STACK"
+  say "deleted $STACK"
+fi
+for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --output text \
+  --query 'taskDefinitionArns'); do
+  aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
+done
+
+for other in "$SERVICE-staging" "$SERVICE-production"; do
+  if exists "$other"; then
+    say "kept the images and the pipeline's role: $other has need of them"
+    exit 0
+  fi
+done
+if exists "$BOOTSTRAP_STACK"; then
+  "$PYTHON" deploy/stack.py delete "$BOOTSTRAP_STACK"
+  say "deleted the images and the pipeline's role"
+fi
+say "nothing of $SERVICE is left"

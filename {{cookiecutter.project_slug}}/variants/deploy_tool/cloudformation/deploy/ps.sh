@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Show the tasks that run: since when, in which zone, of which revision.
+set -euo pipefail
+. deploy/common.sh
+require_account
+require_service
+
+tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --query 'taskArns' --output text)
+[ -n "${tasks/None/}" ] || fail "no task of $SERVICE runs: see 'make logs'"
+# shellcheck disable=SC2086 # a word for each task
+aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output table --query \
+  "tasks[].{task: taskArn, revision: taskDefinitionArn, status: lastStatus, started: startedAt, zone: availabilityZone}"

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Release the image before the current one again. Revisions that failed are not among those that are
+# left: CloudFormation deregistered them.
+set -euo pipefail
+. deploy/common.sh
+say "going back to the release before the current one"
+require_account
+require_service
+
+current=$(image_of "$(service_fact taskDefinition)")
+previous=
+for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' --output text); do
+  image=$(image_of "$revision")
+  # The first time that the current image was released: what ran before that is meant.
+  [ "$image" != "$current" ] || break
+  previous=$image
+done
+[ -n "$previous" ] || fail "there is no release before ${current##*:}"
+say "from ${current##*:} to ${previous##*:}"
+IMAGE_TAG=${previous##*:} IMAGE=$previous "$PYTHON" deploy/stack.py release

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Run N tasks at least, and wait until that many do.
+set -euo pipefail
+. deploy/common.sh
+[[ ${N:-} =~ ^[1-9][0-9]*$ ]] || fail "say how many: make scale N=3"
+say "scaling $SERVICE to $N tasks, until the next 'make deploy': MinTasks in deploy/$ENV.json keeps it"
+require_account
+
+"$PYTHON" deploy/stack.py scale "$N"
+aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null
+wait_for_rollout
+running=$(service_fact runningCount)
+[ "$running" = "$N" ] || fail "only $running of $N tasks run: see 'make ps' and 'make logs'"
+say "$running of $N tasks run"

@@ -1,0 +1,379 @@
+"""Change a stack of CloudFormation by change sets, with the AWS CLI alone.
+
+``stack.py VERB``, its settings in the environment, which the Makefile fills:
+
+- ``bootstrap``: deploy/bootstrap.yml with deploy/bootstrap.json
+- ``deploy``: deploy/service.yml with deploy/ENV.json and the image IMAGE_TAG
+- ``diff``: what ``deploy`` would change; nothing is made
+- ``release``: the stack as it is, with the image IMAGE_TAG
+- ``scale N``: the stack as it is, with at least N tasks
+- ``delete STACK``: delete a stack
+- ``size``: the CPU units, MiB and least number of tasks of ENV, for the estimate of costs
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+FOLDER = Path(__file__).parent
+POLL_SECONDS = float(os.environ.get("POLL_SECONDS", "3"))
+# What only deleting mends: nothing ever ran in such a stack.
+DEAD = {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
+# Consequences of another resource's failure.
+CONSEQUENCE = re.compile(r"Resource (creation|update) cancelled|following resource\(s\) failed")
+UNCHANGED = re.compile(r"didn't contain changes|No updates are to be performed")
+SIGNS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": "+"}
+
+Json = dict[str, Any]
+
+
+class AwsError(Exception):
+    """AWS refused; the text is its reason."""
+
+
+def say(text: str) -> None:
+    """Tell what is done and found."""
+    print(f"stack: {text}", flush=True)
+
+
+def fail(text: str) -> NoReturn:
+    """End, saying what is wrong and what to do."""
+    print(f"stack: {text}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def aws(*command: str) -> Json:
+    """The answer of the AWS CLI; raises AwsError."""
+    done = subprocess.run(["aws", *command, "--output", "json"], capture_output=True, text=True)
+    if done.returncode:
+        raise AwsError(done.stderr.strip().rpartition("\n")[2])
+    answer: Json = json.loads(done.stdout or "{}")
+    return answer
+
+
+def parameters_of(name: str) -> dict[str, str]:
+    """The parameters of a file of deploy/."""
+    path = FOLDER / f"{name}.json"
+    try:
+        parameters: dict[str, str] = json.loads(path.read_text())["Parameters"]
+    except FileNotFoundError:
+        fail(f"there is no deploy/{name}.json: ENV is staging or production")
+    except (ValueError, KeyError, TypeError) as error:
+        fail(f'deploy/{name}.json is not {{"Parameters": {{"Name": "value"}}}}: {error}')
+    for key, value in parameters.items():
+        if not isinstance(value, str):
+            fail(f"deploy/{name}.json: {key} must be a text in quotes, not {json.dumps(value)}")
+    return parameters
+
+
+class Stack:
+    """A stack of the account."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._told: set[str] = set()
+
+    def describe(self) -> Json:
+        """What AWS says of it; empty where it is not."""
+        try:
+            answer = aws("cloudformation", "describe-stacks", "--stack-name", self.name)
+        except AwsError as error:
+            if "does not exist" in str(error):
+                return {}
+            fail(f"could not ask CloudFormation about {self.name} ({error})")
+        stack: Json = answer["Stacks"][0]
+        return stack
+
+    def status(self) -> str:
+        """Its status; empty where it is not."""
+        return str(self.describe().get("StackStatus", ""))
+
+    def parameters(self) -> dict[str, str]:
+        """What it was last made with."""
+        listed = self.describe().get("Parameters", [])
+        return {item["ParameterKey"]: item["ParameterValue"] for item in listed}
+
+    def events(self) -> list[Json]:
+        """What has happened to it, first things first, and was not asked for before."""
+        try:
+            answer = aws("cloudformation", "describe-stack-events", "--stack-name", self.name)
+        except AwsError:
+            return []
+        new = [event for event in answer["StackEvents"] if event["EventId"] not in self._told]
+        self._told |= {event["EventId"] for event in new}
+        return sorted(new, key=lambda event: str(event["Timestamp"]))
+
+    def follow(self) -> tuple[str, list[Json]]:
+        """Show events until the stack has come to rest; return its status and the failures."""
+        failures = []
+        while True:
+            status = self.status()
+            for event in self.events():
+                show(event)
+                if event["ResourceStatus"].endswith("_FAILED"):
+                    failures.append(event)
+                    if event["ResourceType"] == "AWS::ECS::Service" and len(failures) == 1:
+                        # At once: a rollback takes tasks and log away.
+                        subprocess.run([FOLDER / "explain.sh"])
+            if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
+                return status, failures
+            time.sleep(POLL_SECONDS)
+
+    def settle(self) -> bool:
+        """Wait for another run, clear away what cannot be mended; return whether the stack is there."""
+        self.events()
+        status = self.status()
+        if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+            say(f"another run is changing {self.name} ({status}), waiting for its end ...")
+            status, _ = self.follow()
+        if status == "UPDATE_ROLLBACK_FAILED":
+            say(f"{self.name} is {status}, rolling it back again")
+            aws("cloudformation", "continue-update-rollback", "--stack-name", self.name)
+            status, failures = self.follow()
+            if status != "UPDATE_ROLLBACK_COMPLETE":
+                explain(self.name, failures)
+        if status in DEAD:
+            say(f"deleting {self.name}, which an earlier attempt left in {status}")
+            self.delete()
+        return self.status() not in {"", "REVIEW_IN_PROGRESS"}
+
+    def delete(self) -> None:
+        """Delete it, and wait until it is gone."""
+        self.events()
+        aws("cloudformation", "delete-stack", "--stack-name", self.name)
+        status, failures = self.follow()
+        if status not in {"", "DELETE_COMPLETE"}:
+            explain(self.name, failures)
+
+    def change(self, arguments: list[str], execute: bool = True) -> None:
+        """Show what would change and, with ``execute``, change it."""
+        kind = "UPDATE" if self.settle() else "CREATE"
+        change_set = ["--stack-name", self.name, "--change-set-name", f"make-{time.time_ns()}"]
+        capabilities = ["--change-set-type", kind, "--capabilities", "CAPABILITY_NAMED_IAM"]
+        try:
+            aws("cloudformation", "create-change-set", *change_set, *capabilities, *arguments)
+        except AwsError as error:
+            fail(f"CloudFormation refuses the change of {self.name}: {error}")
+        while True:
+            found = aws("cloudformation", "describe-change-set", *change_set)
+            if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
+                break
+            time.sleep(POLL_SECONDS)
+        is_possible = found["Status"] == "CREATE_COMPLETE"
+        if is_possible:
+            for change in found.get("Changes", []):
+                show_change(change["ResourceChange"])
+        if is_possible and execute:
+            say(f"{'creating' if kind == 'CREATE' else 'updating'} {self.name}")
+            aws("cloudformation", "execute-change-set", *change_set)
+            status, failures = self.follow()
+            if status != f"{kind}_COMPLETE":
+                explain(self.name, failures)
+            say(f"{self.name} is {status}")
+            return
+        if kind == "CREATE":
+            aws("cloudformation", "delete-stack", "--stack-name", self.name)
+        else:
+            aws("cloudformation", "delete-change-set", *change_set)
+        reason = found.get("StatusReason", "")
+        if UNCHANGED.search(reason):
+            say(f"{self.name} is as it should be, nothing to change")
+        elif not is_possible:
+            fail(f"CloudFormation cannot change {self.name}: {reason}")
+
+
+def show(event: Json) -> None:
+    """One event of a stack on a line."""
+    moment = re.sub(r".*T([0-9:]{8}).*", r"\1", str(event["Timestamp"]))
+    reason = event.get("ResourceStatusReason", "")
+    name = event["LogicalResourceId"]
+    print(f"  {moment}  {event['ResourceStatus']:<20}  {name}  {reason}".rstrip(), flush=True)
+
+
+def show_change(change: Json) -> None:
+    """One change of a change set on a line."""
+    note = ", replaced" if change.get("Replacement") == "True" else ""
+    name, kind = change["LogicalResourceId"], change["ResourceType"]
+    print(f"  {SIGNS.get(change['Action'], '?')} {name} ({kind}){note}", flush=True)
+
+
+def explain(stack: str, failures: list[Json]) -> NoReturn:
+    """End with the first cause."""
+    causes = [
+        event
+        for event in failures
+        if not CONSEQUENCE.search(event.get("ResourceStatusReason", ""))
+        and event["LogicalResourceId"] != stack
+    ]
+    status = Stack(stack).status() or "gone"
+    if not causes:
+        fail(f"{stack} is {status}, and CloudFormation names no cause: see its events")
+    first = causes[0]
+    print(f"stack: {stack} is {status}. The first cause:", file=sys.stderr)
+    reason = first.get("ResourceStatusReason", "no reason given")
+    print(f"  {first['LogicalResourceId']} ({first['ResourceType']}): {reason}", file=sys.stderr)
+    sys.exit(1)
+
+
+def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[str]:
+    """The command line's form of parameters; ``previous`` names those that stay."""
+    items: list[Json] = [
+        {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+    ]
+    items += [
+        {"ParameterKey": name, "UsePreviousValue": True}
+        for name in previous
+        if name not in parameters
+    ]
+    return ["--parameters", json.dumps(items)]
+
+
+def template(name: str) -> list[str]:
+    """The command line's form of a template of deploy/."""
+    return ["--template-body", f"file://{FOLDER / name}"]
+
+
+def check_image(parameters: dict[str, str]) -> None:
+    """Fail where the image is not in the registry or is for another processor."""
+    platform = os.environ["PLATFORM"]
+    architecture = parameters.get("Architecture", "X86_64")
+    if {"X86_64": "linux/amd64", "ARM64": "linux/arm64"}.get(architecture, platform) != platform:
+        fail(f"Architecture is {architecture}, but PLATFORM, of the image, is {platform}")
+    if subprocess.run(os.environ["IMAGE_CHECK"].split()).returncode:
+        image = os.environ["IMAGE"]
+        fail(f"{image} is not in the registry: run 'make ecr-login docker-build docker-push' first")
+
+
+def check_secret(arn: str) -> None:
+    """Fail where the API key's secret is not there."""
+    if not arn:
+        return
+    named = f"ApiKeyArn of deploy/{os.environ['ENV']}.json names a secret that is not there: {arn}"
+    if ":ssm:" in arn:
+        name = arn.partition(":parameter")[2]
+        only = f"Key=Name,Values={name},{name.removeprefix('/')}"
+        if not aws("ssm", "describe-parameters", "--parameter-filters", only)["Parameters"]:
+            fail(named)
+        return
+    try:
+        aws("secretsmanager", "describe-secret", "--secret-id", arn)
+    except AwsError as error:
+        fail(f"{named} ({error})")
+
+
+def deploy(execute: bool) -> None:
+    """The stack as the files say."""
+    stack = Stack(os.environ["STACK"])
+    parameters = {
+        **parameters_of(os.environ["ENV"]),
+        "ImageTag": os.environ["IMAGE_TAG"],
+        "ImageRepository": os.environ["IMAGE"].removesuffix(f":{os.environ['IMAGE_TAG']}"),
+        "ClusterName": os.environ["CLUSTER"],
+    }
+    if execute:
+        say(f"making sure of {stack.name}: deploy/service.yml with deploy/{os.environ['ENV']}.json")
+        check_image(parameters)
+        check_secret(parameters.get("ApiKeyArn", ""))
+    else:
+        say(f"what 'make deploy' would change in {stack.name}:")
+        if (status := stack.status()) in DEAD:
+            fail(f"{stack.name} is {status}: 'make deploy' deletes it and makes all of it anew")
+    stack.change([*template("service.yml"), *listed(parameters)], execute)
+
+
+def release() -> None:
+    """The stack as it is, with another image."""
+    stack = Stack(os.environ["STACK"])
+    say(f"releasing {os.environ['IMAGE']} to {stack.name}")
+    parameters = living(stack)
+    check_image(parameters)
+    body = aws("cloudformation", "get-template", "--stack-name", stack.name)["TemplateBody"]
+    if body != (FOLDER / "service.yml").read_text():
+        say(
+            "note: deploy/service.yml is not what the stack was made from; 'make deploy' applies it"
+        )
+    keep(stack, {"ImageTag": os.environ["IMAGE_TAG"]}, parameters)
+
+
+def scale(tasks: str) -> None:
+    """The stack as it is, with so many tasks at least."""
+    stack = Stack(os.environ["STACK"])
+    parameters = living(stack)
+    most = max(int(tasks), int(parameters["MaxTasks"]))
+    keep(stack, {"MinTasks": tasks, "MaxTasks": str(most)}, parameters)
+
+
+def living(stack: Stack) -> dict[str, str]:
+    """The parameters of a stack that has a service."""
+    if stack.status() in DEAD | {"", "REVIEW_IN_PROGRESS"}:
+        fail(f"there is no service yet: run 'make deploy ENV={os.environ['ENV']}' first")
+    return stack.parameters()
+
+
+def keep(stack: Stack, changed: dict[str, str], parameters: dict[str, str]) -> None:
+    """Change only these of its parameters."""
+    stack.change(["--use-previous-template", *listed(changed, tuple(parameters))])
+
+
+def bootstrap() -> None:
+    """The stack of what releases need."""
+    stack = Stack(os.environ["BOOTSTRAP_STACK"])
+    say(f"making sure of {stack.name}: deploy/bootstrap.yml with deploy/bootstrap.json")
+    parameters = parameters_of("bootstrap")
+    if not parameters.get("OidcProviderArn"):
+        before = stack.parameters().get("OidcProviderArn")
+        host = parameters.get("GitLabHost", "gitlab.com")
+        # An account has one provider for a host; this stack's own, or one that was there before it.
+        parameters["OidcProviderArn"] = provider(host) if before is None else before
+    stack.change([*template("bootstrap.yml"), *listed(parameters)])
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.describe()["Outputs"]}
+    for name in ("ReleaseRoleArn", "ReleasePolicyArn"):
+        if name in outputs:
+            say(f"{name}: {outputs[name]}")
+
+
+def provider(host: str) -> str:
+    """The account's identity provider for a host, or nothing."""
+    answer = aws("iam", "list-open-id-connect-providers")
+    arns = [str(item["Arn"]) for item in answer["OpenIDConnectProviderList"]]
+    return next((arn for arn in arns if arn.endswith(f":oidc-provider/{host}")), "")
+
+
+def size() -> None:
+    """Print what the estimate of costs needs to know."""
+    text = (FOLDER / "service.yml").read_text()
+    parameters = parameters_of(os.environ["ENV"])
+    for name in ("Cpu", "Memory", "MinTasks"):
+        default = re.search(rf'^  {name}:\n    Type: \w+\n    Default: "?(\d+)', text, re.MULTILINE)
+        print(parameters.get(name) or (default[1] if default else ""))
+
+
+def main(verb: str, *arguments: str) -> None:
+    """Do what was asked for."""
+    try:
+        match verb:
+            case "bootstrap":
+                bootstrap()
+            case "deploy" | "diff":
+                deploy(execute=verb == "deploy")
+            case "release":
+                release()
+            case "scale":
+                scale(*arguments)
+            case "delete":
+                Stack(*arguments).delete()
+            case "size":
+                size()
+            case _:
+                fail(f"there is no {verb}")
+    except AwsError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,15 @@
+# What doctor.sh and cost.sh ask of the deploy tool; sourced by them.
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034 # doctor.sh reads it
+TOOLS=(aws curl "$DOCKER" "$PYTHON")
+
+check_tool() {
+  "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))
+}
+
+# CPU units and MiB of a task, the number of tasks, and of load balancers.
+size() {
+  "$PYTHON" deploy/stack.py size
+  echo 1
+}

@@ -1,0 +1,38 @@
+"""What the rehearsal has to know of CloudFormation."""
+
+from typing import Any
+
+MAKEFILE = "deploy/cloudformation.mk"
+CLUSTER = "{CLUSTER}-staging"
+# The caller's settings that find this tool.
+KEPT: set[str] = set()
+
+# Tools that a target needs besides the AWS CLI.
+NEEDS = {
+    "doctor": {"docker"},
+    "ecr-login": {"registry"},
+    "docker-build": {"docker"},
+    "docker-push": {"registry"},
+}
+MISSING: dict[str, str] = {}
+# What only an account can show.
+BEYOND = {
+    "rights": "the embedded AWS allows everything; the tests hold the role's policy against what is called",
+    "HTTPS and DNS": "no certificate is issued, no name resolved",
+    "autoscaling and alarms": "they are checked in the template, but nothing measures here",
+    "blue/green": "it is made, but rolled out as ROLLING is",
+    "an update of network, load balancer or roles": "only task definition and service change here",
+    "exec": "there is no session to open",
+}
+
+
+def find_tools() -> set[str]:
+    """Which of the tools that only this deploy tool wants are here: it wants none."""
+    return set()
+
+
+def install(scheduler: Any) -> None:
+    """Make the embedded AWS's CloudFormation keep what it promises."""
+    from rehearsal import stacks
+
+    stacks.install(scheduler)

@@ -1,0 +1,19 @@
+# What doctor.sh and cost.sh ask of the deploy tool; sourced by them.
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034 # doctor.sh reads it
+TOOLS=(aws curl "$DOCKER" "$ECS_CLI")
+
+check_tool() {
+  if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
+    fault "$("$ECS_CLI" --version) is not version $ECS_CLI_VERSION: run 'make ecs-cli'"
+  fi
+  grep -q "\"$SERVICE_PORT:$SERVICE_PORT\"" docker-compose.yml ||
+    fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
+}
+
+# CPU units and MiB of a task, the number of tasks, and of load balancers.
+size() {
+  sed -n 's/^ *\(cpu\|mem\)_limit: "\{0,1\}\([0-9]*\)"\{0,1\} *$/\2/p' ecs-params.yml
+  echo 1 0
+}
