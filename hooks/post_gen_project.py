@@ -36,8 +36,16 @@ AGREEMENTS_OF_TOOL = {
         ("compose.yaml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
         ("compose.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
         ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
-        ("deploy/service.yml", r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n', "task_memory"),
-        ("deploy/service.yml", r"\n            - \{ContainerPort: (.*), Protocol", "container_port"),
+        (
+            "deploy/service.yml",
+            r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n',
+            "task_memory",
+        ),
+        (
+            "deploy/service.yml",
+            r"\n            - \{ContainerPort: (.*), Protocol",
+            "container_port",
+        ),
         ("deploy/service.yml", r"\n      ServiceName: (.*)\n", "project_slug"),
         ("deploy/service.yml", r"\n    AllowedPattern: .*:acm:([a-z0-9-]*):", "aws_region"),
         ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),

@@ -110,7 +110,7 @@ def combinations(generated, deployed):
     https = {"CertificateArn": certificate, "DomainName": "model.example.com"}
     return {
         "production": json.loads(generated.read("deploy/production.json"))["Parameters"],
-        "size": {"Cpu": "1024", "Memory": "2048", "Architecture": "X86_64"},
+        "size": {"Cpu": "1024", "Memory": "2048", "Architecture": "ARM64"},
         "spot": {"MinTasks": "2", "MaxTasks": "4", "SpotWeight": "3"},
         "https": https,
         "https-and-dns": {**https, "HostedZoneId": hosted},
@@ -136,7 +136,10 @@ def test_service_of_each_combination_answers(deployed, combinations, name):
     chosen = combinations[name]
     with parameters(deployed, **chosen):
         # On the command line, since there the Makefile's own give way.
-        deployed.make("service-up", f"STACK={name}", f"CLUSTER={name}")
+        variables = [f"STACK={name}", f"CLUSTER={name}"]
+        if chosen.get("Architecture") == "ARM64":
+            variables.append("PLATFORM=linux/arm64")
+        deployed.make("service-up", *variables)
     assert given(deployed, name).items() >= chosen.items()
     status, body = predict(deployed, name)
     if "ApiKeyArn" in chosen:
