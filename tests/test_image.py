@@ -251,4 +251,7 @@ def test_push_that_is_refused_fails_and_says_what_to_do(docker, trained, pushed)
     result = trained.run("make", "docker-push", **refused)
     run(docker, "rmi", f"127.0.0.1:{port}/{trained.path.name}:{variables['IMAGE_TAG']}")
     assert result.returncode != 0
-    assert "could not push: run 'make ecr-create ecr-login docker-build' first" in result.stderr
+    assert (
+        "could not push: run the steps before this one first, 'make -n deploy' shows them"
+        in result.stderr
+    )

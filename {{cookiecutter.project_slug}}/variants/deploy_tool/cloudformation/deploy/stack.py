@@ -93,11 +93,6 @@ class Stack:
         """Its status; empty where it is not."""
         return str(self.describe().get("StackStatus", ""))
 
-    def parameters(self) -> dict[str, str]:
-        """What it was last made with."""
-        listed = self.describe().get("Parameters", [])
-        return {item["ParameterKey"]: item["ParameterValue"] for item in listed}
-
     def events(self) -> list[Json]:
         """What has happened to it, first things first, and was not asked for before."""
         try:
@@ -140,7 +135,8 @@ class Stack:
         if status in DEAD:
             say(f"deleting {self.name}, which an earlier attempt left in {status}")
             self.delete()
-        return self.status() not in {"", "REVIEW_IN_PROGRESS"}
+            return False
+        return status not in {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
 
     def delete(self) -> None:
         """Delete it, and wait until it is gone."""
@@ -180,7 +176,7 @@ class Stack:
             aws("cloudformation", "delete-stack", "--stack-name", self.name)
         else:
             aws("cloudformation", "delete-change-set", *change_set)
-        reason = found.get("StatusReason", "")
+        reason = found.get("StatusReason") or ""
         if UNCHANGED.search(reason):
             say(f"{self.name} is as it should be, nothing to change")
         elif not is_possible:
@@ -218,6 +214,12 @@ def explain(stack: str, failures: list[Json]) -> NoReturn:
     reason = first.get("ResourceStatusReason", "no reason given")
     print(f"  {first['LogicalResourceId']} ({first['ResourceType']}): {reason}", file=sys.stderr)
     sys.exit(1)
+
+
+def parameters_in(described: Json) -> dict[str, str]:
+    """What a stack was last made with."""
+    listed = described.get("Parameters", [])
+    return {item["ParameterKey"]: item["ParameterValue"] for item in listed}
 
 
 def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[str]:
@@ -310,9 +312,10 @@ def scale(tasks: str) -> None:
 
 def living(stack: Stack) -> dict[str, str]:
     """The parameters of a stack that has a service."""
-    if stack.status() in DEAD | {"", "REVIEW_IN_PROGRESS"}:
+    described = stack.describe()
+    if described.get("StackStatus", "") in DEAD | {"", "REVIEW_IN_PROGRESS"}:
         fail(f"there is no service yet: run 'make deploy ENV={os.environ['ENV']}' first")
-    return stack.parameters()
+    return parameters_in(described)
 
 
 def keep(stack: Stack, changed: dict[str, str], parameters: dict[str, str]) -> None:
@@ -326,7 +329,7 @@ def bootstrap() -> None:
     say(f"making sure of {stack.name}: deploy/bootstrap.yml with deploy/bootstrap.json")
     parameters = parameters_of("bootstrap")
     if not parameters.get("OidcProviderArn"):
-        before = stack.parameters().get("OidcProviderArn")
+        before = parameters_in(stack.describe()).get("OidcProviderArn")
         host = parameters.get("GitLabHost", "gitlab.com")
         # An account has one provider for a host; this stack's own, or one that was there before it.
         parameters["OidcProviderArn"] = provider(host) if before is None else before
