@@ -9,6 +9,17 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+
+def in_compose(file: str) -> tuple[tuple[str, str, str], ...]:
+    """Where answers stand in a compose file."""
+    return (
+        (file, r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
+        (file, r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
+        (file, r"\nservices:\n  (.*):\n", "project_slug"),
+        (file, r"\n    image: \$\{IMAGE:-(.*):dev\}\n", "project_slug"),
+    )
+
+
 # Where an answer stands in the rendered files: file, what surrounds it, answer.
 AGREEMENTS = (
     ("Dockerfile", r"\nEXPOSE (.*)\n", "container_port"),
@@ -21,10 +32,7 @@ AGREEMENTS = (
 )
 AGREEMENTS_OF_TOOL = {
     "ecs-cli": (
-        ("docker-compose.yml", r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
-        ("docker-compose.yml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
-        ("docker-compose.yml", r"\nservices:\n  (.*):\n", "project_slug"),
-        ("docker-compose.yml", r"\n    image: \$\{IMAGE:-(.*):dev\}\n", "project_slug"),
+        *in_compose("docker-compose.yml"),
         ("docker-compose.yml", r"\n        awslogs-region: (.*)\n", "aws_region"),
         ("compose.override.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
         ("ecs-params.yml", r"\n  services:\n    (.*):\n", "project_slug"),
@@ -32,9 +40,7 @@ AGREEMENTS_OF_TOOL = {
         ("ecs-params.yml", r'\n    mem_limit: "(.*)"\n', "task_memory"),
     ),
     "cloudformation": (
-        ("compose.yaml", r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
-        ("compose.yaml", r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
-        ("compose.yaml", r"\nservices:\n  (.*):\n", "project_slug"),
+        *in_compose("compose.yaml"),
         ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
         (
             "deploy/service.yml",

@@ -318,18 +318,24 @@ def test_security_group_has_the_one_rule_whatever_was_there(account):
 
 
 @contextlib.contextmanager
-def task_variable(account, name, value):
-    """Give new tasks one more environment variable."""
-    compose = os.path.join(account.path, "docker-compose.yml")
-    with open(compose) as file:
+def edited(account, name, edit):
+    """Let ``edit`` make another text of a file's, for a while."""
+    path = os.path.join(account.path, name)
+    with open(path) as file:
         text = file.read()
-    with open(compose, "w") as file:
-        file.write(text.replace("environment:\n", f"environment:\n      {name}: {value}\n"))
+    with open(path, "w") as file:
+        file.write(edit(text))
     try:
         yield
     finally:
-        with open(compose, "w") as file:
+        with open(path, "w") as file:
             file.write(text)
+
+
+def task_variable(account, name, value):
+    """Give new tasks one more environment variable."""
+    line = f"environment:\n      {name}: {value}\n"
+    return edited(account, "docker-compose.yml", lambda text: text.replace("environment:\n", line))
 
 
 def broken_task(account):

@@ -189,19 +189,21 @@ def test_pipeline_calls_only_targets_that_exist(project):
     assert called <= set(project.targets)
 
 
+CHURN = {
+    "project_slug": "churn-model",
+    "cluster_name": "models",
+    "container_port": "8080",
+    "task_cpu": "4096",
+    "task_memory": "30720",
+    "aws_region": "eu-central-1",
+    "aws_account_id": "210987654321",
+    "allowed_cidr": "10.0.0.0/8",
+    "gitlab_project": "team/churn-model",
+}
+
+
 def test_answers_stand_where_they_belong(bake):
-    project = bake(
-        project_slug="churn-model",
-        cluster_name="models",
-        container_port="8080",
-        task_cpu="4096",
-        task_memory="30720",
-        aws_region="eu-central-1",
-        aws_account_id="210987654321",
-        allowed_cidr="10.0.0.0/8",
-        python_version="3.12",
-        gitlab_project="team/churn-model",
-    )
+    project = bake(**CHURN, python_version="3.12")
     service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
     assert service["ports"] == ["8080:8080"]
     assert service["environment"] == {"WORKERS": "4"}
@@ -219,19 +221,7 @@ def test_answers_stand_where_they_belong(bake):
 
 
 def test_answers_stand_in_the_stacks_where_they_belong(bake):
-    project = bake(
-        project_slug="churn-model",
-        deploy_tool="cloudformation",
-        cluster_name="models",
-        container_port="8080",
-        task_cpu="4096",
-        task_memory="30720",
-        aws_region="eu-central-1",
-        aws_account_id="210987654321",
-        allowed_cidr="10.0.0.0/8",
-        gitlab_project="team/churn-model",
-        ci_credentials="access-keys",
-    )
+    project = bake(**CHURN, deploy_tool="cloudformation", ci_credentials="access-keys")
     parameters = load_yaml(project.read("deploy/service.yml"))["Parameters"]
     defaults = {name: parameter.get("Default") for name, parameter in parameters.items()}
     repository = "210987654321.dkr.ecr.eu-central-1.amazonaws.com/churn-model"

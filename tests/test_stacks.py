@@ -1,6 +1,5 @@
 """Deploying with CloudFormation on the embedded AWS: what each step does, and what it does about a fault."""
 
-import contextlib
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import sys
 
 import pytest
 from conftest import BakedProject, bake_with
-from test_deploy import open_account, wait_for_line
+from test_deploy import edited, open_account, wait_for_line
 from test_project import SETOSA, ask
 from test_templates import Template, listed, statements
 
@@ -47,19 +46,13 @@ def deployed(generated):
         yield account
 
 
-@contextlib.contextmanager
-def parameters(account, environment="staging", **values):
-    """Change an environment's parameters."""
-    path = os.path.join(account.path, f"deploy/{environment}.json")
-    with open(path) as file:
-        text = file.read()
-    with open(path, "w") as file:
-        json.dump({"Parameters": {**json.loads(text)["Parameters"], **values}}, file)
-    try:
-        yield
-    finally:
-        with open(path, "w") as file:
-            file.write(text)
+def parameters(account, **values):
+    """Change the parameters of staging."""
+
+    def edit(text):
+        return json.dumps({"Parameters": {**json.loads(text)["Parameters"], **values}})
+
+    return edited(account, "deploy/staging.json", edit)
 
 
 def stack(account, name=STACK):
@@ -206,15 +199,9 @@ def test_release_changes_the_image_and_nothing_else(deployed):
         output = deployed.make("service-release", "smoke", IMAGE_TAG="next")
     assert given(deployed).items() >= {"ImageTag": "next", "Cpu": "256"}.items()
     assert "not what the stack was made from" not in output
-    template = os.path.join(deployed.path, "deploy/service.yml")
-    with open(template, "a") as file:
-        file.write("# changed\n")
-    output = deployed.make("service-release", IMAGE_TAG="first")
+    with edited(deployed, "deploy/service.yml", lambda text: f"{text}# changed\n"):
+        output = deployed.make("service-release", IMAGE_TAG="first")
     assert "note: deploy/service.yml is not what the stack was made from" in output
-    with open(template) as file:
-        text = file.read()
-    with open(template, "w") as file:
-        file.write(text.removesuffix("# changed\n"))
     assert "nothing to change" in deployed.make("service-up")
 
 
@@ -320,19 +307,9 @@ def test_credentials_of_another_account_touch_nothing(faulty):
     assert stacks(faulty) == {}
 
 
-@contextlib.contextmanager
 def broken_code(account, line):
     """Let the services that start from now on begin with a line of Python."""
-    path = os.path.join(account.path, "inference/__main__.py")
-    with open(path) as file:
-        text = file.read()
-    with open(path, "w") as file:
-        file.write(f"{line}\n{text}")
-    try:
-        yield
-    finally:
-        with open(path, "w") as file:
-            file.write(text)
+    return edited(account, "inference/__main__.py", lambda text: f"{line}\n{text}")
 
 
 def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):

@@ -131,7 +131,7 @@ class Stack:
             aws("cloudformation", "continue-update-rollback", "--stack-name", self.name)
             status, failures = self.follow()
             if status != "UPDATE_ROLLBACK_COMPLETE":
-                explain(self.name, failures)
+                explain(self.name, status, failures)
         if status in DEAD:
             say(f"deleting {self.name}, which an earlier attempt left in {status}")
             self.delete()
@@ -144,7 +144,7 @@ class Stack:
         aws("cloudformation", "delete-stack", "--stack-name", self.name)
         status, failures = self.follow()
         if status not in {"", "DELETE_COMPLETE"}:
-            explain(self.name, failures)
+            explain(self.name, status, failures)
 
     def change(self, arguments: list[str], execute: bool = True) -> None:
         """Show what would change and, with ``execute``, change it."""
@@ -169,7 +169,7 @@ class Stack:
             aws("cloudformation", "execute-change-set", *change_set)
             status, failures = self.follow()
             if status != f"{kind}_COMPLETE":
-                explain(self.name, failures)
+                explain(self.name, status, failures)
             say(f"{self.name} is {status}")
             return
         if kind == "CREATE":
@@ -198,7 +198,7 @@ def show_change(change: Json) -> None:
     print(f"  {SIGNS.get(change['Action'], '?')} {name} ({kind}){note}", flush=True)
 
 
-def explain(stack: str, failures: list[Json]) -> NoReturn:
+def explain(stack: str, status: str, failures: list[Json]) -> NoReturn:
     """End with the first cause."""
     causes = [
         event
@@ -206,11 +206,10 @@ def explain(stack: str, failures: list[Json]) -> NoReturn:
         if not CONSEQUENCE.search(event.get("ResourceStatusReason", ""))
         and event["LogicalResourceId"] != stack
     ]
-    status = Stack(stack).status() or "gone"
     if not causes:
-        fail(f"{stack} is {status}, and CloudFormation names no cause: see its events")
+        fail(f"{stack} is {status or 'gone'}, and CloudFormation names no cause: see its events")
     first = causes[0]
-    print(f"stack: {stack} is {status}. The first cause:", file=sys.stderr)
+    print(f"stack: {stack} is {status or 'gone'}. The first cause:", file=sys.stderr)
     reason = first.get("ResourceStatusReason", "no reason given")
     print(f"  {first['LogicalResourceId']} ({first['ResourceType']}): {reason}", file=sys.stderr)
     sys.exit(1)
