@@ -22,7 +22,10 @@ test: setup ## Run all tests; make test PYTEST_ARGS="-m 'not slow'" for the fast
 lint: setup ## Check the template's own code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/yamllint --strict .gitlab-ci.yml
+	$(BIN)/yamllint --strict .gitlab-ci.yml .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.renovate renovate.json
 	$(BIN)/shellcheck .ci/*
 
 .PHONY: bench
@@ -34,15 +37,17 @@ bench: setup ## Hold the generated service beside its peers, then bake, image an
 
 .PHONY: lock
 lock: setup ## Pin the newest versions, here and in the generated project
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
-		--group dev --output-file requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version=3.11 \
+		--group=dev pyproject.toml --output-file=requirements-dev.txt
 	$(BIN)/python scripts/lock.py
 
 .PHONY: setup
 setup: $(BIN)/.complete ## Install everything for development into .venv
 
-$(BIN)/.complete: requirements-dev.txt
+$(BIN)/.complete: requirements-dev.txt tests/package-lock.json
 	$(PYTHON) -m venv --clear .venv
 	@echo "Installing the packages of $< ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@echo "Installing the packages of tests/package-lock.json ..."
+	@PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix tests --silent --no-audit --no-fund
 	@touch $@
