@@ -124,8 +124,8 @@ RULES = (
     Rule("aws_region", is_region, "must be an AWS region", "eu-central-1", closest_region),
     Rule(
         "cluster_name",
-        matches("[A-Za-z](-?[A-Za-z0-9]){0,99}"),
-        "must be 1 to 100 letters, digits and single hyphens, starting with a letter "
+        lambda value: matches("[A-Za-z](-?[A-Za-z0-9])*")(value) and len(value) <= 99,
+        "must be 1 to 99 letters, digits and single hyphens, starting with a letter "
         "(it becomes part of a CloudFormation stack's name)",
         "models",
     ),

@@ -46,6 +46,7 @@ MATRIX = [
 
 # Files of slow tests, the longest first, so that two workers end at about the same time.
 SLOW_FILES = (
+    "test_pipeline",
     "test_deploy",
     "test_stacks",
     "test_rehearsal",
@@ -124,8 +125,8 @@ class BakedProject:
     @property
     def targets(self):
         """What the Makefile can make."""
-        makefiles = ("Makefile", f"deploy/{self.deploy_tool}.mk", "deploy/service.mk")
-        texts = "".join(map(self.read, makefiles))
+        makefiles = (self.path / "Makefile", *(self.path / "deploy").glob("*.mk"))
+        texts = "".join(file.read_text() for file in makefiles)
         return re.findall(r"^\.PHONY: (.+)$", texts, re.MULTILINE)
 
     def run(self, *command, timeout=300, **variables):

@@ -123,6 +123,8 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
 @pytest.mark.slow
 def test_demo_ends_with_a_served_prediction_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # With uv, since pip sets up this template's own environment.
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
     # Neither here nor to be had.
     monkeypatch.setenv("ECS_CLI", "no-ecs-cli")
     monkeypatch.setenv("ECS_CLI_URL", "http://127.0.0.1:1")

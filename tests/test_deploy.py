@@ -210,6 +210,50 @@ def test_port_that_compose_does_not_publish_is_named(deployed):
     assert "docker-compose.yml does not publish port 8080, which the Makefile says" in output
 
 
+def test_staging_is_a_service_of_its_own(deployed):
+    deployed.make(*STEPS, ENV="staging")
+    families = {SERVICE, f"{SERVICE}-staging"}
+    arns = deployed.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
+    assert {re.search(r"/(.+):", arn)[1] for arn in arns} == families
+    output = deployed.make("destroy", ENV="staging", FORCE="1")
+    assert f"kept the images: {SERVICE} has need of them" in output
+    assert f"nothing of {SERVICE}-staging is left" in output
+    deployed.make("smoke")
+
+
+def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, installed):
+    account.make(*STEPS)
+    log = installed.path / "rehearsal-aws.log"
+    before = len(log.read_text())
+    account.make("promote", IMAGE_TAG="next")
+    account.make("rollback")
+    with broken_task(account):
+        account.fails("service-up", IMAGE_TAG="broken")
+    account.fails("image-scan")
+    called = set(re.findall(r"^\w+:[A-Z]\w+$", log.read_text()[before:], re.MULTILINE))
+    policy = json.loads(account.make("--silent", "iam-policy", FOR="release"))
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    assert {action for action in allowed - called if not action.startswith("ecr:")} <= {
+        "cloudformation:DescribeStackResources",  # by the real ecs-cli, as the next two
+        "cloudformation:DescribeStacks",
+        "ecs:DescribeClusters",
+        "ecs:DescribeCapacityProviders",
+        "ecs:ListAccountSettings",
+        "ecs:ListServices",
+        "iam:PassRole",  # a permission without an action
+        "logs:CreateLogGroup",
+    }
+    whole = json.loads(account.make("--silent", "iam-policy"))["Statement"]
+    for statement in policy["Statement"]:
+        assert any(
+            set(statement["Action"]) <= set(other["Action"])
+            and statement["Resource"] == other["Resource"]
+            and statement.get("Condition") == other.get("Condition")
+            for other in whole
+        ), statement["Sid"]
+
+
 def test_uncommitted_changes_are_refused_in_ci(deployed):
     output = deployed.fails("doctor", CI="true", IMAGE_TAG="0123456789ab-dirty-76543210")
     assert "CI must not deploy uncommitted changes (0123456789ab-dirty-76543210)" in output

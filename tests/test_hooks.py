@@ -32,7 +32,7 @@ WRONG = {
     "description": ["", " ", "one\ntwo", "tab\there", "escape\x1b[0m", "x" * 501, "\ue000", " x"],
     "aws_account_id": ["", "12345678901", "1234567890123", "1234-5678-9012", "12345678901x", "１２３４５６７８９０１２"],
     "aws_region": ["", "us-east", "us-east-", "us-esat-1", "eu-centrall-1", "US-EAST-1", "us-east-1a", "frankfurt", "us_east_1"],
-    "cluster_name": ["", "-models", "models-", "my models", "my_models", "1models", "x" * 101, "a--b"],
+    "cluster_name": ["", "-models", "models-", "my models", "my_models", "1models", "x" * 100, "a-" * 50 + "a", "a--b"],
     "container_port": ["", "80", "1023", "65536", "-5000", "5000.0", "05000", "http", "+5000", " 5000", "５０００"],
     "task_cpu": ["", "0", "128", "255", "1000", "0.25", "256 ", "32768", ".25 vCPU"],
     "task_memory": ["", "0", "511", "0.5GB", "3072", "512MB", "-512"],
@@ -110,7 +110,7 @@ GOOD = {
     "description": ["x", "{braces}", "$HOME % # : ' \" \\", "naïve – “quoted” …"],
     "aws_region": ["us-east-1", "ap-southeast-7", "cn-northwest-1", "us-gov-west-1", "mx-central-1"],
     "container_port": ["1024", "5000", "65535"],
-    "cluster_name": ["a", "Models2", "a-b-c", "x" * 100],
+    "cluster_name": ["a", "Models2", "a-b-c", "x" * 99],
     "gitlab_project": ["a/b", "group/sub.group/my_project-2"],
     "allowed_cidr": ["0.0.0.0/0", "10.0.0.0/8", "203.0.113.7/32"],
 }  # fmt: skip

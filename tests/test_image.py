@@ -202,6 +202,7 @@ def compose(docker):
     return command
 
 
+@pytest.mark.parametrize("framework", CHOICES["model_framework"][:1], indirect=True)
 def test_compose_serves_the_image(compose, image, trained):
     port = free_port()
     override = trained.path / "port.yaml"

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 import tomllib
 from fnmatch import fnmatch
 
@@ -32,6 +34,7 @@ ROOT_FILES = {
     "README.md",
     "application.py",
     "pyproject.toml",
+    "renovate.json",
     "requirements.txt",
 }
 ROOT_FILES_OF_TOOL = {
@@ -120,9 +123,10 @@ def test_scripts_are_executable(project):
         "yamllint --strict .",
         "shellcheck deploy/*.sh",
         "check-jsonschema --builtin-schema vendor.compose-spec $(ls docker-compose.yml compose*.yaml 2>/dev/null)",
-        "check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml deploy/gitlab-credentials.yml",
+        "check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml",
+        "check-jsonschema --builtin-schema vendor.renovate renovate.json",
     ],
-    ids=lambda command: "-".join(command.split()[:2]),
+    ids=lambda command: " ".join(command.split()[:3]),
 )
 def test_linters_find_nothing(project, command):
     project.check("bash", "-c", command)
@@ -135,6 +139,7 @@ STEPS = {
         "aws ecr get-login-password",
         "docker build",
         "deploy/docker-push.sh",
+        "deploy/image-scan.sh",
         "deploy/stack.py deploy",
         "deploy/smoke.sh",
         "deploy/url.sh",
@@ -145,6 +150,7 @@ STEPS = {
         "aws ecr get-login-password",
         "docker build",
         "deploy/docker-push.sh",
+        "deploy/image-scan.sh",
         "ecs-cli configure",
         "deploy/iam-role.sh",
         "deploy/cluster-up.sh",
@@ -177,16 +183,40 @@ def test_project_holds_nothing_of_the_other_deploy_tool(project):
     if project.deploy_tool == "cloudformation":
         strangers = ("ecs-cli", "ecs_cli", "ecs-params", "ecs-trust-policy", "docker-compose.yml")
     else:
-        strangers = ("deploy/service.yml", "stack.py", "bootstrap", "ENV=staging", "elbv2.models")
+        strangers = ("deploy/service.yml", "stack.py", "bootstrap", "elbv2.models")
     for file, text in texts.items():
         for stranger in strangers:
             assert stranger not in text, file
 
 
-def test_pipeline_calls_only_targets_that_exist(project):
-    called = set(re.findall(r"^ +- make ([a-z-]+)", project.read(".gitlab-ci.yml"), re.MULTILINE))
-    assert called
-    assert called <= set(project.targets)
+def test_unknown_environment_is_named(bake):
+    result = bake(deploy_tool="ecs-cli").run("make", "--dry-run", "release", "ENV=test")
+    assert "ENV is staging or production, not test" in result.stderr
+
+
+@pytest.mark.parametrize("has_apt", [True, False])
+def test_job_gets_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
+    project = bake()
+    for name in ("bash", "chmod", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    if has_apt:
+        apt = tmp_path / "apt-get"
+        docker = tmp_path / "docker"
+        apt.write_text(f'#!/bin/bash\necho apt-get "$@" >&2\n>{docker}\nchmod +x {docker}\n')
+        apt.chmod(0o755)
+    command = ["deploy/ci-tools.sh"]
+    environment = {"PATH": str(tmp_path), "TOOLS": "bash aws docker gpg"}
+    done = subprocess.run(
+        command, cwd=project.path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode == 0) == has_apt
+    packages = "awscli docker-cli docker-buildx gpg"
+    expected = (
+        f"apt-get install -qq --no-install-recommends {packages}"
+        if has_apt
+        else "there is no aws docker gpg, and no apt-get to install it"
+    )
+    assert expected in done.stderr
 
 
 CHURN = {
@@ -265,15 +295,6 @@ def test_framework_decides_what_serves_the_model(bake, framework, model_file, ab
     assert absent not in everything
     assert ("onnxruntime" in project.read("requirements.txt")) == (framework == "scikit-learn")
     assert "scikit-learn" not in project.read("requirements.txt")
-
-
-def test_pipeline_signs_in_as_answered(bake):
-    oidc = bake(ci_credentials="oidc").read("deploy/gitlab-credentials.yml")
-    assert "id_tokens" in oidc
-    assert "SECRET" not in oidc
-    keys = bake(ci_credentials="access-keys").read("deploy/gitlab-credentials.yml")
-    assert "AWS_SECRET_ACCESS_KEY" in keys
-    assert "id_tokens" not in keys
 
 
 def test_two_bakes_are_byte_identical(bake):

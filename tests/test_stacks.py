@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from conftest import BakedProject, bake_with
-from test_deploy import edited, open_account, wait_for_line
+from test_deploy import canned_aws, edited, open_account, wait_for_line
 from test_project import SETOSA, ask
 from test_templates import Template, listed, statements
 
@@ -288,16 +288,77 @@ def test_what_is_not_there_is_named(faulty):
     assert stacks(faulty) == {}
 
 
-def test_image_that_is_in_the_registry_is_found(deployed):
+def put_image(account, tag):
+    """Let there be an image with this tag."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": {"digest": "sha256:0"},
+        "config": {"digest": f"sha256:{tag}"},
         "layers": [],
     }
-    image = ("--image-tag", "there", "--image-manifest", json.dumps(manifest))
-    deployed.aws("ecr", "put-image", "--repository-name", SLUG, *image)
+    image = ("--image-tag", tag, "--image-manifest", json.dumps(manifest))
+    account.aws("ecr", "put-image", "--repository-name", SLUG, *image)
+
+
+def test_image_that_is_in_the_registry_is_found(deployed):
+    put_image(deployed, "there")
     deployed.make("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="there")
+
+
+def test_scan_of_the_image_stops_what_is_not_accepted(deployed):
+    put_image(deployed, "scanned")
+    start = ("--repository-name", SLUG, "--image-id", "imageTag=scanned")
+    deployed.aws("ecr", "start-image-scan", *start)
+    # moto finds the same in every image.
+    output = deployed.make("image-scan", IMAGE_TAG="scanned")
+    assert "the image has no vulnerability of CRITICAL that is not accepted" in output
+    strict = {"IMAGE_TAG": "scanned", "SCAN_SEVERITIES": "CRITICAL HIGH"}
+    output = deployed.fails("image-scan", **strict)
+    assert "image-scan: HIGH CVE-9999-9999 https://" in output
+    assert "the image has 1 of them: a new commit builds one on a newer base" in output
+    name = "deploy/accepted-vulnerabilities.txt"
+    with edited(deployed, name, lambda text: f"{text}CVE-9999-9999 2999-12-31 made up\n"):
+        assert "passing over CVE-9999-9999 until" in deployed.make("image-scan", **strict)
+    with edited(deployed, name, lambda text: f"{text}CVE-9999-9999 made up\n"):
+        expected = f"{name}: CVE-9999-9999 wants a last day and a reason"
+        assert expected in deployed.fails("image-scan", **strict)
+    assert "so nothing is asked" in deployed.make("image-scan", SCAN_SEVERITIES="")
+
+
+ENHANCED = {
+    "imageScanStatus": {"status": "ACTIVE"},
+    "imageScanFindings": {
+        "enhancedFindings": [
+            {"severity": "CRITICAL", "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-1"}},
+            {"severity": "LOW", "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-2"}},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((200, ENHANCED), "image-scan: CRITICAL CVE-1 "),
+        (
+            (200, {"imageScanStatus": {"status": "FAILED", "description": "no such system"}}),
+            "ECR cannot scan this image: FAILED no such system; 'make SCAN_SEVERITIES= ...'",
+        ),
+        (
+            (400, {"__type": "ImageNotFoundException", "message": "x"}),
+            ":first is not in ECR: run 'make docker-push' first",
+        ),
+        ((400, {"__type": "AccessDeniedException", "message": "x"}), "could not ask ECR (An error"),
+    ],
+    ids=["enhanced", "failed", "no-image", "no-right"],
+)
+def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
+    status, body = answer
+    answers = {"DescribeImageScanFindings": (status, json.dumps(body))}
+    with canned_aws(answers) as endpoint:
+        output = deployed.fails("image-scan", AWS_ENDPOINT_URL=endpoint)
+    assert message in output
+    assert "CVE-2" not in output
 
 
 def test_credentials_of_another_account_touch_nothing(faulty):
@@ -389,6 +450,9 @@ def test_cost_has_the_load_balancer(generated, account):
 
 # What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.
 BY_CLOUDFORMATION = {
+    "ec2:DescribeAccountAttributes",
+    "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeSubnets",
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeServiceDeployments",
     "ecs:DescribeServiceRevisions",
@@ -413,10 +477,10 @@ RARE = {"cloudformation:ContinueUpdateRollback", "cloudformation:DeleteChangeSet
 
 
 def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
-    account.make("service-up")
+    account.make("bootstrap", "service-up")
     log = generated.path / "rehearsal-aws.log"
     before = len(log.read_text())
-    account.make("service-release", "smoke", "url", IMAGE_TAG="next")
+    account.make("image-scan", "promote", IMAGE_TAG="next")
     account.make("rollback")
     with broken_code(account, "raise SystemExit"):
         account.fails("service-release", IMAGE_TAG="broken")

@@ -366,6 +366,9 @@ def test_no_statement_allows_more_than_it_should(service, bootstrap):
     ]
     assert len(found) > 10
     without_resource = {
+        "ec2:DescribeAccountAttributes",
+        "ec2:DescribeAvailabilityZones",
+        "ec2:DescribeSubnets",
         "ecr:GetAuthorizationToken",
         "ecs:DeregisterTaskDefinition",
         "ecs:DescribeCapacityProviders",
@@ -454,7 +457,7 @@ def test_images_are_kept_as_they_should(bootstrap):
     assert repository["ImageTagMutability"] == "IMMUTABLE"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
     (rule,) = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
-    assert rule["selection"]["countNumber"] == 20
+    assert rule["selection"]["countNumber"] == 200
 
 
 def test_templates_go_to_cloudformation_without_a_bucket(generated):

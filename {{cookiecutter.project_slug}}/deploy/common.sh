@@ -12,12 +12,26 @@ fail() {
 
 # Nothing is touched in another account than the project's.
 require_account() {
-  local account
+  local account remedy="run 'aws configure' or 'aws sso login'"
+  [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see 'The pipeline' in README.md"
   account=$(aws sts get-caller-identity --query Account --output text 2>&1) ||
-    fail "AWS does not accept the credentials in $AWS_REGION:" \
-      "run 'aws configure' or 'aws sso login' (${account##*$'\n'})"
+    fail "AWS does not accept the credentials in $AWS_REGION: $remedy (${account##*$'\n'})"
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
+}
+
+# Say why an image must not get this tag, or nothing.
+fault_of_tag() {
+  case $IMAGE_TAG in
+    dev*) echo "there is no commit to name the image by: git init && git add . && git commit" ;;
+    *-dirty*) [ -z "${CI:-}" ] || echo "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
+  esac
+}
+
+# Ask the deployed service; the key, where it wants one, stays out of the list of processes.
+ask() {
+  curl --fail --silent --show-error --retry 10 --retry-delay 3 --retry-all-errors --max-time 10 \
+    --header @- "$@" <<<"${API_KEY:+X-API-Key: ${API_KEY%%,*}}"
 }
 
 # One fact of the service, or nothing where there is no service.
@@ -39,7 +53,7 @@ require_service() {
 
 # Wait until the rollout has ended and all tasks run, and say how it goes.
 wait_for_rollout() {
-  local facts state running wanted said='' seconds=0
+  local facts state running wanted said='' until=$((SECONDS + 900))
   while true; do
     facts=$(service_fact "[deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount, desiredCount]")
     read -r state running wanted <<<"$facts"
@@ -49,8 +63,8 @@ wait_for_rollout() {
     [ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
     [ "$facts" = "$said" ] || say "the rollout is $state, $running of $wanted tasks run ..."
     said=$facts
-    [ $((seconds += 3)) -lt 900 ] || fail "the rollout has not ended after 15 minutes: see 'make ps' and 'make logs'"
-    sleep 3
+    [ "$SECONDS" -lt "$until" ] || fail "the rollout has not ended after 15 minutes: see 'make ps' and 'make logs'"
+    sleep "${POLL_SECONDS:-3}"
   done
 }
 

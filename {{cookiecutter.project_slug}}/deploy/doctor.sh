@@ -38,10 +38,8 @@ if (exec 3<>"/dev/tcp/127.0.0.1/$SERVICE_PORT") 2>/dev/null; then
   say "note: port $SERVICE_PORT is taken on this machine, so 'make run' wants PORT=N"
 fi
 
-case $IMAGE_TAG in
-  dev*) fault "there is no commit to name the image by: git init && git add . && git commit" ;;
-  *-dirty*) [ -z "${CI:-}" ] || fault "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
-esac
+reason=$(fault_of_tag)
+[ -z "$reason" ] || fault "$reason"
 
 [ "$faults" -eq 0 ] || exit 1
 deploy/cost.sh

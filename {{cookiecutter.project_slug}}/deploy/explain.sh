@@ -8,12 +8,12 @@ stopped=$(aws ecs list-tasks --cluster "$CLUSTER" --family "$FAMILY" --desired-s
 # shellcheck disable=SC2086 # a word for each task
 task=$([ -z "${stopped/None/}" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
   --query "sort_by(tasks[?!starts_with(stoppedReason, 'Scaling activity')], &to_string(createdAt)) | [-1].[
-    taskArn, stoppedReason, containers[0].reason]")
-IFS=$'\t' read -r arn reason detail <<<"$task"
+    taskArn, containers[0].name, stoppedReason, containers[0].reason]")
+IFS=$'\t' read -r arn container reason detail <<<"$task"
 [ -n "${arn/None/}" ] || exit 0
 {
   echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
   echo "  its last log lines:"
-  aws logs get-log-events --log-group-name "$LOG_GROUP" --log-stream-name "task/$SERVICE/${arn##*/}" \
+  aws logs get-log-events --log-group-name "$LOG_GROUP" --log-stream-name "task/$container/${arn##*/}" \
     --limit 10 --query 'events[].[message]' --output text 2>/dev/null | sed 's/^/    /'
 } >&2

@@ -70,6 +70,14 @@ class Exposition(Collector):
         )
         info.add_metric(list(labels.values()), 1)
         yield info
+        measured = GaugeMetricFamily(
+            "inference_model_metric",
+            "What training measured of the model on held-out rows.",
+            labels=["metric"],
+        )
+        for name, value in self._card.metrics.items():
+            measured.add_metric([name], value)
+        yield measured
 
 
 def histogram(

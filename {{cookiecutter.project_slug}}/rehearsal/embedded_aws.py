@@ -20,6 +20,8 @@ from moto.cloudformation.models import Stack
 from moto.core.responses import BaseResponse
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.vpcs import VPCBackend
+from moto.ecr.exceptions import ImageNotFoundException, ScanNotFoundException
+from moto.ecr.models import ECRBackend
 from moto.ecs.models import CapacityProvider, EC2ContainerServiceBackend, Service, Task
 from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
@@ -245,6 +247,26 @@ def mend_moto() -> None:
         ]
         return active[-1] if active else describe(self, name)
 
+    findings = ECRBackend.describe_image_scan_findings
+
+    def describe_image_scan_findings(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return findings(self, *arguments, **options)
+        except (ImageNotFoundException, ScanNotFoundException):
+            # An image of the registry that takes ECR's place: nobody scans it.
+            return {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {}}
+
+    ECRBackend.describe_image_scan_findings = describe_image_scan_findings
+    settings = Backend.list_account_settings
+
+    def list_account_settings(self: Backend, *arguments: Any) -> Any:
+        # As it is in every real account; some tools ask.
+        for kind in ("service", "task", "containerInstance"):
+            self.put_account_setting(f"{kind}LongArnFormat", "enabled")
+        return settings(self, *arguments)
+
+    Backend.list_account_settings = list_account_settings
+    Backend.enable_long_arn_for_name = lambda self, name: True
     Backend.describe_capacity_providers = describe_capacity_providers
     Backend.describe_task_definition = describe_task_definition
 

@@ -138,11 +138,6 @@ def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
             "HTTPS_PROXY": f"http://127.0.0.1:{port}",
             "AWS_DEFAULT_REGION": answers["AWS_REGION"],
         }
-        for kind in ("service", "task", "containerInstance"):
-            # As it is in every real account; some tools ask.
-            setting = ["--name", f"{kind}LongArnFormat", "--value", "enabled"]
-            command = ["aws", "ecs", "put-account-setting", *setting]
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         yield
     finally:
         server.terminate()

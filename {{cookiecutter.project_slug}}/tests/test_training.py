@@ -10,6 +10,7 @@ import pytest
 
 from inference.config import ROOT
 from inference.predictor import Predictor
+from training.compare import compare, deployed_metrics
 from training.train import load_data
 
 
@@ -62,3 +63,29 @@ def test_label_without_a_class_is_refused():
     data = load_data()
     with pytest.raises(ValueError, match="indices of the 1 classes"):
         replace(data, classes=["only"])
+
+
+def test_service_tells_what_training_measured(client, card):
+    assert deployed_metrics(client.get("/metrics").text) == card.metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "deployed", "trained", "got_worse"),
+    [
+        ("accuracy", 0.95, 0.90, True),
+        ("accuracy", 0.95, 0.945, False),
+        ("accuracy", 0.95, 0.97, False),
+        ("accuracy", 0.95, float("nan"), True),
+        ("r2", -0.5, -0.6, True),
+        ("mean_absolute_error", 40.0, 44.0, True),
+        ("mean_absolute_error", 40.0, 36.0, False),
+    ],
+)
+def test_model_that_got_worse_is_named(capsys, name, deployed, trained, got_worse):
+    assert compare({name: trained}, {name: deployed}, tolerance=0.01) == got_worse
+    assert ("worse" in capsys.readouterr().out) == got_worse
+
+
+def test_models_without_a_common_metric_cannot_be_compared():
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare({"r2": 0.5}, {"accuracy": 0.9}, tolerance=0.01)

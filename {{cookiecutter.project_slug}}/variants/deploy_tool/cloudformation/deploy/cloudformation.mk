@@ -39,10 +39,13 @@ exec: ## Open a shell in a task; Exec in deploy/ENV.json allows it
 	deploy/exec.sh
 
 .PHONY: deploy
-deploy: doctor bootstrap ecr-login docker-build docker-push service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
+deploy: doctor bootstrap ecr-login docker-build docker-push image-scan service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
 
 .PHONY: release
-release: doctor ecr-login docker-build docker-push service-release smoke url ## What the pipeline repeats on each push
+release: doctor ecr-login docker-build docker-push image-scan service-release smoke url ## Another image, from this commit, and nothing else
+
+.PHONY: promote
+promote: service-release smoke url ## Run the image of this commit, which is pushed
 
 .PHONY: lint-templates
 lint-templates: rehearsal/.venv/.complete ## Check the templates of CloudFormation

@@ -13,6 +13,7 @@ NEEDS = {
     "ecr-login": {"registry"},
     "docker-build": {"docker"},
     "docker-push": {"registry"},
+    "image-scan": {"registry"},
 }
 MISSING: dict[str, str] = {}
 # What only an account can show.

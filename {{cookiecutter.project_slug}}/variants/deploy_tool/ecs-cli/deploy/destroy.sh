@@ -17,7 +17,7 @@ delete() {
 }
 
 if [ "${FORCE:-}" != 1 ]; then
-  read -rp "Type the service's name to delete it with its images, logs and cluster: " typed
+  read -rp "Type the service's name, $SERVICE, to delete it with its logs and cluster: " typed
   [ "$typed" = "$SERVICE" ] || fail "nothing was deleted"
 fi
 
@@ -55,7 +55,13 @@ else
   delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
 fi
 
-delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
+other=${SERVICE%-staging}
+[ "$ENV" = staging ] || other=$SERVICE-staging
+if [ "$(FAMILY=$other newest_revision)" = None ]; then
+  delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
+else
+  say "kept the images: $other has need of them"
+fi
 delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
 delete "the rights of $SERVICE-execution" aws iam delete-role-policy \
   --role-name "$SERVICE-execution" --policy-name pull-and-log

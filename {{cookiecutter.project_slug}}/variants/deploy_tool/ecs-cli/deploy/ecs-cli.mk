@@ -4,7 +4,17 @@ export ECS_CLI_URL ?= https://amazon-ecs-cli.s3.amazonaws.com
 # Of Amazon ECS <ecs-security@amazon.com>, which signs the releases.
 export ECS_CLI_KEY ?= F34C3DDAE72926B079BEAEC6BCE9D9A42D51784F
 export ECS_CLI_KEYSERVER ?= https://keyserver.ubuntu.com
+# Which of the environments is meant: production bears the project's name, staging a name beside it.
+export ENV ?= production
+ifeq ($(ENV),staging)
+CLUSTER := $(CLUSTER)-staging
+SERVICE := $(SERVICE)-staging
+else ifneq ($(ENV),production)
+$(error ENV is staging or production, not $(ENV))
+endif
 export FAMILY := $(SERVICE)
+# ecs-cli would ask the global endpoint for the pipeline's token, which not every region accepts.
+export AWS_STS_REGIONAL_ENDPOINTS := regional
 COMPOSE_FILES := docker-compose.yml compose.override.yaml
 export LOG_GROUP := /ecs/$(SERVICE)
 
@@ -22,7 +32,7 @@ ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
 		--default-launch-type FARGATE
 
 .PHONY: iam-policy
-iam-policy: ## Print the IAM policy that whoever deploys needs
+iam-policy: ## Print the IAM policy that whoever deploys needs; FOR=release: that the pipeline needs
 	@deploy/iam-policy.sh
 
 .PHONY: iam-role
@@ -46,7 +56,10 @@ ps: ## Show the service's tasks and their addresses
 	$(ECS_CLI) ps --cluster $(CLUSTER) --region $(AWS_REGION)
 
 .PHONY: deploy
-deploy: doctor ecr-create ecr-login docker-build docker-push ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
+deploy: doctor ecr-create ecr-login docker-build docker-push image-scan ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
 
 .PHONY: release
-release: doctor ecr-login docker-build docker-push ecs-configure service-up smoke url ## What the pipeline repeats on each push
+release: doctor ecr-login docker-build docker-push image-scan ecs-configure service-up smoke url ## Another image, from this commit, and nothing else
+
+.PHONY: promote
+promote: ecs-configure service-up smoke url ## Run the image of this commit, which is pushed

@@ -31,11 +31,12 @@ export_credentials() {
 
 # Wait for the end of a rollout that somebody began, or that an interrupted run did.
 wait_for_others() {
-  local seconds=0 state
+  local state said='' until=$((SECONDS + 900))
   while state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState"); [ "$state" = IN_PROGRESS ]; do
-    [ $seconds -gt 0 ] || say "a rollout is under way, waiting for its end ..."
-    [ $((seconds += 3)) -lt 900 ] || break
-    sleep 3
+    [ -n "$said" ] || say "a rollout is under way, waiting for its end ..."
+    said=yes
+    [ "$SECONDS" -lt "$until" ] || break
+    sleep "${POLL_SECONDS:-3}"
   done
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Print the IAM policy of whoever runs `make deploy` or `make destroy`: these actions, on this service.
+# Print the IAM policy of whoever runs `make deploy` or `make destroy`, or with FOR=release that of the pipeline: these
+# actions, on this service.
 set -euo pipefail
 . deploy/ecs-cli.sh
 
-policy deploy/iam-policy.json
+policy "deploy/${FOR:+$FOR-}policy.json"

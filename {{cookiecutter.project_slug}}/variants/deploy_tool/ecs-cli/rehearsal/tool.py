@@ -15,6 +15,7 @@ NEEDS = {
     "ecr-login": {"registry"},
     "docker-build": {"docker"},
     "docker-push": {"registry"},
+    "image-scan": {"registry"},
     "ecs-configure": {"ecs-cli"},
     "cluster-up": {"ecs-cli"},
     "security-group": {"ecs-cli"},

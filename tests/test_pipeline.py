@@ -1,0 +1,526 @@
+"""The generated pipeline, run by gitlab-ci-local: what it does with a commit, and what stops it."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from conftest import CHOICES, ROOT, BakedProject, bake_with
+from test_deploy import canned_aws, open_account
+from test_project import SETOSA, ask
+from test_rehearsal import results
+
+REGION = "eu-west-1"
+SLUG = "ml-inference-service"
+# Where gitlab-ci-local looks for GitLab's own template before it fetches it.
+TEMPLATE_OF_GITLAB = (
+    ".gitlab-ci-local/includes/gitlab.com/gitlab-org/gitlab/-/raw/HEAD/lib/gitlab/ci/templates/Jobs"
+    "/Secret-Detection.gitlab-ci.yml"
+)
+MERGE_REQUEST = ("--unset-variable=CI_COMMIT_BRANCH", "CI_PIPELINE_SOURCE=merge_request_event")
+SCHEDULE = ("CI_PIPELINE_SOURCE=schedule",)
+
+
+@dataclass
+class Run:
+    """What a pipeline did."""
+
+    succeeded: bool
+    output: str
+
+    @property
+    def jobs(self):
+        """The jobs that ended, each with its result."""
+        return {
+            name: result
+            for result, name in re.findall(r"^ (PASS|FAIL) +(\S+)", self.output, re.MULTILINE)
+        }
+
+    def of(self, job):
+        """What a job printed."""
+        return "\n".join(re.findall(rf"^{job} +> (.*)$", self.output, re.MULTILINE))
+
+
+class Repository:
+    """A project's repository, with a remote at GitLab that nobody asks."""
+
+    def __init__(self, path, environment, **variables):
+        self.path = path
+        self.environment = environment
+        self.variables = variables
+        if not (path / ".git").exists():
+            self.git("init", "--quiet", "--initial-branch=main")
+            self.commit("first")
+        self.git("branch", "--move", "--force", "main")
+        self.git("remote", "add", "origin", f"git@gitlab.com:group/{SLUG}.git")
+        self.git("update-ref", "refs/remotes/origin/main", "HEAD")
+        self.git("remote", "set-head", "origin", "main")
+        for name in (".gitlab-ci-local*", "rehearsal/.venv"):
+            with (path / ".git/info/exclude").open("a") as file:
+                file.write(f"{name}\n")
+        template = path / TEMPLATE_OF_GITLAB
+        template.parent.mkdir(parents=True)
+        template.write_text("secret_detection:\n  stage: test\n  script: ['true']\n")
+
+    def git(self, *arguments):
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        command = ["git", *who, *arguments]
+        return subprocess.run(
+            command, cwd=self.path, check=True, text=True, stdout=subprocess.PIPE
+        ).stdout.strip()
+
+    def commit(self, message):
+        self.git("add", ".")
+        self.git("commit", "--quiet", f"--message={message}")
+
+    @contextlib.contextmanager
+    def changed(self, name, edit):
+        """Commit another text of a file's, and take it back afterwards."""
+        before = self.git("rev-parse", "HEAD")
+        file = self.path / name
+        file.write_text(edit(file.read_text()))
+        self.commit(f"change {name}")
+        try:
+            yield self.tag
+        finally:
+            self.git("reset", "--quiet", "--hard", before)
+
+    @property
+    def tag(self):
+        """The tag that the image of the current commit gets."""
+        return self.git("rev-parse", "--short=12", "HEAD")
+
+    def run(self, *arguments, event=(), timeout=600, **variables):
+        """Run the pipeline of the current commit, or the jobs that are named."""
+        given = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
+        options = [item if item[0] == "-" else f"--variable={item}" for item in (*given, *event)]
+        command = [
+            ROOT / "tests/node_modules/.bin/gitlab-ci-local",
+            *arguments,
+            "--force-shell-executor",
+            *options,
+        ]
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+        )
+        return Run(done.returncode == 0, done.stdout)
+
+
+def leave_few_tests(repository):
+    """Commit a project with the tests of the model alone: all of them run in test_project."""
+    repository.git("rm", "--quiet", "tests/test_[!m]*.py")
+    repository.commit("few tests")
+
+
+def environment_with(path, **variables):
+    """The environment of gitlab-ci-local, which wants node."""
+    environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
+    bin = str(Path(sys.executable).parent)
+    return {**environment, **variables, "PATH": f"{path}{os.pathsep}{bin}"}
+
+
+ALWAYS = {"secret_detection", "audit"}
+ON_CHANGE = ALWAYS | {"lint", "test", "train"}
+JOBS = {
+    MERGE_REQUEST: ON_CHANGE | {"rehearse", "docker-build"},
+    (): ON_CHANGE | {"docker-push", "staging", "production", "rollback"},
+    SCHEDULE: ALWAYS | {"retrain"},
+}
+
+
+@pytest.fixture(scope="module", params=product(CHOICES["deploy_tool"], CHOICES["ci_credentials"]))
+def unborn(request, cookies_session):
+    """A repository of each deploy tool and kind of credentials, in which nothing can run."""
+    answers = dict(zip(("deploy_tool", "ci_credentials"), request.param, strict=True))
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    return Repository(project.path, environment_with(os.environ["PATH"]))
+
+
+def jobs_of(repository, event):
+    """The jobs of a pipeline, as GitLab reads them."""
+    lines = repository.run("--list-json", event=event).output
+    jobs = json.loads(lines[lines.index("[\n") :])
+    return {job["name"]: job for job in jobs if job["when"] != "never"}
+
+
+@pytest.mark.parametrize("event", JOBS, ids=["merge-request", "default-branch", "schedule"])
+def test_jobs_of_each_pipeline(unborn, event):
+    jobs = jobs_of(unborn, event)
+    assert jobs.keys() == JOBS[event]
+    by_hand = {name for name, job in jobs.items() if job["when"] == "manual"}
+    assert by_hand == JOBS[event] & {"production", "rollback"}
+
+
+def test_production_needs_everything_that_checks(unborn):
+    jobs = jobs_of(unborn, ())
+    needed, found = set(), ["production"]
+    while found:
+        new = {need["job"] for need in jobs[found.pop()].get("needs") or []} - needed
+        needed |= new
+        found += new
+    assert needed == {"lint", "test", "train", "audit", "docker-push", "staging"}
+
+
+def test_every_command_is_a_target(unborn):
+    project = BakedProject(unborn.path)
+    pipeline = yaml.safe_load(project.read(".gitlab-ci.yml"))
+    scripts = [
+        line
+        for job in pipeline.values()
+        if isinstance(job, dict)
+        for part in ("before_script", "script", "after_script")
+        for line in job.get(part, [])
+    ]
+    assert len(scripts) > 10
+    for line in scripts:
+        command, *words = re.sub(r'[A-Z_]+=("[^"]*"|\S*)', "", line).split()
+        assert command == "make"
+        assert set(words) <= set(project.targets), line
+
+
+@pytest.fixture(scope="module")
+def osv():
+    """A server in OSV's place, which knows a vulnerability of each of its packages."""
+    osv = SimpleNamespace(packages=set())
+    known = {"id": "GHSA-0000-0000-0000", "aliases": ["CVE-2030-0001"], "details": "made up"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]
+            ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "999"}]}]
+            affected = [{"package": asked, "ranges": ranges}]
+            answer = {"vulns": [{**known, "affected": affected}]}
+            body = json.dumps(answer if asked["name"] in osv.packages else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        osv.url = f"http://127.0.0.1:{server.server_port}/v1/query"
+        yield osv
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def engine(docker):
+    """The CI/CD variables for a runner that has a Docker engine of its own."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    return {"DIND_IMAGE": "", "DOCKER_HOST": host, "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+
+
+@pytest.fixture(scope="module")
+def merge_request(installed, tmp_path_factory, engine, registry, osv, ecs_cli):
+    """What the pipeline of a merge request did, and where.
+
+    Each job has a folder of its own: what one needs of another is handed on as an artifact.
+    """
+    path = tmp_path_factory.mktemp("merge-request") / "project"
+    ignored = shutil.ignore_patterns(".venv", "model.*", ".*_cache", "*.log")
+    shutil.copytree(installed.path, path, ignore=ignored)
+    environment = environment_with(os.environ["PATH"], ECS_CLI=ecs_cli)
+    repository = Repository(path, environment, **engine, AUDIT_URL=osv.url)
+    leave_few_tests(repository)
+    return repository.run("--shell-isolation", event=MERGE_REQUEST), path
+
+
+@pytest.mark.slow
+def test_merge_request(merge_request):
+    run, path = merge_request
+    assert run.jobs == dict.fromkeys(JOBS[MERGE_REQUEST], "PASS"), run.output
+    assert run.succeeded
+    assert re.search(r"^TOTAL .* \d+%$", run.of("test"), re.MULTILINE)
+    sbom = json.loads((path / "sbom.cdx.json").read_text())
+    assert sbom["bomFormat"] == "CycloneDX"
+    assert {"flask", "granian"} < {component["name"] for component in sbom["components"]}
+
+
+@pytest.mark.slow
+def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
+    run, _ = merge_request
+    output = run.of("rehearse")
+    steps = results(output)
+    assert steps["release that cannot start"] == "failed, as it must"
+    assert set(steps.values()) == {"ok", "failed, as it must"}
+    assert len(steps) == 9
+    assert "Not rehearsed" not in output
+    assert "its last log lines:\n        broken, for the rehearsal" in output
+    # Others may rehearse beside this one.
+    images = set(re.findall(rf"pushed ({registry}/\S+)", output))
+    assert len(images) == 3
+    for listing in (
+        ["ps", "--all", "--format={{.Image}}"],
+        ["images", "--format={{.Repository}}:{{.Tag}}"],
+    ):
+        command = [docker, *listing]
+        left = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
+        assert not images & set(left)
+
+
+@pytest.mark.skipif(not shutil.which("ecs-cli"), reason="needs ecs-cli 1.21 on PATH")
+@pytest.mark.slow
+def test_rehearsal_was_with_the_real_ecs_cli(merge_request, ecs_cli):
+    assert ecs_cli == "ecs-cli"
+
+
+@pytest.mark.slow
+def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(
+    installed, merge_request, ecs_cli
+):
+    _, path = merge_request
+    log = (path / "rehearsal-aws.log").read_text()
+    called = set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
+    # What the rehearsal itself asks, and what needs no permission.
+    called = called - {
+        "cloudformation:ListStacks",
+        "ec2:DescribeVpcs",
+        "elbv2:DescribeLoadBalancers",
+        "elbv2:DescribeTargetGroups",
+        "iam:ListPolicies",
+        "iam:ListRoles",
+        "logs:DescribeLogGroups",
+        "sts:GetCallerIdentity",
+    }
+    policy = installed.check("make", "--silent", "iam-policy")
+    assert "${" not in policy
+    allowed = {
+        statement["Sid"]: set(statement["Action"]) for statement in json.loads(policy)["Statement"]
+    }
+    direct = set().union(*allowed.values()) - allowed["NetworkByTheStackOnly"]
+    assert called <= direct
+    by_docker = {
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:CompleteLayerUpload",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:InitiateLayerUpload",
+        "ecr:PutImage",
+        "ecr:UploadLayerPart",
+    }
+    not_rehearsed = {
+        "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
+        "iam:CreateServiceLinkedRole",  # by ECS, in the caller's name, once an account
+        "iam:PassRole",  # a permission without an action
+        "logs:FilterLogEvents",  # make logs
+    }
+    unused = direct - called - by_docker - not_rehearsed
+    assert unused <= {"ecs:ListAccountSettings", "cloudformation:DescribeStackEvents"} | (
+        {"cloudformation:DescribeStackResources"} if ecs_cli != "ecs-cli" else set()
+    )
+
+
+class Released:
+    """A repository, and an account in which both environments run what was released by hand."""
+
+    def __init__(self, repository, account):
+        self.repository = repository
+        self.account = account
+
+    def outputs(self, environment):
+        name = f"{SLUG}-{environment}"
+        stack = self.account.aws("cloudformation", "describe-stacks", "--stack-name", name)
+        return stack["Stacks"][0]
+
+    def tag(self, environment):
+        """The tag of the image that an environment runs."""
+        parameters = self.outputs(environment)["Parameters"]
+        return next(p["ParameterValue"] for p in parameters if p["ParameterKey"] == "ImageTag")
+
+    def answers(self, environment):
+        """Whether an environment predicts."""
+        outputs = {
+            item["OutputKey"]: item["OutputValue"] for item in self.outputs(environment)["Outputs"]
+        }
+        url = f"http://{outputs['LoadBalancerName']}/predict"
+        status, body = ask(url, {"instances": [SETOSA]})
+        return (status, json.loads(body).get("predictions")) == (200, ["setosa"])
+
+
+TOKEN = "a.token.of.gitlab"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def released(cookies_session, registry, docker, engine, osv):
+    answers = {"deploy_tool": "cloudformation", "aws_region": REGION}
+    project = BakedProject(bake_with(cookies_session, answers).project_path)
+    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
+    host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
+    first = f"first-{secrets.token_hex(4)}"
+    with open_account(project, "docker", "registry", **host) as account:
+        steps = ("bootstrap", "docker-build", "docker-push", "service-up")
+        account.make(*steps, ENV="staging", IMAGE_TAG=first)
+        account.make("service-up", ENV="production", IMAGE_TAG=first)
+        # The pipeline takes its role by the job's token.
+        mine = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "IMAGE_TAG"}
+        environment = {k: v for k, v in account.environment.items() if k not in mine}
+        path = f"{environment['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+        environment |= {"PATH": path, "AWS_ID_TOKEN": TOKEN}
+        role = f"arn:aws:iam::123456789012:role/{SLUG}-release"
+        repository = Repository(
+            Path(account.path), environment, **engine, AUDIT_URL=osv.url, AWS_ROLE_ARN=role
+        )
+        (repository.path / "rehearsal/.venv").symlink_to(project.path / "rehearsal/.venv")
+        leave_few_tests(repository)
+        released = Released(repository, account)
+        released.first = first
+        yield released
+
+
+@pytest.mark.slow
+def test_default_branch_is_released_step_by_step(released):
+    repository = released.repository
+    run = repository.run()
+    expected = ON_CHANGE | {"docker-push", "staging"}
+    assert run.jobs == dict.fromkeys(expected, "PASS"), run.output
+    assert "https" not in run.of("staging")
+    assert TOKEN not in run.output
+    assert released.tag("staging") == repository.tag
+    assert (repository.path / "service.env").read_text().startswith("SERVICE_URL=http://")
+    # Production waits for somebody.
+    assert released.tag("production") == released.first
+    run = repository.run("production")
+    assert run.jobs == {"production": "PASS"}, run.output
+    assert "predicts" in run.of("production")
+    assert released.tag("production") == repository.tag
+    assert released.answers("production")
+
+    run = repository.run("rollback")
+    assert run.jobs == {"rollback": "PASS"}, run.output
+    assert f"from {repository.tag} to {released.first}" in run.of("rollback")
+    assert released.tag("production") == released.first
+    assert released.answers("production")
+
+
+def stopped(released, job, **variables):
+    """Run the pipeline, production included, which must end with ``job``; return what that printed."""
+    before = released.tag("production")
+    run = released.repository.run("--manual=production", **variables)
+    failed = {name for name, result in run.jobs.items() if result == "FAIL"}
+    assert failed == {job}, run.output
+    assert not run.succeeded
+    assert "production" not in run.jobs
+    assert released.tag("production") == before
+    assert TOKEN not in run.output
+    return run
+
+
+BROKEN = '"""A service that ends at once."""\n\nraise SystemExit("broken on purpose")\n'
+
+
+@pytest.mark.slow
+def test_commit_whose_service_cannot_start_leaves_the_old_one_serving(released):
+    before = released.tag("staging")
+    with released.repository.changed("inference/__main__.py", lambda _: BROKEN):
+        run = stopped(released, "staging")
+    assert "broken on purpose" in run.of("staging")
+    assert released.tag("staging") == before
+    assert released.answers("staging")
+    assert released.answers("production")
+
+
+@pytest.mark.slow
+def test_failing_test_stops_the_pipeline(released):
+    fault = "\n\ndef test_fails():\n    assert not __name__\n"
+    with released.repository.changed("tests/test_model.py", lambda text: text + fault):
+        run = stopped(released, "test")
+    assert "docker-push" not in run.jobs
+
+
+@pytest.mark.slow
+def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released, osv):
+    osv.packages.add("flask")
+    try:
+        run = stopped(released, "audit")
+        assert "docker-push" not in run.jobs
+        assert re.search(r"flask +\S+ +CVE-2030-0001", run.of("audit"))
+        accepted = "CVE-2030-0001 2999-12-31 made up\n"
+        name = "deploy/accepted-vulnerabilities.txt"
+        with released.repository.changed(name, lambda text: text + accepted):
+            run = released.repository.run("audit")
+        assert run.jobs == {"audit": "PASS"}
+        assert "passing over CVE-2030-0001 until 2999-12-31: made up" in run.of("audit")
+        outdated = "CVE-2030-0001 2020-01-01 made up\n"
+        with released.repository.changed(name, lambda text: text + outdated):
+            run = released.repository.run("audit")
+        assert run.jobs == {"audit": "FAIL"}
+        assert "is accepted no longer: its last day was 2020-01-01" in run.of("audit")
+    finally:
+        osv.packages.clear()
+
+
+@pytest.mark.slow
+def test_smoke_that_fails_stops_the_pipeline(released):
+    def lie(text):
+        return text.replace("response.text)", 'response.text.replace("setosa", "tulip"))')
+
+    with released.repository.changed("inference/sample.py", lie) as tag:
+        run = stopped(released, "staging")
+        assert released.tag("staging") == tag
+    assert re.search(r"smoke: http://\S+ answers .*setosa.* instead of .*tulip", run.of("staging"))
+
+
+DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+<Type>Sender</Type><Code>AccessDenied</Code>
+<Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error></ErrorResponse>"""
+
+
+@pytest.mark.slow
+def test_missing_role_stops_the_pipeline(released):
+    run = stopped(released, "docker-push", AWS_ROLE_ARN="")
+    expected = "set the CI/CD variable AWS_ROLE_ARN to the role that trusts this project"
+    assert f"pipeline-credentials: {expected}" in run.of("docker-push")
+
+
+@pytest.mark.slow
+def test_role_that_does_not_trust_this_branch_stops_the_pipeline(released):
+    with canned_aws({"AssumeRoleWithWebIdentity": (403, DENIED)}) as endpoint:
+        run = stopped(released, "docker-push", AWS_ENDPOINT_URL_STS=endpoint)
+    expected = "check the CI/CD variables, see 'The pipeline' in README.md (An error occurred (AccessDenied)"
+    assert f"{REGION}: {expected}" in run.of("docker-push")
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_missing_key_is_named(bake, missing):
+    project = bake(ci_credentials="access-keys")
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", missing: ""}
+    result = project.run("make", "pipeline-credentials", **keys)
+    assert result.returncode != 0
+    assert f"set the CI/CD variable {missing}, masked" in result.stderr
+
+
+@pytest.mark.slow
+def test_retrained_model_must_be_as_good_as_the_deployed_one(released):
+    repository = released.repository
+    run = repository.run("retrain", event=SCHEDULE)
+    assert run.jobs == {"retrain": "PASS"}, run.output
+    assert re.search(r"^accuracy +(\S+) +\1$", run.of("retrain"), re.MULTILINE)
+
+    def spoil(text):
+        return text.replace("random_state=SEED", "random_state=SEED, C=1e-6")
+
+    with repository.changed("training/train.py", spoil):
+        run = repository.run("retrain", event=SCHEDULE)
+    assert run.jobs == {"retrain": "FAIL"}
+    assert re.search(r"^accuracy .* worse$", run.of("retrain"), re.MULTILINE)

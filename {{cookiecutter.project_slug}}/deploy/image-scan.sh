@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Fail where ECR's scan of the image finds a vulnerability of SCAN_SEVERITIES that is not accepted.
+set -euo pipefail
+. deploy/common.sh
+. deploy/vulnerabilities.sh
+if [ -z "$SCAN_SEVERITIES" ]; then
+  say "SCAN_SEVERITIES is empty, so nothing is asked"
+  exit 0
+fi
+say "waiting for ECR's scan of $IMAGE_TAG"
+
+findings() {
+  aws ecr describe-image-scan-findings --repository-name "$ECR_REPOSITORY" --image-id "imageTag=$IMAGE_TAG" \
+    --output text --query "$@" 2>&1
+}
+
+ids=$(accepted)
+until=$((SECONDS + 600))
+while true; do
+  # The first scan of an image begins some seconds after the push. What has no findings has no pages, either.
+  answer=$(findings 'imageScanStatus.[status, description]' --no-paginate) || true
+  read -r state description <<<"$answer"
+  case $answer in
+    COMPLETE* | ACTIVE*) break ;;
+    PENDING* | IN_PROGRESS* | *ScanNotFoundException*)
+      [ "$SECONDS" -lt "$until" ] || fail "ECR has not scanned $IMAGE_TAG in 10 minutes (${answer##*$'\n'})"
+      sleep "${POLL_SECONDS:-3}"
+      ;;
+    *ImageNotFoundException*) fail "$IMAGE is not in ECR: run 'make docker-push' first" ;;
+    *Exception* | *rror*) fail "could not ask ECR (${answer##*$'\n'})" ;;
+    *) fail "ECR cannot scan this image: $state $description; 'make SCAN_SEVERITIES= ...' does without" ;;
+  esac
+done
+
+found=$(findings 'imageScanFindings.[findings[].[name, severity, uri],
+  enhancedFindings[].[packageVulnerabilityDetails.vulnerabilityId, severity,
+    packageVulnerabilityDetails.sourceUrl]][]') || fail "could not ask ECR (${found##*$'\n'})"
+serious=0
+while read -r id severity link; do
+  [ -n "$severity" ] || continue
+  case " $SCAN_SEVERITIES " in
+    *" $severity "*)
+      if ! grep -qxF -e "$id" <<<"$ids"; then
+        say "$severity $id $link" >&2
+        serious=$((serious + 1))
+      fi
+      ;;
+  esac
+done < <(sort -u <<<"$found")
+[ "$serious" -eq 0 ] || fail "the image has $serious of them: a new commit builds one on a newer base, or pass over one" \
+  "for a while in deploy/accepted-vulnerabilities.txt"
+say "the image has no vulnerability of $SCAN_SEVERITIES that is not accepted"

@@ -1,0 +1,43 @@
+# What .gitlab-ci.yml calls besides; a person can, too.
+
+ifdef AWS_ID_TOKEN
+# Where every step finds the token of a job, whatever folder it works in.
+export AWS_WEB_IDENTITY_TOKEN_FILE := $(CURDIR)/.aws-id-token
+endif
+
+.PHONY: audit
+audit: setup ## Look for known vulnerabilities in the packages that train and serve
+	deploy/audit.sh $(BIN)/pip-audit
+
+.PHONY: sbom
+sbom: setup ## List the packages of the service in sbom.cdx.json (CycloneDX)
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom.cdx.json requirements.txt
+
+.PHONY: image
+image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; note what it must answer
+
+.PHONY: sample
+sample: ## Write a request and the image's answer to sample.txt; SAMPLE="cat sample.txt" reads it
+	$(SAMPLE) >sample.txt
+
+.PHONY: compare
+compare: setup ## Compare the trained model with the deployed one; fail where it got worse
+	deploy/compare.sh $(BIN)/python
+
+.PHONY: retrain
+retrain: ## Train anew, then compare
+	$(MAKE) train SOURCE_DATE_EPOCH=$(shell date +%s)
+	$(MAKE) compare
+
+.PHONY: ci-tools
+ci-tools: ## Install what a job's image lacks of TOOLS
+	deploy/ci-tools.sh
+
+.PHONY: pipeline-credentials
+pipeline-credentials: ## Check a job's credentials
+	deploy/pipeline-credentials.sh
+
+.PHONY: environment-url
+environment-url: ## Write the service's address to service.env, for GitLab's environment
+	url=$$(deploy/url.sh) && echo "SERVICE_URL=$$url" >service.env

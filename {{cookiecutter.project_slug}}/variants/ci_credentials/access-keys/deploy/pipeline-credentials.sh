@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Check the keys of a job of the pipeline.
+set -euo pipefail
+. deploy/common.sh
+say "checking the keys for account $AWS_ACCOUNT_ID"
+
+for name in AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
+  [ -n "${!name:-}" ] || fail "set the CI/CD variable $name, masked; one that is protected reaches protected branches only"
+done
+require_account
+reason=$(fault_of_tag)
+[ -z "$reason" ] || fail "$reason"
+say "the keys are of account $AWS_ACCOUNT_ID"
