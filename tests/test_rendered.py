@@ -194,6 +194,24 @@ def test_unknown_environment_is_named(bake):
     assert "ENV is staging or production, not test" in result.stderr
 
 
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_setup_is_by_uv_where_it_is_and_else_by_pip(bake, tmp_path, has_uv):
+    for name in ("awk", "bash", "date", "git", "make", "sh"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    if has_uv:
+        (tmp_path / "uv").touch(mode=0o755)
+    command = ["make", "--dry-run", "setup", "PYTHON=python3"]
+    environment = {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=bake().path, env=environment, capture_output=True, text=True, check=True
+    )
+    made = "uv venv --quiet --python python3 .venv" if has_uv else "python3 -m venv --clear .venv"
+    assert made in done.stdout
+    assert ("uv pip sync" in done.stdout) == has_uv
+    assert ("-m pip install" in done.stdout) != has_uv
+    assert done.stdout.count("--require-hashes") == 1
+
+
 @pytest.mark.parametrize("has_apt", [True, False])
 def test_job_gets_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
     project = bake()
