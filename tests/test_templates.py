@@ -447,6 +447,11 @@ def test_roles_trust_only_whom_they_must(service, bootstrap):
     assert "OidcProvider" not in template.resources
 
 
+def test_provider_that_another_project_may_use_is_not_deleted(generated):
+    provider = load_yaml(generated.read("deploy/bootstrap.yml"))["Resources"]["OidcProvider"]
+    assert (provider["DeletionPolicy"], provider["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
 def test_with_access_keys_there_is_a_policy_and_no_role(bootstrap):
     template = bootstrap(Credentials="access-keys")
     assert template.resources.keys() == {"Repository", "ReleasePolicy"}
