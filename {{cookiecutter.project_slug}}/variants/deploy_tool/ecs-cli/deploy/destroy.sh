@@ -17,7 +17,7 @@ delete() {
 }
 
 if [ "${FORCE:-}" != 1 ]; then
-  read -rp "Type the service's name, $SERVICE, to delete it with its logs and cluster: " typed
+  read -rp "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs: " typed
   [ "$typed" = "$SERVICE" ] || fail "nothing was deleted"
 fi
 
