@@ -99,6 +99,14 @@ def name_of(answers):
     )
 
 
+def environment_with(**variables):
+    """The environment with ``variables``, and the tools of the template's own on PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # Not the flags of the make that runs the tests.
+    environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
+    return {**environment, "PATH": path, **variables}
+
+
 @dataclass
 class BakedProject:
     """A generated repository."""
@@ -131,13 +139,10 @@ class BakedProject:
 
     def run(self, *command, timeout=300, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        # Not the flags of the make that runs the tests.
-        environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
         return subprocess.run(
             command,
             cwd=self.path,
-            env={**environment, "PATH": path, **variables},
+            env=environment_with(**variables),
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -122,7 +122,7 @@ def deployed(installed, ecs_cli):
 
 
 @contextlib.contextmanager
-def canned_aws(answers):
+def canned_endpoint(answers):
     """An endpoint that answers each action by ``answers``: its name to status and body."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -170,7 +170,7 @@ def test_wrong_account_is_named_before_anything_is_touched(deployed):
 
 
 def test_expired_token_is_named(deployed):
-    with canned_aws({"GetCallerIdentity": (403, EXPIRED)}) as endpoint:
+    with canned_endpoint({"GetCallerIdentity": (403, EXPIRED)}) as endpoint:
         output = deployed.fails("iam-role", AWS_ENDPOINT_URL=endpoint)
     assert "run 'aws configure' or 'aws sso login'" in output
     assert "(ExpiredToken)" in output
@@ -181,7 +181,7 @@ def test_region_without_fargate_is_named(deployed):
         "GetCallerIdentity": (200, IDENTITY),
         "DescribeCapacityProviders": (200, '{"capacityProviders": [], "failures": []}'),
     }
-    with canned_aws(answers) as endpoint:
+    with canned_endpoint(answers) as endpoint:
         output = deployed.fails("doctor", AWS_ENDPOINT_URL=endpoint)
     assert "doctor: there is no Fargate in region eu-west-1: choose another one" in output
 
@@ -235,10 +235,10 @@ def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, 
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
     assert {action for action in allowed - called if not action.startswith("ecr:")} <= {
-        "cloudformation:DescribeStackResources",  # by the real ecs-cli, as the next two
+        "cloudformation:DescribeStackResources",  # by the real ecs-cli, as all but the last two
         "cloudformation:DescribeStacks",
-        "ecs:DescribeClusters",
         "ecs:DescribeCapacityProviders",
+        "ecs:DescribeClusters",
         "ecs:ListAccountSettings",
         "ecs:ListServices",
         "iam:PassRole",  # a permission without an action

@@ -8,22 +8,17 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, BakedProject, bake_with
-from test_deploy import canned_aws, open_account
-from test_project import SETOSA, ask
+from conftest import CHOICES, ROOT, BakedProject, bake_with, environment_with
+from test_deploy import Account, canned_endpoint, open_account
 from test_rehearsal import results
+from test_stacks import REGION, SLUG, given, predict
 
-REGION = "eu-west-1"
-SLUG = "ml-inference-service"
 # Where gitlab-ci-local looks for GitLab's own template before it fetches it.
 TEMPLATE_OF_GITLAB = (
     ".gitlab-ci-local/includes/gitlab.com/gitlab-org/gitlab/-/raw/HEAD/lib/gitlab/ci/templates/Jobs"
@@ -130,13 +125,6 @@ def leave_few_tests(repository):
     repository.commit("few tests")
 
 
-def environment_with(path, **variables):
-    """The environment of gitlab-ci-local, which wants node."""
-    environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
-    bin = str(Path(sys.executable).parent)
-    return {**environment, **variables, "PATH": f"{path}{os.pathsep}{bin}"}
-
-
 ALWAYS = {"secret_detection", "audit"}
 ON_CHANGE = ALWAYS | {"lint", "test", "train"}
 JOBS = {
@@ -151,7 +139,7 @@ def unborn(request, cookies_session):
     """A repository of each deploy tool and kind of credentials, in which nothing can run."""
     answers = dict(zip(("deploy_tool", "ci_credentials"), request.param, strict=True))
     project = BakedProject(bake_with(cookies_session, answers).project_path)
-    return Repository(project.path, environment_with(os.environ["PATH"]))
+    return Repository(project.path, environment_with())
 
 
 def jobs_of(repository, event):
@@ -198,30 +186,9 @@ def test_every_command_is_a_target(unborn):
 
 @pytest.fixture(scope="module")
 def osv():
-    """A server in OSV's place, which knows a vulnerability of each of its packages."""
-    osv = SimpleNamespace(packages=set())
-    known = {"id": "GHSA-0000-0000-0000", "aliases": ["CVE-2030-0001"], "details": "made up"}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]
-            ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "999"}]}]
-            affected = [{"package": asked, "ranges": ranges}]
-            answer = {"vulns": [{**known, "affected": affected}]}
-            body = json.dumps(answer if asked["name"] in osv.packages else {}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        osv.url = f"http://127.0.0.1:{server.server_port}/v1/query"
-        yield osv
-        server.shutdown()
+    """The address of a server in OSV's place, which knows of no vulnerability."""
+    with canned_endpoint({"": (200, "{}")}) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +207,8 @@ def merge_request(installed, tmp_path_factory, engine, registry, osv, ecs_cli):
     path = tmp_path_factory.mktemp("merge-request") / "project"
     ignored = shutil.ignore_patterns(".venv", "model.*", ".*_cache", "*.log")
     shutil.copytree(installed.path, path, ignore=ignored)
-    environment = environment_with(os.environ["PATH"], ECS_CLI=ecs_cli)
-    repository = Repository(path, environment, **engine, AUDIT_URL=osv.url)
+    environment = environment_with(ECS_CLI=ecs_cli)
+    repository = Repository(path, environment, **engine, AUDIT_URL=osv)
     leave_few_tests(repository)
     return repository.run("--shell-isolation", event=MERGE_REQUEST), path
 
@@ -331,30 +298,21 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(
     )
 
 
+@dataclass
 class Released:
     """A repository, and an account in which both environments run what was released by hand."""
 
-    def __init__(self, repository, account):
-        self.repository = repository
-        self.account = account
-
-    def outputs(self, environment):
-        name = f"{SLUG}-{environment}"
-        stack = self.account.aws("cloudformation", "describe-stacks", "--stack-name", name)
-        return stack["Stacks"][0]
+    repository: Repository
+    account: Account
+    first: str
 
     def tag(self, environment):
         """The tag of the image that an environment runs."""
-        parameters = self.outputs(environment)["Parameters"]
-        return next(p["ParameterValue"] for p in parameters if p["ParameterKey"] == "ImageTag")
+        return given(self.account, f"{SLUG}-{environment}")["ImageTag"]
 
     def answers(self, environment):
         """Whether an environment predicts."""
-        outputs = {
-            item["OutputKey"]: item["OutputValue"] for item in self.outputs(environment)["Outputs"]
-        }
-        url = f"http://{outputs['LoadBalancerName']}/predict"
-        status, body = ask(url, {"instances": [SETOSA]})
+        status, body = predict(self.account, f"{SLUG}-{environment}")
         return (status, json.loads(body).get("predictions")) == (200, ["setosa"])
 
 
@@ -379,13 +337,11 @@ def released(cookies_session, registry, docker, engine, osv):
         environment |= {"PATH": path, "AWS_ID_TOKEN": TOKEN}
         role = f"arn:aws:iam::123456789012:role/{SLUG}-release"
         repository = Repository(
-            Path(account.path), environment, **engine, AUDIT_URL=osv.url, AWS_ROLE_ARN=role
+            Path(account.path), environment, **engine, AUDIT_URL=osv, AWS_ROLE_ARN=role
         )
         (repository.path / "rehearsal/.venv").symlink_to(project.path / "rehearsal/.venv")
         leave_few_tests(repository)
-        released = Released(repository, account)
-        released.first = first
-        yield released
+        yield Released(repository, account, first)
 
 
 @pytest.mark.slow
@@ -414,7 +370,7 @@ def test_default_branch_is_released_step_by_step(released):
 
 
 def stopped(released, job, **variables):
-    """Run the pipeline, production included, which must end with ``job``; return what that printed."""
+    """Run the pipeline, production included, which must end with ``job``; return what it did."""
     before = released.tag("production")
     run = released.repository.run("--manual=production", **variables)
     failed = {name for name, result in run.jobs.items() if result == "FAIL"}
@@ -448,26 +404,37 @@ def test_failing_test_stops_the_pipeline(released):
     assert "docker-push" not in run.jobs
 
 
+VULNERABLE = {
+    "id": "GHSA-0000-0000-0000",
+    "aliases": ["CVE-2030-0001"],
+    "details": "made up",
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "flask"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "999"}]}],
+        }
+    ],
+}
+
+
 @pytest.mark.slow
-def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released, osv):
-    osv.packages.add("flask")
-    try:
-        run = stopped(released, "audit")
+def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released):
+    answers = {'"flask"': (200, json.dumps({"vulns": [VULNERABLE]})), "": (200, "{}")}
+    with canned_endpoint(answers) as osv:
+        run = stopped(released, "audit", AUDIT_URL=osv)
         assert "docker-push" not in run.jobs
         assert re.search(r"flask +\S+ +CVE-2030-0001", run.of("audit"))
         accepted = "CVE-2030-0001 2999-12-31 made up\n"
         name = "deploy/accepted-vulnerabilities.txt"
         with released.repository.changed(name, lambda text: text + accepted):
-            run = released.repository.run("audit")
+            run = released.repository.run("audit", AUDIT_URL=osv)
         assert run.jobs == {"audit": "PASS"}
         assert "passing over CVE-2030-0001 until 2999-12-31: made up" in run.of("audit")
         outdated = "CVE-2030-0001 2020-01-01 made up\n"
         with released.repository.changed(name, lambda text: text + outdated):
-            run = released.repository.run("audit")
+            run = released.repository.run("audit", AUDIT_URL=osv)
         assert run.jobs == {"audit": "FAIL"}
         assert "is accepted no longer: its last day was 2020-01-01" in run.of("audit")
-    finally:
-        osv.packages.clear()
 
 
 @pytest.mark.slow
@@ -495,7 +462,7 @@ def test_missing_role_stops_the_pipeline(released):
 
 @pytest.mark.slow
 def test_role_that_does_not_trust_this_branch_stops_the_pipeline(released):
-    with canned_aws({"AssumeRoleWithWebIdentity": (403, DENIED)}) as endpoint:
+    with canned_endpoint({"AssumeRoleWithWebIdentity": (403, DENIED)}) as endpoint:
         run = stopped(released, "docker-push", AWS_ENDPOINT_URL_STS=endpoint)
     expected = "check the CI/CD variables, see 'The pipeline' in README.md (An error occurred (AccessDenied)"
     assert f"{REGION}: {expected}" in run.of("docker-push")

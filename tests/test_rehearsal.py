@@ -15,7 +15,18 @@ def results(output):
     return dict(re.findall(r"^(.+?) +[0-9.]+  (.+)$", table, re.MULTILINE))
 
 
-def test_rehearsal_fails_where_a_step_does_and_names_what_it_leaves_out(installed):
+def test_rehearsal_names_what_it_leaves_out(installed):
+    output = installed.check("make", "rehearse", **NO_ENGINES)
+    steps = results(output)
+    assert set(steps.values()) == {"ok"}
+    assert steps["the account is empty"] == "ok"
+    left_out = output.split("Not rehearsed:\n")[1]
+    assert "  docker-build: no Docker engine answers" in left_out
+    assert "  docker-push: REHEARSAL_REGISTRY names no registry" in left_out
+    assert "  service-up: ecs-cli is not on PATH" in left_out
+
+
+def test_rehearsal_fails_where_a_step_does(installed):
     script = installed.path / "deploy" / "iam-role.sh"
     text = script.read_text()
     script.write_text(text.replace("require_account", "require_account; false"))
@@ -24,10 +35,4 @@ def test_rehearsal_fails_where_a_step_does_and_names_what_it_leaves_out(installe
     finally:
         script.write_text(text)
     assert result.returncode != 0
-    steps = results(result.stdout)
-    assert steps["deploy"] == "FAILED"
-    assert steps["the account is empty"] == "ok"
-    left_out = result.stdout.split("Not rehearsed:\n")[1]
-    assert "  docker-build: no Docker engine answers" in left_out
-    assert "  docker-push: REHEARSAL_REGISTRY names no registry" in left_out
-    assert "  service-up: ecs-cli is not on PATH" in left_out
+    assert results(result.stdout)["deploy"] == "FAILED"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from conftest import BakedProject, bake_with
-from test_deploy import canned_aws, edited, open_account, wait_for_line
+from test_deploy import canned_endpoint, edited, open_account, wait_for_line
 from test_project import SETOSA, ask
 from test_templates import Template, listed, statements
 
@@ -355,7 +355,7 @@ ENHANCED = {
 def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
     status, body = answer
     answers = {"DescribeImageScanFindings": (status, json.dumps(body))}
-    with canned_aws(answers) as endpoint:
+    with canned_endpoint(answers) as endpoint:
         output = deployed.fails("image-scan", AWS_ENDPOINT_URL=endpoint)
     assert message in output
     assert "CVE-2" not in output

@@ -20,11 +20,11 @@ require_account() {
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }
 
-# Say why an image must not get this tag, or nothing.
-fault_of_tag() {
+# An image is named by its commit.
+require_commit() {
   case $IMAGE_TAG in
-    dev*) echo "there is no commit to name the image by: git init && git add . && git commit" ;;
-    *-dirty*) [ -z "${CI:-}" ] || echo "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
+    dev*) fail "there is no commit to name the image by: git init && git add . && git commit" ;;
+    *-dirty*) [ -z "${CI:-}" ] || fail "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
   esac
 }
 

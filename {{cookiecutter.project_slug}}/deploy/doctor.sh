@@ -38,8 +38,7 @@ if (exec 3<>"/dev/tcp/127.0.0.1/$SERVICE_PORT") 2>/dev/null; then
   say "note: port $SERVICE_PORT is taken on this machine, so 'make run' wants PORT=N"
 fi
 
-reason=$(fault_of_tag)
-[ -z "$reason" ] || fault "$reason"
+(require_commit) || faults=$((faults + 1))
 
 [ "$faults" -eq 0 ] || exit 1
 deploy/cost.sh

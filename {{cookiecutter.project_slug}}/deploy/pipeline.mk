@@ -1,5 +1,10 @@
 # What .gitlab-ci.yml calls besides; a person can, too.
 
+# Who is asked about known vulnerabilities: OSV, or a mirror of it.
+export AUDIT_URL ?= https://api.osv.dev/v1/query
+# What a job wants besides Python, make and git.
+export TOOLS ?= aws curl
+
 ifdef AWS_ID_TOKEN
 # Where every step finds the token of a job, whatever folder it works in.
 export AWS_WEB_IDENTITY_TOKEN_FILE := $(CURDIR)/.aws-id-token

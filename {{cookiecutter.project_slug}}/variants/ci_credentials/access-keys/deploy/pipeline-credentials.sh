@@ -8,6 +8,5 @@ for name in AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
   [ -n "${!name:-}" ] || fail "set the CI/CD variable $name, masked; one that is protected reaches protected branches only"
 done
 require_account
-reason=$(fault_of_tag)
-[ -z "$reason" ] || fail "$reason"
+require_commit
 say "the keys are of account $AWS_ACCOUNT_ID"

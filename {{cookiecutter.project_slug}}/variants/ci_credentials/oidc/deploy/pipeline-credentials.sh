@@ -9,6 +9,5 @@ set -euo pipefail
 say "taking the role $AWS_ROLE_ARN"
 (umask 077 && printf '%s' "$AWS_ID_TOKEN" >"$AWS_WEB_IDENTITY_TOKEN_FILE")
 require_account
-reason=$(fault_of_tag)
-[ -z "$reason" ] || fail "$reason"
+require_commit
 say "the role is of account $AWS_ACCOUNT_ID, and takes the token"
