@@ -91,6 +91,17 @@ class Account:
         return [int(arn.rsplit(":", 1)[1]) for arn in arns]
 
 
+def interrupt(process):
+    """End ``process`` and its group as Ctrl-C does; return what it still printed."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+
+
 @contextlib.contextmanager
 def open_account(installed, *tools, cluster=SERVICE, **variables):
     """An empty account, and a copy of the project that is about to be deployed to it by these tools."""
@@ -450,8 +461,7 @@ def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
         process = account.start(*STEPS)
         wait_for_line(process, line)
         time.sleep(0.5)
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        interrupt(process)
     assert process.returncode != 0
     assert f"runs {image(account, 'first')}" in account.make(*STEPS)
     assert account.service()["runningCount"] == 1
@@ -517,10 +527,21 @@ def test_scale_needs_a_number(deployed):
 def test_logs_follow_what_the_service_says(deployed):
     deployed.make("service-up", IMAGE_TAG="next")
     logs = deployed.start("logs")
-    lines = iter(logs.stdout)
-    assert any("listening" in line.lower() for line in lines)
-    os.killpg(logs.pid, signal.SIGINT)
-    logs.communicate(timeout=30)
+    assert any("listening" in line.lower() for line in logs.stdout)
+    interrupt(logs)
+
+
+def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(account, tmp_path):
+    deaf = tmp_path / "aws"
+    deaf.write_text(
+        "#!/bin/sh\ntrap '' INT\n"
+        "case $1 in sts) echo 123456789012 ;; *) echo asked && sleep 1 ;; esac\n"
+    )
+    deaf.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{account.environment['PATH']}"
+    logs = account.start("logs", PATH=path)
+    assert any("asked" in line for line in logs.stdout)
+    assert "asked" not in interrupt(logs)
 
 
 def test_destroy_asks_for_the_name(deployed):

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 
 import pytest
 from conftest import BakedProject, bake_with
-from test_deploy import canned_endpoint, edited, open_account, wait_for_line
+from test_deploy import canned_endpoint, edited, interrupt, open_account, wait_for_line
 from test_project import SETOSA, ask
 from test_templates import Template, listed, statements
 
@@ -390,8 +389,7 @@ def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account):
     with broken_code(account, "import time; time.sleep(12)"):
         process = account.start(*STEPS)
         wait_for_line(process, "CREATE_COMPLETE       LogGroup")
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        interrupt(process)
     assert process.returncode != 0
     output = account.make("service-up", "smoke")
     assert f"another run is changing {STACK} (CREATE_IN_PROGRESS), waiting for its end" in output

@@ -1,6 +1,9 @@
 # What several steps need; sourced by them. The variables come from the Makefile.
 # shellcheck shell=bash
 
+# Without this, bash goes on after a Ctrl-C that the command it waited for did not die of.
+trap 'exit 130' INT
+
 say() {
   echo "${0##*/}: $*" | sed 's/\.sh:/:/'
 }
