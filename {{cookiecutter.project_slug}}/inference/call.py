@@ -1,7 +1,5 @@
 """The request that a thread is answering, for the log, the metrics and the errors of it."""
 
-import itertools
-import os
 import re
 import secrets
 import threading
@@ -11,26 +9,6 @@ from typing import Any
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # W3C Trace Context, version 00: the trace, the caller's span in it, flags.
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-
-
-class RequestIDs:
-    """New request ids: a random part of this process and a number, in a quarter of the time of a random one."""
-
-    def __init__(self) -> None:
-        self._renew()
-        # Two workers must not give the same.
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._process = secrets.token_hex(8)
-        self._numbers = itertools.count()
-
-    def make(self) -> str:
-        """32 hex digits that no other request has."""
-        return f"{self._process}{next(self._numbers):016x}"
-
-
-new_request_id = RequestIDs().make
 
 
 class Call:
@@ -45,8 +23,8 @@ class Call:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given: str = environ.get("HTTP_X_REQUEST_ID", "")
-        if not (given and REQUEST_ID.fullmatch(given)):
-            given = new_request_id()
+        if not REQUEST_ID.fullmatch(given):
+            given = secrets.token_hex(16)
         self.request_id = given
         trace = environ.get("HTTP_TRACEPARENT")
         self.trace = TRACEPARENT.fullmatch(trace) if trace else None

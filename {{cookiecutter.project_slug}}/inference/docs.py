@@ -63,12 +63,9 @@ def describe(
     row = ",".join(map(str, example))
     table = {CSV: {"schema": TEXT, "example": f"{names}\r\n{row}\r\n"}}
     tensor = {"name": INPUT, "shape": [1, len(example)], "datatype": "FP32", "data": example}
-    length = {
-        "name": JSON_LENGTH,
-        "in": "header",
-        "description": "The bytes of JSON, where tensors follow it as bytes.",
-        "schema": {**TEXT, "pattern": "^[0-9]+$"},
-    }
+    digits = {**TEXT, "pattern": "^[0-9]+$"}
+    why = "The bytes of JSON, where tensors follow it as bytes."
+    length = {"name": JSON_LENGTH, "in": "header", "description": why, "schema": digits}
     bodies = {
         "inference.predict": (instances, {JSON: answer}),
         "inference.invocations": (instances | table, {JSON: answer, CSV: TEXT}),

@@ -2,8 +2,8 @@
 
 import math
 import threading
-from collections import deque
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from inference.card import ModelCard, Predict, Prediction
 from inference.errors import InvalidInstances, Overloaded
 from inference.predictor import Predictor
 
+# A batch that has so many rows takes no further request.
 BATCH_ROWS = 64
 
 # The rows of a request, and what becomes of them.
@@ -28,9 +29,7 @@ class Engine:
         example = np.array([[feature.example for feature in self.card.features]], np.float32)
         self.gives_probabilities = predictor.predict(example).probabilities is not None
         run: Predict = predictor.predict
-        if queue:
-            run = Batcher(predictor.predict, seconds_to_wait).predict
-        self._run = run
+        self._run = Batcher(run, seconds_to_wait).predict if queue else run
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows``, of shape (rows, features), which the metrics of the current request count.
@@ -68,16 +67,13 @@ class Batcher:
     def __init__(self, predict: Predict, seconds_to_wait: float) -> None:
         self._predict = predict
         self._seconds_to_wait = seconds_to_wait
-        self._jobs: deque[Job] = deque()
-        self._arrival = threading.Condition()
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
         threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows`` as the model does; raises Overloaded, and what the model raises."""
         outcome: Future[Prediction] = Future()
-        with self._arrival:
-            self._jobs.append((rows, outcome))
-            self._arrival.notify()
+        self._jobs.put((rows, outcome))
         try:
             return outcome.result(self._seconds_to_wait)
         except TimeoutError:
@@ -86,20 +82,13 @@ class Batcher:
 
     def _work(self) -> None:
         while True:
-            with self._arrival:
-                while not self._jobs:
-                    self._arrival.wait()
-                jobs = self._take()
+            jobs = [self._jobs.get()]
+            rows = len(jobs[0][0])
+            while rows < BATCH_ROWS and not self._jobs.empty():
+                jobs.append(self._jobs.get())
+                rows += len(jobs[-1][0])
             # Not for those who have given up meanwhile.
             self._answer([job for job in jobs if job[1].set_running_or_notify_cancel()])
-
-    def _take(self) -> list[Job]:
-        """The jobs that wait, up to the rows of a batch; one job at least."""
-        jobs = [self._jobs.popleft()]
-        rows = len(jobs[0][0])
-        while self._jobs and (rows := rows + len(self._jobs[0][0])) <= BATCH_ROWS:
-            jobs.append(self._jobs.popleft())
-        return jobs
 
     def _answer(self, jobs: list[Job]) -> None:
         if not jobs:

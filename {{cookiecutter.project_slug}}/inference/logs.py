@@ -38,37 +38,15 @@ class JSONFormatter(logging.Formatter):
 
 def config(level: str) -> dict[str, Any]:
     """Logging of the service and of its server, as ``logging.config.dictConfig`` takes it."""
+    stdout = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JSONFormatter}},
-        "handlers": {
-            "stdout": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stdout",
-                "formatter": "json",
-            }
-        },
+        "handlers": {"stdout": stdout},
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {},
     }
-
-
-class Access(msgspec.Struct, omit_defaults=True):
-    """The line of a request that is answered."""
-
-    time: datetime
-    level: str
-    logger: str
-    message: str
-    request_id: str
-    method: str
-    path: str
-    status: int
-    duration_ms: float
-    rows: int = 0
-    trace_id: str | None = None
-    span_id: str | None = None
 
 
 class AccessLog:
@@ -86,20 +64,21 @@ class AccessLog:
         """Log a request; ``others`` says that there are more, which will write the line too."""
         if not logger.isEnabledFor(logging.INFO):
             return
-        line = Access(
-            datetime.now(UTC),
-            "INFO",
-            logger.name,
-            f"{method} {call.path} {status}",
-            call.request_id,
-            method,
-            call.path,
-            status,
-            round(seconds * 1000, 3),
-            call.rows,
-            call.trace[1] if call.trace else None,
-            call.span,
-        )
+        line: dict[str, Any] = {
+            "time": datetime.now(UTC),
+            "level": "INFO",
+            "logger": logger.name,
+            "message": f"{method} {call.path} {status}",
+            "request_id": call.request_id,
+            "method": method,
+            "path": call.path,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        if call.rows:
+            line["rows"] = call.rows
+        if call.trace:
+            line |= {"trace_id": call.trace[1], "span_id": call.span}
         with self._lock:
             self._lines.append(encode(line))
             if others and len(self._lines) < LINES:

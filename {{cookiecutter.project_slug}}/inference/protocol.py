@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from inference.card import ModelCard, Prediction
 from inference.engine import Engine
 from inference.instances import FLOAT32_MAX
 from inference.tensors import InferenceResponse, RequestedOutput
+from inference.views import JSON, to_json
 
 INPUT = "instances"
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -23,8 +23,9 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
-    encoder = msgspec.json.Encoder()
-    description = encoder.encode(describe(engine, version))
+
+    def reply(answer: object) -> Response:
+        return Response(to_json(answer), content_type=JSON)
 
     def require(name: str, of_version: str | None) -> None:
         if name != card.name or of_version not in (None, version):
@@ -33,34 +34,32 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
     @blueprint.get("")
     def server() -> Response:
         """Name the server and what it speaks beyond the protocol."""
-        answer = {"name": card.name, "version": version, "extensions": ["binary_tensor_data"]}
-        return Response(encoder.encode(answer), content_type="application/json")
+        extensions = ["binary_tensor_data"]
+        return reply({"name": card.name, "version": version, "extensions": extensions})
 
     @blueprint.get("/health/live")
     def live() -> Response:
         """Say that the server is up."""
-        return Response(encoder.encode({"live": True}), content_type="application/json")
+        return reply({"live": True})
 
     @blueprint.get("/health/ready")
     def ready() -> Response:
         """Say that the model answers: the service listens only once it does."""
-        answer = {"live": True, "ready": True}
-        return Response(encoder.encode(answer), content_type="application/json")
+        return reply({"live": True, "ready": True})
 
     @blueprint.get("/models/<name>/ready")
     @blueprint.get("/models/<name>/versions/<of_version>/ready")
     def model_ready(name: str, of_version: str | None = None) -> Response:
         """Say that the model answers."""
         require(name, of_version)
-        answer = {"name": card.name, "ready": True}
-        return Response(encoder.encode(answer), content_type="application/json")
+        return reply({"name": card.name, "ready": True})
 
     @blueprint.get("/models/<name>")
     @blueprint.get("/models/<name>/versions/<of_version>")
     def model(name: str, of_version: str | None = None) -> Response:
         """Describe the model's inputs and outputs."""
         require(name, of_version)
-        return Response(description, content_type="application/json")
+        return reply(describe(engine, version))
 
     @blueprint.post("/models/<name>/infer")
     @blueprint.post("/models/<name>/versions/<of_version>/infer")
@@ -80,7 +79,7 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
             as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
             encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
         answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
-        return respond(encoder.encode(answer), [raw for _, raw in encoded])
+        return respond(to_json(answer), b"".join(raw for _, raw in encoded))
 
     return blueprint
 
@@ -89,9 +88,7 @@ def describe(engine: Engine, version: str) -> dict[str, object]:
     """The model's metadata; -1 in a shape is the number of rows."""
     card = engine.card
     datatype = "BYTES" if card.classes else "FP64"
-    outputs: list[dict[str, object]] = [
-        {"name": "predictions", "datatype": datatype, "shape": [-1]}
-    ]
+    outputs: list[object] = [{"name": "predictions", "datatype": datatype, "shape": [-1]}]
     if engine.gives_probabilities:
         shape = [-1, len(card.classes)]
         outputs.append({"name": "probabilities", "datatype": "FP32", "shape": shape})
@@ -142,10 +139,10 @@ def json_length() -> int | None:
     return int(text)
 
 
-def respond(json: bytes, raw: Sequence[bytes]) -> Response:
+def respond(json: bytes, raw: bytes) -> Response:
     """The JSON alone, or followed by the bytes of tensors."""
-    if not any(raw):
-        return Response(json, content_type="application/json")
-    response = Response(b"".join([json, *raw]), content_type="application/octet-stream")
+    if not raw:
+        return Response(json, content_type=JSON)
+    response = Response(json + raw, content_type="application/octet-stream")
     response.headers[JSON_LENGTH] = str(len(json))
     return response

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from werkzeug.datastructures import WWWAuthenticate
@@ -43,16 +44,13 @@ class Keys:
 
     def require(self, environ: dict[str, Any]) -> None:
         """Raise Unauthorized where the WSGI request has none of the keys."""
-        if not any([self._is_known(key) for key in given_keys(environ)]):
+        # All are compared, so that the time tells nothing.
+        matches = [hmac.compare_digest(*pair) for pair in product(given_keys(environ), self._keys)]
+        if not any(matches):
             raise Unauthorized(
                 "Send an API key as X-API-Key, or as Authorization: Bearer.",
                 www_authenticate=WWWAuthenticate("bearer"),
             )
-
-    def _is_known(self, given: bytes) -> bool:
-        """Whether a key is one of those; takes the same time for each that is not."""
-        matches = [hmac.compare_digest(given, key) for key in self._keys]
-        return any(matches)
 
 
 def given_keys(environ: dict[str, Any]) -> list[bytes]:

@@ -6,7 +6,6 @@ tells of each connection when it last brought data (TCP_INFO); elsewhere nobody 
 
 import os
 import socket
-import stat
 import struct
 import sys
 import threading
@@ -52,17 +51,13 @@ def watch(seconds: float) -> None:
 def end_silent_connections(seconds: float) -> None:
     """End every connection of this process that has brought nothing for ``seconds``."""
     for name in os.listdir("/proc/self/fd"):
-        try:
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as connection:
-                if connection.family not in (socket.AF_INET, socket.AF_INET6):
-                    continue
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                (silent,) = struct.unpack_from("I", info, LAST_DATA_RECEIVED)
-                connection.getpeername()
-                if silent > seconds * 1000:
-                    connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # Closed meanwhile, or a socket that listens.
-            continue
+        # Raised for what is no connection: a file, or the socket that listens.
+        with (
+            suppress(OSError),
+            socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as connection,
+        ):
+            connection.getpeername()
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            (silent,) = struct.unpack_from("I", info, LAST_DATA_RECEIVED)
+            if silent > seconds * 1000:
+                connection.shutdown(socket.SHUT_RDWR)

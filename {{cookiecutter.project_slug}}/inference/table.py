@@ -23,20 +23,17 @@ def decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.fl
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
-    places: Sequence[int] = range(len(features))
-    first = 1
+    names, first = list(features), 1
     if lines and set(features) <= {cell.strip() for cell in lines[0]}:
-        names = [cell.strip() for cell in lines.pop(0)]
-        places = [names.index(feature) for feature in features]
-        first = 2
+        names, first = [cell.strip() for cell in lines.pop(0)], 2
+    places = [names.index(feature) for feature in features]
     if not 1 <= len(lines) <= max_rows:
         raise InvalidInstances(f"{len(lines)} rows are not between 1 and {max_rows}", "")
-    width = len(names) if first == 2 else len(features)
     rows = np.empty((len(lines), len(features)), np.float32)
     for row, cells in enumerate(lines):
-        if len(cells) != width:
+        if len(cells) != len(names):
             raise InvalidInstances(
-                f"line {row + first}: {len(cells)} columns are not {width}; the model takes "
+                f"line {row + first}: {len(cells)} columns are not {len(names)}; the model takes "
                 f"{len(features)} features: {', '.join(features)}",
                 f"/{row}",
             )
