@@ -1,5 +1,6 @@
 """Every project of the matrix: its files parse, pass their schemas and linters, and agree."""
 
+import ast
 import json
 import os
 import re
@@ -164,6 +165,20 @@ STEPS = {
 COMMON_TARGETS = set(
     "destroy deploy doctor docker-build docker-push ecr-login logs ps release rollback scale smoke url".split()
 )
+
+
+def test_inference_package_is_small_enough_to_read(project):
+    modules = {path: path.read_text() for path in (project.path / "inference").glob("*.py")}
+    assert max(len(text.splitlines()) for text in modules.values()) <= 200
+    nodes = [node for text in modules.values() for node in ast.walk(ast.parse(text))]
+    statements = [
+        node
+        for node in nodes
+        if isinstance(node, ast.stmt)
+        and not isinstance(node, ast.Import | ast.ImportFrom)
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
+    assert 500 < len(statements) <= 1000
 
 
 def test_deploy_shows_the_steps_in_order(project):

@@ -10,7 +10,7 @@ from inference.artifact import Artifact
 from inference.body import read_body
 from inference.config import Settings, StartupError
 from inference.engine import Engine
-from inference.front import Front
+from inference.front import Front, note_route
 from inference.instances import InstancesDecoder
 from inference.metrics import Metrics
 from inference.predictor import Predictor
@@ -41,7 +41,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics = Metrics(app, card, model.version)
     shortcuts = {"/predict": functools.partial(views.predict_json, engine, decoder)}
     headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
-    front = Front(app, read, shortcuts, metrics, keys, headers, settings.max_concurrent)
+    places = [None] * settings.max_concurrent
+    app.before_request(note_route)
+    front = Front(app.wsgi_app, read, shortcuts, metrics, keys, headers, places)
     app.wsgi_app = front  # type: ignore[method-assign]
     return app
 

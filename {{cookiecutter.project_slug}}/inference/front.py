@@ -6,9 +6,10 @@ longer than a small model does.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, request
+from flask import request
 from werkzeug.exceptions import HTTPException
 
 from inference import problems
@@ -29,32 +30,22 @@ Reply = tuple[str, Headers, Iterable[bytes]]
 Shortcut = Callable[[bytes], bytes]
 
 
+@dataclass
 class Front:
-    """Admits a request, lets it be answered, then counts and logs it.
+    """Admits a request where one of the ``places`` is free, lets it be answered, then counts and logs it.
 
     ``shortcuts`` are the functions behind Flask's views of those paths. A POST of JSON is answered by
     them without Flask; anything else goes through it.
     """
 
-    def __init__(
-        self,
-        app: Flask,
-        read: Reader,
-        shortcuts: Mapping[str, Shortcut],
-        metrics: Metrics,
-        keys: Keys,
-        headers: Sequence[tuple[str, str]],
-        max_concurrent: int,
-    ) -> None:
-        self._flask = app.wsgi_app
-        self._read = read
-        self._shortcuts = shortcuts
-        self._metrics = metrics
-        self._log = AccessLog()
-        self._keys = keys
-        self._headers = headers
-        self._places = [None] * max_concurrent
-        app.before_request(note_route)
+    flask: "WSGIApplication"
+    read: Reader
+    shortcuts: Mapping[str, Shortcut]
+    metrics: Metrics
+    keys: Keys
+    headers: Sequence[tuple[str, str]]
+    places: list[None]
+    log: AccessLog = field(default_factory=AccessLog)
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -62,46 +53,46 @@ class Front:
         """Answer a request."""
         started = time.perf_counter()
         call = current.call = Call(environ)
-        self._metrics.enter()
+        self.metrics.enter()
         try:
             status, headers, body = self._admit(call, environ)
         except HTTPException as error:
             status, headers, body = ask(problems.describe(error), environ)
         except Exception as error:
             status, headers, body = ask(problems.describe_unexpected(error), environ)
-        headers += self._headers
+        headers += self.headers
         headers.append(("X-Request-ID", call.request_id))
         if call.trace:
             headers.append(("traceparent", f"00-{call.trace[1]}-{call.span}-{call.trace[2]}"))
         seconds = time.perf_counter() - started
         code = int(status[:3])
-        others = self._metrics.leave(call, code, seconds)
-        self._log.write(call, environ["REQUEST_METHOD"], code, seconds, others)
+        others = self.metrics.leave(call, code, seconds)
+        self.log.write(call, environ["REQUEST_METHOD"], code, seconds, others)
         start_response(status, headers)
         return body
 
     def _admit(self, call: Call, environ: dict[str, Any]) -> Reply:
         """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
         path = call.path
-        if self._keys.are_needed_for(path):
-            self._keys.require(environ)
+        if self.keys.are_needed_for(path):
+            self.keys.require(environ)
         # Whoever asks for the health would stop a task that is merely busy.
-        if path in self._keys.health:
-            return ask(self._flask, environ)
+        if path in self.keys.health:
+            return ask(self.flask, environ)
         try:
-            place = self._places.pop()
+            place = self.places.pop()
         except IndexError:
             raise Overloaded from None
         try:
-            shortcut = self._shortcuts.get(path)
+            shortcut = self.shortcuts.get(path)
             is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
             if shortcut is None or not is_usual:
-                return ask(self._flask, environ)
+                return ask(self.flask, environ)
             call.route = path
-            body = shortcut(self._read(environ))
+            body = shortcut(self.read(environ))
             return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
         finally:
-            self._places.append(place)
+            self.places.append(place)
 
 
 def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:
