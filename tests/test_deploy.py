@@ -246,8 +246,7 @@ def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, 
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
     assert {action for action in allowed - called if not action.startswith("ecr:")} <= {
-        "cloudformation:DescribeStackResources",  # by the real ecs-cli, as all but the last two
-        "cloudformation:DescribeStacks",
+        "cloudformation:DescribeStacks",  # by the real ecs-cli, as all but the last two
         "ecs:DescribeCapacityProviders",
         "ecs:DescribeClusters",
         "ecs:ListAccountSettings",

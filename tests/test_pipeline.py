@@ -253,9 +253,7 @@ def test_rehearsal_was_with_the_real_ecs_cli(merge_request, ecs_cli):
 
 
 @pytest.mark.slow
-def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(
-    installed, merge_request, ecs_cli
-):
+def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(installed, merge_request):
     _, path = merge_request
     log = (path / "rehearsal-aws.log").read_text()
     called = set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
@@ -293,9 +291,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(
         "logs:FilterLogEvents",  # make logs
     }
     unused = direct - called - by_docker - not_rehearsed
-    assert unused <= {"ecs:ListAccountSettings", "cloudformation:DescribeStackEvents"} | (
-        {"cloudformation:DescribeStackResources"} if ecs_cli != "ecs-cli" else set()
-    )
+    assert unused <= {"ecs:ListAccountSettings", "cloudformation:DescribeStackEvents"}
 
 
 @dataclass

@@ -39,8 +39,7 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --outp
 done
 
 if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; then
-  vpc=$( (stack_resource Vpc) 2>/dev/null || true)
-  group=$([ -z "$vpc" ] || security_group_id "$vpc")
+  group=$( (find_network && security_group_id) 2>/dev/null || true)
   # The network interface of a task goes some seconds after the task.
   for attempt in 1 2 3 4 5 6; do
     [ -n "$group" ] || break

@@ -12,15 +12,19 @@ policy() {
   } 1' "$1"
 }
 
-stack_resource() {
-  aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id "$1" \
-    --query StackResourceDetail.PhysicalResourceId --output text 2>/dev/null ||
-    fail "there is no network yet: run 'make cluster-up' first"
+# What `ecs-cli up` made for the service's tasks.
+find_network() {
+  local names="['PubSubnetAz1', 'PubSubnetAz2', 'Vpc']" found
+  found=$(aws cloudformation describe-stack-resources --stack-name "$STACK" --output text 2>/dev/null --query \
+    "sort_by(StackResources[?contains($names, LogicalResourceId)], &LogicalResourceId)[].PhysicalResourceId") || true
+  read -r SUBNET_1 SUBNET_2 VPC <<<"$found"
+  [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
+  export SUBNET_1 SUBNET_2
 }
 
 security_group_id() {
   aws ec2 describe-security-groups --query 'SecurityGroups[].GroupId' --output text \
-    --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$1"
+    --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$VPC"
 }
 
 # ecs-cli knows no SSO, and would prefer a profile of its own: give it the credentials that were checked.
@@ -42,14 +46,7 @@ wait_for_others() {
 
 # Run `ecs-cli compose service`; ecs-params.yml is filled from the environment at every call.
 compose_service() {
-  local vpc
   export_credentials
-  vpc=$(stack_resource Vpc)
-  SUBNET_1=$(stack_resource PubSubnetAz1)
-  SUBNET_2=$(stack_resource PubSubnetAz2)
-  SECURITY_GROUP=$(security_group_id "$vpc")
-  [ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
-  export SUBNET_1 SUBNET_2 SECURITY_GROUP
   export EXECUTION_ROLE="$SERVICE-execution"
   export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
   # ecs-cli would read a developer's .env, too: show it the project without its hidden files.

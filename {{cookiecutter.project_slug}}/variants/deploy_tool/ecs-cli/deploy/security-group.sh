@@ -5,10 +5,10 @@ set -euo pipefail
 say "opening port $SERVICE_PORT to $ALLOWED_CIDR"
 require_account
 
-vpc=$(stack_resource Vpc)
-group=$(security_group_id "$vpc")
+find_network
+group=$(security_group_id)
 if [ -z "$group" ]; then
-  group=$(aws ec2 create-security-group --group-name "$SERVICE" --vpc-id "$vpc" \
+  group=$(aws ec2 create-security-group --group-name "$SERVICE" --vpc-id "$VPC" \
     --description "Port $SERVICE_PORT of $SERVICE" --query GroupId --output text)
   say "created security group $group"
 fi

@@ -5,6 +5,10 @@ set -euo pipefail
 say "rolling out $IMAGE"
 require_account
 
+find_network
+SECURITY_GROUP=$(security_group_id)
+[ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
+export SECURITY_GROUP
 name=$(service_fact serviceName)
 first=
 if [ -z "$name" ]; then

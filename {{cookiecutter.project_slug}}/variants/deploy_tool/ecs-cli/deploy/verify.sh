@@ -3,10 +3,10 @@
 set -euo pipefail
 . deploy/common.sh
 
-revision=$(service_fact taskDefinition)
-[ -n "$revision" ] || fail "there is no service yet: run 'make deploy' first"
-state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState")
-if [ "$(image_of "$revision")" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$(service_fact runningCount)" -gt 0 ]; then
+facts=$(service_fact "[taskDefinition, deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount]")
+[ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
+read -r revision state running <<<"$facts"
+if [ "$(image_of "$revision")" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$running" -gt 0 ]; then
   say "${revision##*/} runs $IMAGE"
   exit 0
 fi
