@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 SERVICE = "ml-inference-service"
 NETWORK = ("ecs-configure", "iam-role", "cluster-up", "security-group")
-STEPS = (*NETWORK, "service-up", "smoke")
+STEPS = (*NETWORK, "service-up")
 TOUCHING = (
     *("ecr-create", "iam-role", "cluster-up", "security-group", "service-up"),
     *("rollback", "scale", "destroy"),
@@ -128,7 +128,7 @@ def account(installed, ecs_cli):
 def deployed(installed, ecs_cli):
     """An account where the service runs; tests leave it running."""
     with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
-        account.make(*STEPS)
+        account.make(*STEPS, "smoke")
         yield account
 
 
@@ -442,16 +442,19 @@ def test_deploy_again_replaces_no_task(deployed):
     assert (tasks(), deployed.revisions()) == before
 
 
-def test_env_file_does_not_leak_into_the_task(account):
-    with open(os.path.join(account.path, ".env"), "w") as file:
-        file.write("IMAGE=evil\nIMAGE_TAG=evil\nSECRET=leaked\nWORKERS=9\n")
-    with task_variable(account, "SEEN", "x${SECRET:-no}"):
-        account.make(*STEPS)
-    answer = account.aws("ecs", "describe-task-definition", "--task-definition", SERVICE)
+def test_env_file_does_not_leak_into_the_task(deployed):
+    file = os.path.join(deployed.path, ".env")
+    with open(file, "w") as env:
+        env.write("IMAGE=evil\nIMAGE_TAG=evil\nSECRET=leaked\nWORKERS=9\n")
+    with task_variable(deployed, "SEEN", "x${SECRET:-no}"):
+        deployed.make("service-up", IMAGE_TAG="beside-env")
+    os.remove(file)
+    revision = deployed.service()["taskDefinition"]
+    answer = deployed.aws("ecs", "describe-task-definition", "--task-definition", revision)
     (container,) = answer["taskDefinition"]["containerDefinitions"]
     environment = {item["name"]: item["value"] for item in container["environment"]}
     assert environment == {"SEEN": "xno", "WORKERS": "1"}
-    assert container["image"] == image(account, "first")
+    assert container["image"] == image(deployed, "beside-env")
 
 
 @pytest.mark.parametrize("line", ["creating cluster", "rolling out", "the rollout is IN_PROGRESS"])
@@ -505,17 +508,29 @@ def test_release_that_fails_before_it_registers_keeps_every_revision(account, tm
     assert (account.service()["taskDefinition"], account.revisions()) == before
 
 
-def test_smoke_sends_the_key_that_the_service_wants(account):
-    with task_variable(account, "API_KEY", "secret"):
-        account.make(*NETWORK, "service-up")
-    url = account.make("url").strip()
+def test_smoke_sends_the_key_that_the_service_wants(deployed):
+    with task_variable(deployed, "API_KEY", "secret"):
+        deployed.make("service-up")
+    url = deployed.make("url").strip()
     assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 401
-    assert f"{url} predicts" in account.make("smoke", API_KEY="secret")
+    assert f"{url} predicts" in deployed.make("smoke", API_KEY="secret")
+    deployed.make("service-up")
 
 
-def test_rollback_needs_a_revision_before(account):
-    account.make(*STEPS)
-    assert f"there is no revision before {SERVICE}:1" in account.fails("rollback")
+def test_smoke_says_where_the_registry_has_another_model_of_this_commit(deployed, tmp_path):
+    deployed.make("sample")
+    with open(os.path.join(deployed.path, "sample.txt")) as file:
+        lines = file.read().splitlines()
+    sample = tmp_path / "sample.txt"
+    sample.write_text("\n".join([*lines[:2], "0123456789ab", ""]))
+    output = deployed.make("smoke", SAMPLE=f"cat {sample}")
+    assert f"serves model {lines[2]}, the image here has 0123456789ab; the registry keeps" in output
+    assert "note:" not in deployed.make("smoke")
+
+
+def test_rollback_needs_a_revision_before(deployed):
+    output = deployed.fails("rollback", f"FAMILY={SERVICE}-without-revisions")
+    assert f"there is no revision before {SERVICE}:" in output
 
 
 def test_scale_needs_a_number(deployed):

@@ -40,20 +40,23 @@ CELLS = (
     *(Cell("logistic", 1, "json", clients, QUOTA) for clients in (1, 16)),
 )
 OPEN_LOOP = Cell("logistic", 1, "json", load.CONNECTIONS)
-# Shares of the best peer's rate that all are offered, and of its own rate that each is.
+# Shares of the best peer's rate that all are offered.
 COMMON_LOADS = (0.5, 0.8)
-OWN_LOADS = (0.2, 0.4, 0.6, 0.75, 0.9)
 OURS = SETTINGS[0]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and for how long; without screening every setting is measured."""
+    """What is measured, and for how long; without screening every setting is measured.
+
+    ``own_loads`` are the shares of its own rate that each is offered.
+    """
 
     cells: Sequence[Cell] = CELLS
     settings: Sequence[Setting] = SETTINGS
     limits: Sequence[Setting] = LIMITS
     screening_seconds: int = 1
+    own_loads: Sequence[float] = (0.2, 0.4, 0.6, 0.75, 0.9)
     open_loop_seconds: float = 3
     repeats: int = 3
     minutes: float = 18
@@ -73,6 +76,7 @@ def quick_plan() -> Plan:
         cells,
         settings,
         screening_seconds=0,
+        own_loads=[0.5],
         open_loop_seconds=0.5,
         repeats=1,
         minutes=0,
@@ -304,7 +308,7 @@ class Run:
         fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in turns)
         loads = self.plan.repeats * sum(len(cells) for *_, cells in turns)
         servers = len(self.contestants(OPEN_LOOP))
-        shares = len(COMMON_LOADS) + len(OWN_LOADS)
+        shares = len(COMMON_LOADS) + len(self.plan.own_loads)
         rest = self.plan.repeats * fixed + servers * (4 + shares * self.plan.open_loop_seconds)
         left = self.plan.minutes * 60 - (time.perf_counter() - self.began) - rest
         seconds = min(self.plan.longest_seconds, max(1, int(left / loads)))
@@ -339,7 +343,7 @@ class Run:
                 continue
             own = rates[report.key(setting)]
             loads = [(share, common * share, "best peer") for share in COMMON_LOADS]
-            loads += [(share, own * share, "own") for share in OWN_LOADS]
+            loads += [(share, own * share, "own") for share in self.plan.own_loads]
             loads.sort(key=lambda one: one[1])
             with self.server(setting, group) as server:
                 self.started(server, group)

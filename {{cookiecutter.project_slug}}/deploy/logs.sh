@@ -2,7 +2,6 @@
 # Follow the service's logs, from ten minutes ago until Ctrl-C, with either version of the AWS CLI.
 set -euo pipefail
 . deploy/common.sh
-require_account
 say "following $LOG_GROUP, Ctrl-C ends it" >&2
 
 seconds=$(($(date +%s) - 600))

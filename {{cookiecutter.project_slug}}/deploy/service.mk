@@ -7,17 +7,17 @@ url: ## Print the address of the service
 	@deploy/url.sh
 
 .PHONY: logs
-logs: ## Follow the service's logs
+logs: account ## Follow the service's logs
 	deploy/logs.sh
 
 .PHONY: scale
-scale: ## Run N tasks: make scale N=3
+scale: account ## Run N tasks: make scale N=3
 	deploy/scale.sh
 
 .PHONY: rollback
-rollback: ## Go back to the release before the current one
+rollback: account ## Go back to the release before the current one
 	deploy/rollback.sh
 
 .PHONY: destroy
-destroy: ## Delete everything that deploy made
+destroy: account ## Delete everything that deploy made
 	deploy/destroy.sh

@@ -1,4 +1,4 @@
-"""Print a request and this model's answer to it, a line each: what a deployed service must give."""
+"""Print a request, this model's answer and its version, a line each: what a deployed service should give."""
 
 import os
 
@@ -15,3 +15,4 @@ if __name__ == "__main__":
     response = app.test_client().post("/predict", data=request, content_type="application/json")
     print(request.decode())
     print(response.text)
+    print(response.headers["X-Model-Version"])

@@ -11,31 +11,27 @@ export PLATFORM
 export IMAGE_CHECK ?= deploy/image-pushed.sh
 
 .PHONY: bootstrap
-bootstrap: ## Make sure of the images' repository and the pipeline's role
-	deploy/require-account.sh
+bootstrap: account ## Make sure of the images' repository and the pipeline's role
 	$(PYTHON) deploy/stack.py bootstrap
 
 .PHONY: diff
-diff: ## Show what deploy would change in ENV, and change nothing
-	deploy/require-account.sh
+diff: account ## Show what deploy would change in ENV, and change nothing
 	@$(PYTHON) deploy/stack.py diff
 
 .PHONY: service-up
-service-up: ## Make network, load balancer and service as deploy/service.yml says
-	deploy/require-account.sh
+service-up: account ## Make network, load balancer and service as deploy/service.yml says
 	$(PYTHON) deploy/stack.py deploy
 
 .PHONY: service-release
-service-release: ## Run this image in place of the one before, and change nothing else
-	deploy/require-account.sh
+service-release: account ## Run this image in place of the one before, and change nothing else
 	$(PYTHON) deploy/stack.py release
 
 .PHONY: ps
-ps: ## Show the service's tasks
+ps: account ## Show the service's tasks
 	deploy/ps.sh
 
 .PHONY: exec
-exec: ## Open a shell in a task; Exec in deploy/ENV.json allows it
+exec: account ## Open a shell in a task; Exec in deploy/ENV.json allows it
 	deploy/exec.sh
 
 .PHONY: deploy

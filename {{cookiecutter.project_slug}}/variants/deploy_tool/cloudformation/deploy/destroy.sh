@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/common.sh
 say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
-require_account
 
 exists() {
   aws cloudformation describe-stacks --stack-name "$1" >/dev/null 2>&1

@@ -2,7 +2,6 @@
 # Open a shell in a task that runs.
 set -euo pipefail
 . deploy/common.sh
-require_account
 require_service
 [ "$(service_fact enableExecuteCommand)" = True ] ||
   fail "this service allows no shell: set Exec to true in deploy/$ENV.json, then 'make deploy ENV=$ENV'"

@@ -2,7 +2,6 @@
 # Show the tasks that run: since when, in which zone, of which revision.
 set -euo pipefail
 . deploy/common.sh
-require_account
 require_service
 
 tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --query 'taskArns' --output text)

@@ -4,7 +4,6 @@
 set -euo pipefail
 . deploy/common.sh
 say "going back to the release before the current one"
-require_account
 require_service
 
 current=$(image_of "$(service_fact taskDefinition)")

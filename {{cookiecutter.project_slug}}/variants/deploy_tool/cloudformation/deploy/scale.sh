@@ -4,7 +4,6 @@ set -euo pipefail
 . deploy/common.sh
 [[ ${N:-} =~ ^[1-9][0-9]*$ ]] || fail "say how many: make scale N=3"
 say "scaling $SERVICE to $N tasks, until the next 'make deploy': MinTasks in deploy/$ENV.json keeps it"
-require_account
 
 "$PYTHON" deploy/stack.py scale "$N"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null

@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of cluster $CLUSTER and its network"
-require_account
 
 status=$(aws cloudformation describe-stacks --stack-name "$STACK" --output text \
   --query 'Stacks[0].StackStatus' 2>/dev/null || true)

@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"
-require_account
 
 # delete WHAT COMMAND...
 delete() {

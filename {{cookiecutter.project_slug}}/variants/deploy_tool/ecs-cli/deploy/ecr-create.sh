@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/common.sh
 say "making sure of repository $ECR_REPOSITORY"
-require_account
 
 if aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
   say "repository $ECR_REPOSITORY exists"

@@ -23,7 +23,7 @@ ecs-cli: ## Install ecs-cli into bin/, its signature checked
 	deploy/ecs-cli-install.sh
 
 .PHONY: ecr-create
-ecr-create: ## Create the ECR repository, unless it is there
+ecr-create: account ## Create the ECR repository, unless it is there
 	deploy/ecr-create.sh
 
 .PHONY: ecs-configure
@@ -36,19 +36,19 @@ iam-policy: ## Print the IAM policy that whoever deploys needs; FOR=release: tha
 	@deploy/iam-policy.sh
 
 .PHONY: iam-role
-iam-role: ## Create the roles of the task from ecs-trust-policy.json
+iam-role: account ## Create the roles of the task from ecs-trust-policy.json
 	deploy/iam-role.sh
 
 .PHONY: cluster-up
-cluster-up: ## Create the cluster and its network, unless they are there
+cluster-up: account ## Create the cluster and its network, unless they are there
 	deploy/cluster-up.sh
 
 .PHONY: security-group
-security-group: ## Open the service's port to ALLOWED_CIDR, and nothing else
+security-group: account ## Open the service's port to ALLOWED_CIDR, and nothing else
 	deploy/security-group.sh
 
 .PHONY: service-up
-service-up: ## Run this image as the service and wait until it does
+service-up: account ## Run this image as the service and wait until it does
 	deploy/service-up.sh
 
 .PHONY: ps

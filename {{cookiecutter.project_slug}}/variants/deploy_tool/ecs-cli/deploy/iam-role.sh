@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of the roles of the task"
-require_account
 
 for role in "$SERVICE-execution" "$SERVICE-task"; do
   if aws iam get-role --role-name "$role" >/dev/null 2>&1; then

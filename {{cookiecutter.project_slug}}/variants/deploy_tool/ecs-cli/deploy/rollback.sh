@@ -4,7 +4,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "going back to the revision before the current one"
-require_account
 require_service
 
 wait_for_others

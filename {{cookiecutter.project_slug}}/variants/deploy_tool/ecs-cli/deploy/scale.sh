@@ -4,7 +4,6 @@ set -euo pipefail
 . deploy/common.sh
 [[ ${N:-} =~ ^[0-9]+$ ]] || fail "say how many: make scale N=3"
 say "scaling $SERVICE to $N tasks"
-require_account
 require_service
 
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null

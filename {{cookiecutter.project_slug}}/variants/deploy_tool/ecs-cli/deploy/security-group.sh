@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "opening port $SERVICE_PORT to $ALLOWED_CIDR"
-require_account
 
 find_network
 group=$(security_group_id)

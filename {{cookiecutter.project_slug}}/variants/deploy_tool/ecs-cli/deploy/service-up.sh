@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "rolling out $IMAGE"
-require_account
 
 find_network
 SECURITY_GROUP=$(security_group_id)
