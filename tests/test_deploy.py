@@ -246,12 +246,14 @@ def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, 
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
     assert {action for action in allowed - called if not action.startswith("ecr:")} <= {
-        "cloudformation:DescribeStacks",  # by the real ecs-cli, as all but the last two
+        "cloudformation:DescribeStacks",  # by the real ecs-cli, as those without a word
         "ecs:DescribeCapacityProviders",
         "ecs:DescribeClusters",
         "ecs:ListAccountSettings",
         "ecs:ListServices",
         "iam:PassRole",  # a permission without an action
+        "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+        "inspector2:ListFindings",
         "logs:CreateLogGroup",
     }
     whole = json.loads(account.make("--silent", "iam-policy"))["Statement"]

@@ -288,6 +288,8 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
         "iam:CreateServiceLinkedRole",  # by ECS, in the caller's name, once an account
         "iam:PassRole",  # a permission without an action
+        "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+        "inspector2:ListFindings",
         "logs:FilterLogEvents",  # make logs
     }
     unused = direct - called - by_docker - not_rehearsed

@@ -471,7 +471,12 @@ BY_DOCKER = {
     "ecr:UploadLayerPart",
 }
 # In states that do not come about here.
-RARE = {"cloudformation:ContinueUpdateRollback", "cloudformation:DeleteChangeSet"}
+RARE = {
+    "cloudformation:ContinueUpdateRollback",
+    "cloudformation:DeleteChangeSet",
+    "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+    "inspector2:ListFindings",
+}
 
 
 def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):

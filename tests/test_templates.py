@@ -375,6 +375,8 @@ def test_no_statement_allows_more_than_it_should(service, bootstrap):
         "ecs:DescribeTaskDefinition",
         "ecs:ListTaskDefinitions",
         "ecs:RegisterTaskDefinition",
+        "inspector2:ListCoverage",
+        "inspector2:ListFindings",
         *(
             f"ssmmessages:{verb}{kind}Channel"
             for verb in ("Create", "Open")
