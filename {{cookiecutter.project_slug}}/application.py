@@ -13,7 +13,7 @@ try:
     application = create_app(settings)
 except StartupError as error:
     sys.exit(str(error))
-stalled.watch(settings.request_seconds)
+stalled.watch(settings.port, settings.request_seconds)
 # What is there now stays: the collector need not look at it again.
 gc.freeze()
 gc.enable()

@@ -83,9 +83,11 @@ def check_address(host: str, port: int) -> None:
     """Raise StartupError where the service cannot listen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.inet_pton(family, host)
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise StartupError(f"Could not listen at {host}:{port}: {error.strerror}") from error
+        reason = error.strerror or error
+        raise StartupError(f"Could not listen at {host}:{port}: {reason}") from error
 
 
 def choose_start_of_workers() -> None:

@@ -12,6 +12,7 @@ from inference.config import Settings, StartupError
 from inference.engine import Engine
 from inference.front import Front, note_route
 from inference.instances import InstancesDecoder
+from inference.logs import AccessLog
 from inference.metrics import Metrics
 from inference.predictor import Predictor
 from inference.security import HEADERS, Keys
@@ -41,9 +42,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics = Metrics(app, card, model.version)
     shortcuts = {"/predict": functools.partial(views.predict_json, engine, decoder)}
     headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
+    log = AccessLog(metrics.is_busy)
     places = [None] * settings.max_concurrent
     app.before_request(note_route)
-    front = Front(app.wsgi_app, read, shortcuts, metrics, keys, headers, places)
+    front = Front(app.wsgi_app, read, shortcuts, metrics, keys, headers, places, log)
     app.wsgi_app = front  # type: ignore[method-assign]
     return app
 

@@ -29,8 +29,8 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
     length = environ.get("CONTENT_LENGTH") or ""
     with stalled.reading:
         if not length.isdecimal():
-            body: bytes = get_input_stream(environ, max_content_length=max_bytes).read()
-            if len(body) == max_bytes:
+            body: bytes = get_input_stream(environ, max_content_length=max_bytes + 1).read()
+            if len(body) > max_bytes:
                 raise RequestEntityTooLarge
         elif int(length) > max_bytes:
             raise RequestEntityTooLarge

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# W3C Trace Context, version 00: the trace, the caller's span in it, flags.
-TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+# W3C Trace Context: the trace, the caller's span in it, whether it is sampled. Versions after 00 may say more.
+TRACEPARENT = re.compile(
+    r"(?:00|(?P<later>(?!00|ff)[0-9a-f]{2}))-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f](?P<flags>[0-9a-f])(?(later)(?:-.*)?)"
+)
 
 
 class Call:
     """What is known of a request.
 
     It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
-    ``route`` the pattern that the path matched, ``rows`` the number of instances, ``predictions`` what
+    ``route`` the pattern that the path matched, or the path, ``rows`` the number of instances, ``predictions`` what
     they got.
     """
 
@@ -32,7 +35,7 @@ class Call:
         path: str = environ["PATH_INFO"]
         # WSGI hands over UTF-8 as Latin-1.
         self.path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")
-        self.route = ""
+        self.route = self.path
         self.rows = 0
         self.predictions: Sequence[str | float] = ()
 

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, its type, its limits and its default.
 
     ``workers`` of 0 means one for each CPU that the container may use. ``max_concurrent`` is how many
-    requests a worker takes on before it refuses more. ``shutdown_seconds`` is how long a worker may
+    requests a worker with a queue takes on before it refuses more. ``shutdown_seconds`` is how long a worker may
     take to finish its requests when the service is told to stop. ``api_key`` may hold several keys,
     with commas between them.
     """
@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if settings.api_key and not settings.api_keys:
             # Set, but blank: nobody means a service that is open to all.
             raise StartupError("API_KEY holds no key")
+        if not settings.api_key.isascii():
+            raise StartupError("API_KEY holds a character that no header can carry: use ASCII")
         return settings
 
     def uses_queue(self) -> bool:

@@ -1,4 +1,4 @@
-"""The counts of the service as Prometheus' text (format 0.0.4)."""
+"""The counts of the service as Prometheus' text."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def collect(
     )
     requests = prometheus.HistogramMetricFamily(
         "http_request_duration_seconds",
-        "Seconds from a request to its answer.",
+        "Seconds from a request, once a thread has it, to its answer.",
         labels=["route", "status"],
     )
     for route, by_status in zip(routes, counts["requests"], strict=True):

@@ -6,7 +6,7 @@ longer than a small model does.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import request
@@ -45,7 +45,7 @@ class Front:
     keys: Keys
     headers: Sequence[tuple[str, str]]
     places: list[None]
-    log: AccessLog = field(default_factory=AccessLog)
+    log: AccessLog
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -63,11 +63,12 @@ class Front:
         headers += self.headers
         headers.append(("X-Request-ID", call.request_id))
         if call.trace:
-            headers.append(("traceparent", f"00-{call.trace[1]}-{call.span}-{call.trace[2]}"))
+            sampled = int(call.trace["flags"], 16) & 1
+            headers.append(("traceparent", f"00-{call.trace['trace']}-{call.span}-0{sampled}"))
         seconds = time.perf_counter() - started
         code = int(status[:3])
-        others = self.metrics.leave(call, code, seconds)
-        self.log.write(call, environ["REQUEST_METHOD"], code, seconds, others)
+        self.metrics.leave(call, code, seconds)
+        self.log.write(call, environ["REQUEST_METHOD"], code, seconds)
         start_response(status, headers)
         return body
 
@@ -88,7 +89,6 @@ class Front:
             is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
             if shortcut is None or not is_usual:
                 return ask(self.flask, environ)
-            call.route = path
             body = shortcut(self.read(environ))
             return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
         finally:
@@ -110,4 +110,5 @@ def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:
 
 def note_route() -> None:
     """Tell the metrics which pattern the path matched."""
-    current.call.route = request.url_rule.rule if request.url_rule else ""
+    if request.url_rule:
+        current.call.route = request.url_rule.rule

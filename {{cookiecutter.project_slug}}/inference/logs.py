@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -56,12 +57,13 @@ class AccessLog:
     wait for one another: each write would let go of the interpreter, and queue for it again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
-    def write(self, call: Call, method: str, status: int, seconds: float, others: bool) -> None:
-        """Log a request; ``others`` says that there are more, which will write the line too."""
+    def write(self, call: Call, method: str, status: int, seconds: float) -> None:
+        """Log a request that is no longer counted as in flight: those that are will write its line too."""
         if not logger.isEnabledFor(logging.INFO):
             return
         line: dict[str, Any] = {
@@ -78,10 +80,10 @@ class AccessLog:
         if call.rows:
             line["rows"] = call.rows
         if call.trace:
-            line |= {"trace_id": call.trace[1], "span_id": call.span}
+            line |= {"trace_id": call.trace["trace"], "span_id": call.span}
         with self._lock:
             self._lines.append(encode(line))
-            if others and len(self._lines) < LINES:
+            if self._is_busy() and len(self._lines) < LINES:
                 return
             lines, self._lines = self._lines, []
         # A log that nobody takes is no reason to refuse an answer.

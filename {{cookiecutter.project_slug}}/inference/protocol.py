@@ -24,49 +24,47 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
 
-    def reply(answer: object) -> Response:
-        return Response(to_json(answer), content_type=JSON)
-
     def require(name: str, of_version: str | None) -> None:
         if name != card.name or of_version not in (None, version):
             raise NotFound(f"the model here is {card.name}, version {version}")
 
     @blueprint.get("")
-    def server() -> Response:
+    def server() -> dict[str, object]:
         """Name the server and what it speaks beyond the protocol."""
         extensions = ["binary_tensor_data"]
-        return reply({"name": card.name, "version": version, "extensions": extensions})
+        return {"name": card.name, "version": version, "extensions": extensions}
 
     @blueprint.get("/health/live")
-    def live() -> Response:
+    def live() -> dict[str, object]:
         """Say that the server is up."""
-        return reply({"live": True})
+        return {"live": True}
 
     @blueprint.get("/health/ready")
-    def ready() -> Response:
+    def ready() -> dict[str, object]:
         """Say that the model answers: the service listens only once it does."""
-        return reply({"live": True, "ready": True})
+        return {"live": True, "ready": True}
 
     @blueprint.get("/models/<name>/ready")
     @blueprint.get("/models/<name>/versions/<of_version>/ready")
-    def model_ready(name: str, of_version: str | None = None) -> Response:
+    def model_ready(name: str, of_version: str | None = None) -> dict[str, object]:
         """Say that the model answers."""
         require(name, of_version)
-        return reply({"name": card.name, "ready": True})
+        return {"name": card.name, "ready": True}
 
     @blueprint.get("/models/<name>")
     @blueprint.get("/models/<name>/versions/<of_version>")
-    def model(name: str, of_version: str | None = None) -> Response:
+    def model(name: str, of_version: str | None = None) -> dict[str, object]:
         """Describe the model's inputs and outputs."""
         require(name, of_version)
-        return reply(describe(engine, version))
+        return describe(engine, version)
 
     @blueprint.post("/models/<name>/infer")
     @blueprint.post("/models/<name>/versions/<of_version>/infer")
     def infer(name: str, of_version: str | None = None) -> Response:
         """Predict for each row of the tensor."""
         require(name, of_version)
-        given, parts = tensors.decode(read(request.environ), json_length())
+        body = read(request.environ)
+        given, parts = tensors.decode(body, json_length(len(body)))
         rows = find_rows(given, parts, len(card.features), max_rows)
         outputs = to_outputs(engine.predict(rows), card)
         wanted = given.outputs or [RequestedOutput(name) for name in outputs]
@@ -129,11 +127,9 @@ def to_outputs(prediction: Prediction, card: ModelCard) -> dict[str, NDArray[np.
     return outputs
 
 
-def json_length() -> int | None:
-    """The number of bytes of JSON that the client says come before those of the tensors."""
-    text = request.headers.get(JSON_LENGTH)
-    if text is None:
-        return None
+def json_length(all_bytes: int) -> int:
+    """The number of bytes of JSON, which the client says where those of tensors come after it."""
+    text = request.headers.get(JSON_LENGTH, str(all_bytes))
     if not text.isdecimal() or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")
     return int(text)

@@ -57,5 +57,4 @@ def given_keys(environ: dict[str, Any]) -> list[bytes]:
     """The keys that came with the request, of either header."""
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     keys = [environ.get("HTTP_X_API_KEY", ""), token if scheme.lower() == "bearer" else ""]
-    # WSGI hands over bytes as Latin-1.
     return [key.strip().encode("latin-1") for key in keys if key]

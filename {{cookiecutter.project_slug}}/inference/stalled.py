@@ -1,4 +1,4 @@
-"""Ends the connections of clients that stop in the middle of a request's body.
+"""Ends the connections of clients that stop in the middle of a request's body, and others as silent.
 
 The server waits for a body as long as the connection lives, and a thread of the worker with it. Linux
 tells of each connection when it last brought data (TCP_INFO); elsewhere nobody is cut off.
@@ -31,8 +31,8 @@ class Reading:
 reading = Reading()
 
 
-def watch(seconds: float) -> None:
-    """Begin to end connections that are silent for ``seconds`` while a body is awaited for longer."""
+def watch(port: int, seconds: float) -> None:
+    """Begin to end connections to ``port`` that are silent for ``seconds`` while a body is awaited for longer."""
     if sys.platform != "linux":
         return
 
@@ -43,13 +43,13 @@ def watch(seconds: float) -> None:
             if time.monotonic() - started > seconds:
                 # Where no descriptor is left to look through them, try again.
                 with suppress(OSError):
-                    end_silent_connections(seconds)
+                    end_silent_connections(port, seconds)
 
     threading.Thread(target=work, name="stalled-clients", daemon=True).start()
 
 
-def end_silent_connections(seconds: float) -> None:
-    """End every connection of this process that has brought nothing for ``seconds``."""
+def end_silent_connections(port: int, seconds: float) -> None:
+    """End every connection to ``port`` of this process that has brought nothing for ``seconds``."""
     for name in os.listdir("/proc/self/fd"):
         # Raised for what is no connection: a file, or the socket that listens.
         with (
@@ -59,5 +59,5 @@ def end_silent_connections(seconds: float) -> None:
             connection.getpeername()
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
             (silent,) = struct.unpack_from("I", info, LAST_DATA_RECEIVED)
-            if silent > seconds * 1000:
+            if connection.getsockname()[1] == port and silent > seconds * 1000:
                 connection.shutdown(socket.SHUT_RDWR)

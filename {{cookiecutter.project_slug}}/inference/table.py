@@ -20,38 +20,40 @@ def decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.fl
     """
     try:
         text = body.decode("utf-8-sig")
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, cells) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
-    names, first = list(features), 1
-    if lines and set(features) <= {cell.strip() for cell in lines[0]}:
-        names, first = [cell.strip() for cell in lines.pop(0)], 2
+    names = list(features)
+    if lines and set(features) <= {cell.strip() for cell in lines[0][1]}:
+        names = [cell.strip() for cell in lines.pop(0)[1]]
     places = [names.index(feature) for feature in features]
     if not 1 <= len(lines) <= max_rows:
         raise InvalidInstances(f"{len(lines)} rows are not between 1 and {max_rows}", "")
     rows = np.empty((len(lines), len(features)), np.float32)
-    for row, cells in enumerate(lines):
+    for row, (line, cells) in enumerate(lines):
         if len(cells) != len(names):
             raise InvalidInstances(
-                f"line {row + first}: {len(cells)} columns are not {len(names)}; the model takes "
+                f"line {line}: {len(cells)} columns are not {len(names)}; the model takes "
                 f"{len(features)} features: {', '.join(features)}",
                 f"/{row}",
             )
         for column, place in enumerate(places):
-            rows[row, column] = to_number(cells[place], row + first, features[column])
+            try:
+                rows[row, column] = to_number(cells[place])
+            except ValueError:
+                raise InvalidInstances(
+                    f"line {line}, {features[column]}: {cells[place]!r} is not a finite number",
+                    f"/{row}/{column}",
+                ) from None
     return rows
 
 
-def to_number(cell: str, line: int, feature: str) -> float:
-    """The number in a cell; raises InvalidInstances where there is none that float32 can hold."""
-    try:
-        number = float(cell)
-    except ValueError:
-        number = float("nan")
+def to_number(cell: str) -> float:
+    """The number in a cell; raises ValueError where there is none that float32 can hold."""
+    number = float(cell)
     if not abs(number) <= FLOAT32_MAX or "_" in cell:
-        raise InvalidInstances(
-            f"line {line}, {feature}: {cell!r} is not a finite number", f"/{line}/{feature}"
-        )
+        raise ValueError(cell)
     return number
 
 

@@ -76,13 +76,13 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
 decoder = msgspec.json.Decoder(InferenceRequest)
 
 
-def decode(body: bytes, json_length: int | None) -> tuple[InferenceRequest, list[bytes | None]]:
+def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes | None]]:
     """Split a body into its request and the bytes of each input, None for those in JSON.
 
-    ``json_length`` is the number of bytes of JSON, None where there is nothing else. Raises
-    BadRequest where the parts do not make up the body.
+    ``json_length`` is the number of bytes of JSON. Raises BadRequest where the parts do not make up
+    the body.
     """
-    if json_length is not None and not 0 <= json_length <= len(body):
+    if json_length > len(body):
         raise BadRequest(
             f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
         )
@@ -90,7 +90,7 @@ def decode(body: bytes, json_length: int | None) -> tuple[InferenceRequest, list
         request = decoder.decode(body[:json_length])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(str(error)) from None
-    rest = memoryview(body)[len(body) if json_length is None else json_length :]
+    rest = memoryview(body)[json_length:]
     parts: list[bytes | None] = []
     for tensor in request.inputs:
         size = (tensor.parameters or {}).get("binary_data_size")
@@ -125,9 +125,8 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
         values = np.array(tensor.data if tensor.data is not None else "missing")
     except ValueError:
         raise BadRequest(f"{tensor.name}: data is neither flat nor nested evenly") from None
-    if count == values.size == 0:
-        return values.reshape(tensor.shape).astype(dtype)
-    if values.dtype.kind not in KINDS[tensor.datatype]:
+    is_of_kind = values.dtype.kind in KINDS[tensor.datatype]
+    if not is_of_kind or (dtype.kind == "i" and (values.astype(dtype) != values).any()):
         raise BadRequest(f"{tensor.name}: data is not of datatype {tensor.datatype}")
     if values.size != count:
         raise BadRequest(f"{tensor.name}: {values.size} values do not fill shape {tensor.shape}")

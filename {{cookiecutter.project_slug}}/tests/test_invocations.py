@@ -50,6 +50,7 @@ def test_answer_may_be_csv(client, card, row):
         (lambda row: "", "0 rows are not between 1 and 8"),
         (lambda row: "\n".join([line(row)] * 9), "9 rows are not between 1 and 8"),
         (lambda row: line(row[1:]), "line 1: "),
+        (lambda row: line(row) + "\n\n" + line(row[1:]), "line 3: "),
         (lambda row: line(row) + "\n" + line([*row[1:], "x"]), "'x' is not a finite number"),
         (lambda row: line([*row[1:], "nan"]), "'nan' is not a finite number"),
         (lambda row: line([*row[1:], "1e39"]), "'1e39' is not a finite number"),

@@ -139,6 +139,7 @@ def test_unknown_encoding_is_refused(infer, tensor):
         ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64"),
         ({"datatype": "BYTES"}, "datatype BYTES is not"),
         ({"datatype": "INT32", "data": [[0.5]]}, "data is not of datatype INT32"),
+        ({"datatype": "INT32", "data": [2**31] * 4}, "data is not of datatype INT32"),
         ({"data": None}, "data is not of datatype FP32"),
         ({"data": ["1", "2"]}, "Expected `bool | int | float | array`, got `str`"),
         ({"data": [[["1"]]]}, "Expected `bool | int | float`, got `array`"),

@@ -8,6 +8,7 @@ import pytest
 from markupsafe import escape
 
 from inference.app import create_app
+from inference.call import Call
 from inference.card import Prediction
 from inference.config import Settings
 from inference.logs import LINES, JSONFormatter
@@ -96,6 +97,17 @@ def test_lines_wait_for_each_other_while_others_are_answered(app, access_log):
     assert [entry["path"] for entry in access_log()] == ["/ping", "/outer"]
 
 
+def test_no_line_waits_for_a_request_that_is_gone(app, access_log):
+    metrics, log = app.wsgi_app.metrics, app.wsgi_app.log
+    calls = [Call({"PATH_INFO": path}) for path in ("/one", "/two")]
+    for _ in calls:
+        metrics.enter()
+    for call in calls:
+        metrics.leave(call, 200, 0.1)
+    log.write(calls[0], "GET", 200, 0.1)
+    assert [entry["path"] for entry in access_log()] == ["/one"]
+
+
 def test_log_that_cannot_be_written_refuses_no_request(client, row, access_log, monkeypatch):
     def fail(*arguments):
         raise BrokenPipeError
@@ -142,7 +154,26 @@ def test_trace_goes_on_in_the_response_and_the_log(client, access_log):
     assert entry["span_id"] == span
 
 
-@pytest.mark.parametrize("given", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
+@pytest.mark.parametrize(
+    ("start", "end", "flags"), [("00", "00", "00"), ("00", "ff", "01"), ("cc", "01-later", "01")]
+)
+def test_trace_of_a_later_version_goes_on_without_what_is_unknown(client, start, end, flags):
+    given = f"{start}-{TRACE}-00f067aa0ba902b7-{end}"
+    answer = client.get("/ping", headers={"traceparent": given}).headers["traceparent"]
+    assert answer[:36] == f"00-{TRACE}-"
+    assert answer[-3:] == f"-{flags}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "nonsense",
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-{TRACE}-00f067aa0ba902b7-01-later",
+        f"ff-{TRACE}-00f067aa0ba902b7-01",
+    ],
+)
 def test_unfit_trace_is_passed_over(client, access_log, given):
     assert "traceparent" not in client.get("/ping", headers={"traceparent": given}).headers
     assert "span_id" not in access_log()[0]
@@ -169,7 +200,8 @@ def metric(client, name, /, **labels):
 def test_metrics_count_requests_rows_and_classes(client, card, row):
     answer = client.post("/predict", json={"instances": [row, row]}).json
     client.post("/predict", json={"instances": []})
-    for status in (200, 422):
+    client.get("/predict")
+    for status in (200, 405, 422):
         labels = {"route": "/predict", "status": status}
         assert metric(client, "http_request_duration_seconds_count", **labels) == 1
     assert metric(client, "http_requests_in_flight") == 1

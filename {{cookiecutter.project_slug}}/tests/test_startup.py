@@ -82,7 +82,9 @@ def serve(**variables):
         ({"PORT": "no"}, "PORT='no'"),
         ({"MODEL_PATH": "missing"}, "Could not read the model: missing"),
         ({"HOST": "192.0.2.1"}, "Could not listen at 192.0.2.1:"),
+        ({"HOST": "localhost"}, "Could not listen at localhost:"),
         ({"API_KEY": " , "}, "API_KEY holds no key"),
+        ({"API_KEY": "schlüssel"}, "API_KEY holds a character that no header can carry"),
     ],
 )
 def test_server_refuses_to_start_with_one_line(model_path, variables, message):
