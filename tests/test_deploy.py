@@ -16,11 +16,12 @@ from test_project import SETOSA, ask
 pytestmark = pytest.mark.slow
 
 SERVICE = "ml-inference-service"
+ACCOUNT = "123456789012"
 NETWORK = ("ecs-configure", "iam-role", "cluster-up", "security-group")
 STEPS = (*NETWORK, "service-up")
 TOUCHING = (
     *("ecr-create", "iam-role", "cluster-up", "security-group", "service-up"),
-    *("rollback", "scale", "destroy"),
+    *("rollback", "scale", "destroy", "docker-push", "image-scan", "ps", "logs", "smoke", "url"),
 )
 
 SET_UP = """
@@ -194,7 +195,7 @@ def test_region_without_fargate_is_named(deployed):
     }
     with canned_endpoint(answers) as endpoint:
         output = deployed.fails("doctor", AWS_ENDPOINT_URL=endpoint)
-    assert "doctor: there is no Fargate in region eu-west-1: choose another one" in output
+    assert "doctor: there is no Fargate in region eu-west-1: make the project anew" in output
 
 
 def test_missing_tools_are_named_all_at_once(deployed):
@@ -222,7 +223,7 @@ def test_port_that_compose_does_not_publish_is_named(deployed):
 
 
 def test_staging_is_a_service_of_its_own(deployed):
-    deployed.make(*STEPS, ENV="staging")
+    deployed.make("ecr-create", *STEPS, ENV="staging")
     families = {SERVICE, f"{SERVICE}-staging"}
     arns = deployed.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
     assert {re.search(r"/(.+):", arn)[1] for arn in arns} == families
@@ -291,13 +292,51 @@ def test_cost_of_a_region_without_a_price_says_so(deployed):
 
 
 def test_repository_with_other_settings_is_set_right(account):
-    account.aws("ecr", "create-repository", "--repository-name", SERVICE)
+    tag = "Key=created-by,Value=make ecr-create"
+    account.aws("ecr", "create-repository", "--repository-name", SERVICE, "--tags", tag)
     assert f"repository {SERVICE} exists" in account.make("ecr-create")
     (repository,) = account.aws("ecr", "describe-repositories")["repositories"]
     assert repository["imageTagMutability"] == "IMMUTABLE"
     assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
     policy = account.aws("ecr", "get-lifecycle-policy", "--repository-name", SERVICE)
     assert json.loads(policy["lifecyclePolicyText"])["rules"]
+
+
+def test_repository_that_was_there_before_is_left_as_it_is(account):
+    account.aws("ecr", "create-repository", "--repository-name", SERVICE)
+    before = account.aws("ecr", "describe-repositories")
+    assert "its settings and images stay as they are" in account.make("ecr-create")
+    output = account.make("destroy", "FORCE=1")
+    assert f"kept the images: 'make ecr-create' found repository {SERVICE}" in output
+    assert account.aws("ecr", "describe-repositories") == before
+
+
+def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(account, tmp_path):
+    home = tmp_path / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "config").write_text("[profile other]\nregion = eu-west-1\n")
+    tool = tmp_path / "ecs-cli"
+    tool.write_text('#!/bin/sh\necho "profile ${AWS_PROFILE:-none} ${ECS_PROFILE:-none}"\nexit 1\n')
+    tool.chmod(0o755)
+    profiles = {"HOME": str(home), "AWS_PROFILE": "other", "ECS_PROFILE": "other"}
+    for target in ("ps", "cluster-up"):
+        assert "profile none none" in account.fails(target, ECS_CLI=str(tool), **profiles)
+
+
+@pytest.mark.parametrize("state", ["UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_COMPLETE"])
+def test_stack_that_may_work_is_not_deleted(account, tmp_path, state):
+    script = f"#!/bin/sh\ncase $1 in sts) echo {ACCOUNT} ;; *) echo {state} ;; esac\n"
+    aws = tmp_path / "aws"
+    aws.write_text(script)
+    aws.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{account.environment['PATH']}"
+    output = account.start("cluster-up", PATH=path).communicate(timeout=60)[0]
+    expected = {
+        "UPDATE_ROLLBACK_FAILED": "is UPDATE_ROLLBACK_FAILED: see CloudFormation's console",
+        "UPDATE_ROLLBACK_COMPLETE": f"cluster {SERVICE} exists",
+    }
+    assert expected[state] in output
+    assert "deleting" not in output
 
 
 @pytest.mark.parametrize(
@@ -422,7 +461,7 @@ def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(accoun
 
 def image(account, tag):
     """The image's name in ECR."""
-    return f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/{SERVICE}:{tag}"
+    return f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{SERVICE}:{tag}"
 
 
 def test_release_that_never_starts_leaves_the_one_before_and_its_revisions(deployed):
@@ -499,7 +538,6 @@ def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
 def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):
     account.make(*STEPS)
     account.make("service-up", IMAGE_TAG="second")
-    account.make("rollback")
     before = account.service()["taskDefinition"], account.revisions()
     assert len(before[1]) == 2
     broken = tmp_path / "ecs-cli"
@@ -530,9 +568,9 @@ def test_smoke_says_where_the_registry_has_another_model_of_this_commit(deployed
     assert "note:" not in deployed.make("smoke")
 
 
-def test_rollback_needs_a_revision_before(deployed):
+def test_rollback_needs_a_release_before(deployed):
     output = deployed.fails("rollback", f"FAMILY={SERVICE}-without-revisions")
-    assert f"there is no revision before {SERVICE}:" in output
+    assert f"there is no release before {SERVICE}:" in output
 
 
 def test_scale_needs_a_number(deployed):
@@ -551,7 +589,7 @@ def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(account, tmp_pat
     deaf = tmp_path / "aws"
     deaf.write_text(
         "#!/bin/sh\ntrap '' INT\n"
-        "case $1 in sts) echo 123456789012 ;; *) echo asked && sleep 1 ;; esac\n"
+        f"case $1 in sts) echo {ACCOUNT} ;; *) echo asked && sleep 1 ;; esac\n"
     )
     deaf.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{account.environment['PATH']}"

@@ -355,7 +355,7 @@ def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
     status, body = answer
     answers = {"DescribeImageScanFindings": (status, json.dumps(body))}
     with canned_endpoint(answers) as endpoint:
-        output = deployed.fails("image-scan", AWS_ENDPOINT_URL=endpoint)
+        output = deployed.fails("image-scan", AWS_ENDPOINT_URL_ECR=endpoint)
     assert message in output
     assert "CVE-2" not in output
 
@@ -458,7 +458,11 @@ BY_CLOUDFORMATION = {
     "ecs:RegisterTaskDefinition",
     "ecs:TagResource",
     "ecs:UpdateService",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "iam:GetRole",
     "iam:PassRole",
+    "logs:DescribeLogGroups",
 }
 BY_DOCKER = {
     "ecr:BatchCheckLayerAvailability",

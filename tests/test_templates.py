@@ -375,8 +375,11 @@ def test_no_statement_allows_more_than_it_should(service, bootstrap):
         "ecs:DescribeTaskDefinition",
         "ecs:ListTaskDefinitions",
         "ecs:RegisterTaskDefinition",
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "elasticloadbalancing:DescribeTargetGroups",
         "inspector2:ListCoverage",
         "inspector2:ListFindings",
+        "logs:DescribeLogGroups",
         *(
             f"ssmmessages:{verb}{kind}Channel"
             for verb in ("Create", "Open")

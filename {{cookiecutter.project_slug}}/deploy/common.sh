@@ -13,6 +13,15 @@ fail() {
   exit 1
 }
 
+# Ask for a word before something is deleted. Bash 3.2 would let a trapped Ctrl-C wait for the end of the line.
+confirm() {
+  local typed
+  trap - INT
+  read -rp "$2: " typed
+  trap 'exit 130' INT
+  [ "$typed" = "$1" ] || fail "nothing was deleted"
+}
+
 # Nothing is touched in another account than the project's.
 require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"

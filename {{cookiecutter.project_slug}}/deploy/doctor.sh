@@ -29,7 +29,7 @@ if command -v aws >/dev/null; then
     faults=$((faults + 1))
   elif [ "$(aws ecs describe-capacity-providers --capacity-providers FARGATE --output text \
     --query 'capacityProviders[0].status')" != ACTIVE ]; then
-    fault "there is no Fargate in region $AWS_REGION: choose another one in the Makefile"
+    fault "there is no Fargate in region $AWS_REGION: make the project anew with another aws_region"
   fi
 fi
 

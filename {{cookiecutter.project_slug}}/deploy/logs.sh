@@ -4,11 +4,17 @@ set -euo pipefail
 . deploy/common.sh
 say "following $LOG_GROUP, Ctrl-C ends it" >&2
 
+shown=
 seconds=$(($(date +%s) - 600))
 while true; do
   now=$(date +%s)
-  aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${seconds}000" \
-    --query 'events[].[message]' --output text || fail "there is no log yet: run 'make deploy' first"
-  seconds=$now
+  events=$(aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${seconds}000" \
+    --query 'events[].[eventId, message]' --output text) || fail "there is no log yet: run 'make deploy' first"
+  while IFS=$'\t' read -r id message; do
+    [[ $shown == *"$id"* ]] || printf '%s\n' "${message:-$id}"
+  done <<<"$events"
+  shown=$events
+  # Lines may come late: half a minute is asked for again.
+  seconds=$((now - 30))
   sleep 3
 done

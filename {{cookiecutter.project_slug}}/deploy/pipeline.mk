@@ -27,7 +27,7 @@ sample: ## Write a request and the image's answer to sample.txt; SAMPLE="cat sam
 	$(SAMPLE) >sample.txt
 
 .PHONY: compare
-compare: setup ## Compare the trained model with the deployed one; fail where it got worse
+compare: setup account ## Compare the trained model with the deployed one; fail where it got worse
 	deploy/compare.sh $(BIN)/python
 
 .PHONY: retrain
@@ -44,5 +44,5 @@ pipeline-credentials: ## Check a job's credentials
 	deploy/pipeline-credentials.sh
 
 .PHONY: environment-url
-environment-url: ## Write the service's address to service.env, for GitLab's environment
+environment-url: account ## Write the service's address to service.env, for GitLab's environment
 	url=$$(deploy/url.sh) && echo "SERVICE_URL=$$url" >service.env

@@ -1,9 +1,9 @@
 .PHONY: smoke
-smoke: ## Ask the deployed service for a prediction
+smoke: account ## Ask the deployed service for a prediction
 	deploy/smoke.sh
 
 .PHONY: url
-url: ## Print the address of the service
+url: account ## Print the address of the service
 	@deploy/url.sh
 
 .PHONY: logs

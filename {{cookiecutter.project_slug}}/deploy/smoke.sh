@@ -8,11 +8,11 @@ url=$(deploy/url.sh)
 { read -r request && read -r expected && read -r version; } < <($SAMPLE) ||
   fail "'$SAMPLE' gave no sample request"
 answer=$(ask --header 'Content-Type: application/json' --data "$request" "$url/predict") ||
-  fail "$url does not answer a prediction: is this machine in $ALLOWED_CIDR? a service with an API key" \
-    "wants it in API_KEY"
-served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/')
+  fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \
+    "API_KEY"
+served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
 # Another processor may have trained the same model with other last digits.
 [ "$served" = "$version" ] || say "note: $url serves model $served, the image here has $version; the registry" \
-  "keeps the first image of a commit, so commit before you deploy a model that was trained anew" >&2
+  "keeps the first image of a commit, so make one before you deploy a model that was trained anew" >&2
 "$PYTHON" deploy/same.py "$answer" "$expected" || fail "$url answers $answer instead of $expected"
 say "$url predicts $answer"

@@ -8,10 +8,8 @@ exists() {
   aws cloudformation describe-stacks --stack-name "$1" >/dev/null 2>&1
 }
 
-if [ "${FORCE:-}" != 1 ]; then
-  read -rp "Type the stack's name to delete it, with its load balancer, cluster and logs: " typed
-  [ "$typed" = "$STACK" ] || fail "nothing was deleted"
-fi
+[ "${FORCE:-}" = 1 ] || confirm "$STACK" \
+  "Type the stack's name to delete it, with its load balancer, cluster and logs"
 
 if exists "$STACK"; then
   balancer=$(aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id LoadBalancer \

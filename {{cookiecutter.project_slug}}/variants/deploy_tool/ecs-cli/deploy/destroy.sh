@@ -15,10 +15,8 @@ delete() {
   fi
 }
 
-if [ "${FORCE:-}" != 1 ]; then
-  read -rp "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs: " typed
-  [ "$typed" = "$SERVICE" ] || fail "nothing was deleted"
-fi
+[ "${FORCE:-}" = 1 ] || confirm "$SERVICE" \
+  "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs"
 
 others=$(aws ecs list-services --cluster "$CLUSTER" --output text --query 'serviceArns' 2>/dev/null |
   tr '\t' '\n' | grep -v -e "/$SERVICE\$" -e '^None$' || true)
@@ -37,7 +35,7 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --outp
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
 
-if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; then
+if stack=$(aws cloudformation describe-stacks --stack-name "$STACK" 2>&1); then
   group=$( (find_network && security_group_id) 2>/dev/null || true)
   # The network interface of a task goes some seconds after the task.
   for attempt in 1 2 3 4 5 6; do
@@ -49,16 +47,22 @@ if aws cloudformation describe-stacks --stack-name "$STACK" >/dev/null 2>&1; the
   export_credentials
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
-else
+elif [[ $stack == *"does not exist"* ]]; then
   delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
+else
+  fail "could not ask CloudFormation about $STACK (${stack##*$'\n'})"
 fi
 
 other=${SERVICE%-staging}
 [ "$ENV" = staging ] || other=$SERVICE-staging
-if [ "$(FAMILY=$other newest_revision)" = None ]; then
-  delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
-else
-  say "kept the images: $other has need of them"
+if created_repository; then
+  if [ "$(FAMILY=$other newest_revision)" = None ]; then
+    delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
+  else
+    say "kept the images: $other has need of them"
+  fi
+elif aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
+  say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not make it"
 fi
 delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
 delete "the rights of $SERVICE-execution" aws iam delete-role-policy \

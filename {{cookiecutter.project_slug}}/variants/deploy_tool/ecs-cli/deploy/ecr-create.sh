@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Make sure of an ECR repository with immutable tags, scan on push and a lifecycle policy.
 set -euo pipefail
-. deploy/common.sh
+. deploy/ecs-cli.sh
 say "making sure of repository $ECR_REPOSITORY"
 
 if aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
   say "repository $ECR_REPOSITORY exists"
+  if ! created_repository; then
+    say "it was not made by this step, so its settings and images stay as they are"
+    exit 0
+  fi
 else
-  aws ecr create-repository --repository-name "$ECR_REPOSITORY" >/dev/null
+  aws ecr create-repository --repository-name "$ECR_REPOSITORY" --tags "Key=created-by,Value=$CREATED_BY" >/dev/null
   say "created repository $ECR_REPOSITORY"
 fi
 aws ecr put-image-tag-mutability --repository-name "$ECR_REPOSITORY" \

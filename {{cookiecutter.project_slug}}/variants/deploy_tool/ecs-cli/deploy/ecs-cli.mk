@@ -52,8 +52,8 @@ service-up: account ## Run this image as the service and wait until it does
 	deploy/service-up.sh
 
 .PHONY: ps
-ps: ## Show the service's tasks and their addresses
-	$(ECS_CLI) ps --cluster $(CLUSTER) --region $(AWS_REGION)
+ps: account ## Show the service's tasks and their addresses
+	deploy/ps.sh
 
 .PHONY: deploy
 deploy: doctor ecr-create ecr-login docker-build docker-push image-scan ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat

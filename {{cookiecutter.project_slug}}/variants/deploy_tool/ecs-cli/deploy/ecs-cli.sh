@@ -3,6 +3,7 @@
 . deploy/common.sh
 
 STACK="amazon-ecs-cli-setup-$CLUSTER"
+CREATED_BY="make ecr-create"
 
 # A policy with the project's names in place of ${...}.
 policy() {
@@ -12,11 +13,20 @@ policy() {
   } 1' "$1"
 }
 
+# Whether `make ecr-create` made the repository, and not somebody before it.
+created_repository() {
+  [ "$(aws ecr list-tags-for-resource --output text --query "tags[?Key=='created-by'].Value" --resource-arn \
+    "arn:$AWS_PARTITION:ecr:$AWS_REGION:$AWS_ACCOUNT_ID:repository/$ECR_REPOSITORY" 2>/dev/null)" = "$CREATED_BY" ]
+}
+
 # What `ecs-cli up` made for the service's tasks.
 find_network() {
   local names="['PubSubnetAz1', 'PubSubnetAz2', 'Vpc']" found
-  found=$(aws cloudformation describe-stack-resources --stack-name "$STACK" --output text 2>/dev/null --query \
-    "sort_by(StackResources[?contains($names, LogicalResourceId)], &LogicalResourceId)[].PhysicalResourceId") || true
+  if ! found=$(aws cloudformation describe-stack-resources --stack-name "$STACK" --output text --query \
+    "sort_by(StackResources[?contains($names, LogicalResourceId)], &LogicalResourceId)[].PhysicalResourceId" 2>&1); then
+    [[ $found == *"does not exist"* ]] || fail "could not ask CloudFormation about $STACK (${found##*$'\n'})"
+    found=
+  fi
   read -r SUBNET_1 SUBNET_2 VPC <<<"$found"
   [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
   export SUBNET_1 SUBNET_2
@@ -27,10 +37,20 @@ security_group_id() {
     --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$VPC"
 }
 
-# ecs-cli knows no SSO, and would prefer a profile of its own: give it the credentials that were checked.
+# ecs-cli knows no SSO, and prefers profiles to keys: give it the credentials that were checked, and no profile.
 export_credentials() {
-  [ -n "${AWS_ACCESS_KEY_ID:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ] ||
-    eval "$(aws configure export-credentials --format env 2>/dev/null)"
+  local exported
+  unset ECS_PROFILE
+  if [ -z "${AWS_ACCESS_KEY_ID:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ]; then
+    if ! exported=$(aws configure export-credentials --format env 2>/dev/null); then
+      # Version 1 of the AWS CLI cannot. ecs-cli finds the same by itself, unless it has credentials of its own.
+      [ ! -e ~/.ecs/credentials ] ||
+        fail "ecs-cli would use ~/.ecs/credentials: export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+      return 0
+    fi
+    eval "$exported"
+  fi
+  unset AWS_PROFILE AWS_DEFAULT_PROFILE
 }
 
 # Wait for the end of a rollout that somebody began, or that an interrupted run did.

@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# Roll out the revision before the one that runs. Revisions that failed are not among them: the
-# release that made one deregistered it.
+# Roll out the release before the one that runs: the last revision of another image. Those that failed are not
+# among them, since the release that made one deregistered it; nor is the one that a rollback left.
 set -euo pipefail
 . deploy/ecs-cli.sh
-say "going back to the revision before the current one"
+say "going back to the release before the current one"
 require_service
 
 wait_for_others
 current=$(service_fact taskDefinition)
-previous=$(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' \
-  --output text | tr '\t' '\n' | awk -v current="$current" '$0 == current { print last } { last = $0 }')
-[ -n "$previous" ] || fail "there is no revision before ${current##*/}"
+image=$(image_of "$current")
+previous=
+for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' --output text |
+  tr '\t' '\n' | awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
+  [ "$(image_of "$revision")" = "$image" ] || { previous=$revision && break; }
+done
+[ -n "$previous" ] || fail "there is no release before ${current##*/}"
 say "from ${current##*/} to ${previous##*/}"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$previous" >/dev/null
 wait_for_rollout
 IMAGE=$(image_of "$previous")
 export IMAGE
 deploy/verify.sh
+aws ecs deregister-task-definition --task-definition "$current" >/dev/null
+say "deregistered ${current##*/}, so that the next rollback goes further back"

@@ -14,6 +14,6 @@ check_tool() {
 
 # CPU units and MiB of a task, the number of tasks, and of load balancers.
 size() {
-  sed -n 's/^ *\(cpu\|mem\)_limit: "\{0,1\}\([0-9]*\)"\{0,1\} *$/\2/p' ecs-params.yml
+  sed -nE 's/^ *(cpu|mem)_limit: "?([0-9]+)"? *$/\2/p' ecs-params.yml
   echo 1 0
 }
