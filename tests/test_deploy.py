@@ -21,7 +21,7 @@ NETWORK = ("ecs-configure", "iam-role", "cluster-up", "security-group")
 STEPS = (*NETWORK, "service-up")
 TOUCHING = (
     *("ecr-create", "iam-role", "cluster-up", "security-group", "service-up"),
-    *("rollback", "scale", "destroy", "docker-push", "image-scan", "ps", "logs", "smoke", "url"),
+    *("rollback", "scale", "destroy", "image-scan", "ps", "logs", "smoke", "url"),
 )
 
 SET_UP = """

@@ -12,7 +12,11 @@ image=$(image_of "$current")
 previous=
 for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' --output text |
   tr '\t' '\n' | awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
-  [ "$(image_of "$revision")" = "$image" ] || { previous=$revision && break; }
+  other=$(image_of "$revision")
+  if [ "$other" != "$image" ]; then
+    previous=$revision
+    break
+  fi
 done
 [ -n "$previous" ] || fail "there is no release before ${current##*/}"
 say "from ${current##*/} to ${previous##*/}"
