@@ -568,6 +568,16 @@ def test_smoke_says_where_the_registry_has_another_model_of_this_commit(deployed
     assert "note:" not in deployed.make("smoke")
 
 
+def test_rollback_goes_to_another_image_and_leaves_no_revision_to_come_back_to(deployed):
+    deployed.make("service-up", IMAGE_TAG="good")
+    deployed.make("service-up", IMAGE_TAG="bad")
+    with task_variable(deployed, "SEEN", "again"):
+        deployed.make("service-up", IMAGE_TAG="bad")
+    left = deployed.service()["taskDefinition"]
+    assert f"runs {image(deployed, 'good')}" in deployed.make("rollback")
+    assert int(left.rsplit(":", 1)[1]) not in deployed.revisions()
+
+
 def test_rollback_needs_a_release_before(deployed):
     output = deployed.fails("rollback", f"FAMILY={SERVICE}-without-revisions")
     assert f"there is no release before {SERVICE}:" in output

@@ -13,6 +13,6 @@ answer=$(ask --header 'Content-Type: application/json' --data "$request" "$url/p
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
 # Another processor may have trained the same model with other last digits.
 [ "$served" = "$version" ] || say "note: $url serves model $served, the image here has $version; the registry" \
-  "keeps the first image of a commit, so make one before you deploy a model that was trained anew" >&2
+  "keeps the first image of a commit: 'git commit --allow-empty' before you deploy a model that was trained anew" >&2
 "$PYTHON" deploy/same.py "$answer" "$expected" || fail "$url answers $answer instead of $expected"
 say "$url predicts $answer"

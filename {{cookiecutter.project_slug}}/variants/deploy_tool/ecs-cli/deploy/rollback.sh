@@ -8,12 +8,12 @@ require_service
 
 wait_for_others
 current=$(service_fact taskDefinition)
-image=$(image_of "$current")
+left=$(image_of "$current")
 previous=
 for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' --output text |
   tr '\t' '\n' | awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
-  other=$(image_of "$revision")
-  if [ "$other" != "$image" ]; then
+  IMAGE=$(image_of "$revision")
+  if [ "$IMAGE" != "$left" ]; then
     previous=$revision
     break
   fi
@@ -22,7 +22,6 @@ done
 say "from ${current##*/} to ${previous##*/}"
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$previous" >/dev/null
 wait_for_rollout
-IMAGE=$(image_of "$previous")
 export IMAGE
 deploy/verify.sh
 aws ecs deregister-task-definition --task-definition "$current" >/dev/null
