@@ -367,6 +367,19 @@ def test_credentials_of_another_account_touch_nothing(faulty):
     assert stacks(faulty) == {}
 
 
+DENIED = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><Error>
+<Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized</Message></Error></ErrorResponse>"""
+
+
+def test_destroy_that_may_not_look_deletes_nothing(deployed):
+    before = stacks(deployed)
+    with canned_endpoint({"DescribeStacks": (403, DENIED)}) as endpoint:
+        output = deployed.fails("destroy", "FORCE=1", AWS_ENDPOINT_URL_CLOUDFORMATION=endpoint)
+    assert f"could not ask CloudFormation about {STACK} (An error occurred (AccessDenied)" in output
+    assert "deleted" not in output
+    assert stacks(deployed) == before
+
+
 def broken_code(account, line):
     """Let the services that start from now on begin with a line of Python."""
     return edited(account, "inference/__main__.py", lambda text: f"{line}\n{text}")

@@ -46,6 +46,14 @@ ask() {
     --header @- "$@" <<<"${API_KEY:+X-API-Key: ${API_KEY%%,*}}"
 }
 
+# Whether there is a stack of this name; no answer is no reason to think that there is none.
+stack_exists() {
+  local answer
+  answer=$(aws cloudformation describe-stacks --stack-name "$1" 2>&1) && return 0
+  [[ $answer == *"does not exist"* ]] || fail "could not ask CloudFormation about $1 (${answer##*$'\n'})"
+  return 1
+}
+
 # One fact of the service, or nothing where there is no service.
 service_fact() {
   local answer

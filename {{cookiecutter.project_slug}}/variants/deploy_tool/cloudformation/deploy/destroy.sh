@@ -4,14 +4,10 @@ set -euo pipefail
 . deploy/common.sh
 say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 
-exists() {
-  aws cloudformation describe-stacks --stack-name "$1" >/dev/null 2>&1
-}
-
 [ "${FORCE:-}" = 1 ] || confirm "$STACK" \
   "Type the stack's name to delete it, with its load balancer, cluster and logs"
 
-if exists "$STACK"; then
+if stack_exists "$STACK"; then
   balancer=$(aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id LoadBalancer \
     --query StackResourceDetail.PhysicalResourceId --output text 2>/dev/null || true)
   [ -z "${balancer/None/}" ] || aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$balancer" \
@@ -25,12 +21,12 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --outp
 done
 
 for other in "$SERVICE-staging" "$SERVICE-production"; do
-  if exists "$other"; then
+  if stack_exists "$other"; then
     say "kept the images and the pipeline's role: $other has need of them"
     exit 0
   fi
 done
-if exists "$BOOTSTRAP_STACK"; then
+if stack_exists "$BOOTSTRAP_STACK"; then
   "$PYTHON" deploy/stack.py delete "$BOOTSTRAP_STACK"
   say "deleted the images and the pipeline's role"
 fi

@@ -35,7 +35,7 @@ for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --outp
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
 
-if stack=$(aws cloudformation describe-stacks --stack-name "$STACK" 2>&1); then
+if stack_exists "$STACK"; then
   group=$( (find_network && security_group_id) 2>/dev/null || true)
   # The network interface of a task goes some seconds after the task.
   for attempt in 1 2 3 4 5 6; do
@@ -47,10 +47,8 @@ if stack=$(aws cloudformation describe-stacks --stack-name "$STACK" 2>&1); then
   export_credentials
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
-elif [[ $stack == *"does not exist"* ]]; then
-  delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
 else
-  fail "could not ask CloudFormation about $STACK (${stack##*$'\n'})"
+  delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
 fi
 
 other=${SERVICE%-staging}
