@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# Where no bytecode is written, every start that is timed compiles all modules anew.
-unexport PYTHONDONTWRITEBYTECODE
+# Settings of Python in the caller's shell are for other programs.
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .DEFAULT_GOAL := help
 
@@ -10,7 +10,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Bake a project, train, rehearse its deployment, serve, ask; Ctrl-C ends it
+demo: $(BIN)/.complete ## Bake a project, train, rehearse its deployment, serve, ask; Ctrl-C ends it
 	$(BIN)/python scripts/demo.py
 
 .PHONY: test
@@ -37,17 +37,20 @@ bench: setup ## Hold the generated service beside its peers, then bake, image an
 
 .PHONY: lock
 lock: setup ## Pin the newest versions, here and in the generated project
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version=3.11 \
-		--group=dev pyproject.toml --output-file=requirements-dev.txt
 	$(BIN)/python scripts/lock.py
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-strip-extras --python-version=3.11 \
+		--constraints='{{cookiecutter.project_slug}}/requirements/uv.txt' \
+		--group=dev pyproject.toml --output-file=requirements-dev.txt
 
 .PHONY: setup
-setup: $(BIN)/.complete ## Install everything for development into .venv
+setup: $(BIN)/.complete tests/node_modules/.complete ## Install everything for development
 
-$(BIN)/.complete: requirements-dev.txt tests/package-lock.json
-	$(PYTHON) -m venv --clear .venv
+$(BIN)/.complete: requirements-dev.txt
+	$(PYTHON) '{{cookiecutter.project_slug}}/requirements/install.py' .venv $<
+	@touch $@
+
+tests/node_modules/.complete: tests/package-lock.json | $(BIN)/.complete
 	@echo "Installing the packages of $< ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@echo "Installing the packages of tests/package-lock.json ..."
-	@PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix tests --silent --no-audit --no-fund
+	@PATH="$(abspath $(BIN)):$$PATH" NODE_DISABLE_COMPILE_CACHE=1 \
+		npm ci --prefix tests --cache .venv/npm --silent --no-audit --no-fund
 	@touch $@

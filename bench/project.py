@@ -6,7 +6,6 @@ From a cold start: a fresh project, and package caches of its own that are empty
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
-TOOLS = Path(sys.executable).parent
 
 # Run by the rehearsal's Python: deploys twice to an embedded AWS, tells of the second time.
 DEPLOY_TWICE = """
@@ -52,24 +50,17 @@ def timed(project: Path, *targets: str, **variables: str) -> float:
 
 
 def main() -> None:
-    """Print the seconds of each step, with pip and with uv, and of a deployment with nothing to do."""
+    """Print the seconds of each step, and of a deployment with nothing to do."""
     with tempfile.TemporaryDirectory() as folder:
-        for tool in ("pip", "uv"):
-            project = Path(
-                cookiecutter(
-                    str(ROOT), no_input=True, output_dir=f"{folder}/{tool}", default_config=True
-                )
-            )
-            caches = {"PIP_CACHE_DIR": f"{folder}/pip-cache", "UV_CACHE_DIR": f"{folder}/uv-cache"}
-            if tool == "uv":
-                caches["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
-            seconds = [timed(project, target, **caches) for target in ("setup", "train", "test")]
-            steps = zip(("make setup", "make train", "make test"), seconds, strict=True)
-            print(
-                f"cold, with {tool}: " + ", ".join(f"{step} {took:.1f} s" for step, took in steps)
-            )
-            again = [timed(project, target, **caches) for target in ("setup", "test")]
-            print(f"again: make setup {again[0]:.2f} s, make test {again[1]:.1f} s")
+        project = Path(
+            cookiecutter(str(ROOT), no_input=True, output_dir=folder, default_config=True)
+        )
+        cache = {"UV_CACHE_DIR": f"{folder}/uv-cache"}
+        targets = ("setup", "train", "test")
+        steps = [f"make {target} {timed(project, target, **cache):.1f} s" for target in targets]
+        print("cold: " + ", ".join(steps))
+        again = [timed(project, target, **cache) for target in ("setup", "test")]
+        print(f"again: make setup {again[0]:.2f} s, make test {again[1]:.1f} s")
         timed(project, "rehearsal/.venv/.complete")
         command = ["rehearsal/.venv/bin/python", "-c", DEPLOY_TWICE]
         run = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE)  # noqa: S603

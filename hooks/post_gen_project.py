@@ -13,7 +13,7 @@ from collections.abc import Iterator
 def in_compose(file: str) -> tuple[tuple[str, str, str], ...]:
     """Where answers stand in a compose file."""
     return (
-        (file, r'\n    ports:\n      - "(.*):.*"\n', "container_port"),
+        (file, r'\n    ports:\n      - "\$\{PORT:-(.*)\}:.*"\n', "container_port"),
         (file, r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
         (file, r"\nservices:\n  (.*):\n", "project_slug"),
         (file, r"\n    image: \$\{IMAGE:-(.*):dev\}\n", "project_slug"),

@@ -33,7 +33,10 @@ def main() -> None:
                 cwd=project,
                 check=True,
             )
-            locks = [(TEMPLATE, TEMPLATE / "rehearsal" / "requirements.txt")]
+            locks = [
+                (TEMPLATE, TEMPLATE / name)
+                for name in ("requirements/uv.txt", "rehearsal/requirements.txt")
+            ]
             for variant in VARIANTS.glob("*/*"):
                 if is_chosen(variant, project):
                     locks += [(variant, lock) for lock in variant.rglob("*.txt")]

@@ -12,6 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+# Settings in the shell that runs the tests are for other programs.
+for name in list(os.environ):
+    if re.match("AWS_|GIT_|PYTHON|(API_KEY|ENV|FORCE|HOST|PORT)$", name):
+        del os.environ[name]
+os.environ |= {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text())
@@ -50,6 +60,8 @@ SLOW_FILES = (
     "test_deploy",
     "test_stacks",
     "test_rehearsal",
+    "test_environment",
+    "test_locks",
     "test_project",
     "test_serving",
     "test_bench",

@@ -43,12 +43,12 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(project, *command, **variables):
+def running(project, *command, environment=None, **variables):
     """Run ``command`` in a group of its own; end it as Ctrl-C does."""
     process = subprocess.Popen(
         command,
         cwd=project.path,
-        env={**os.environ, **variables},
+        env={**(environment or os.environ), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -57,7 +57,8 @@ def running(project, *command, **variables):
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
 
 
@@ -95,7 +96,7 @@ def test_project_that_was_not_trained_passes_its_tests(installed):
 
 def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
     port = free_port()
-    with running(installed, "make", "run", PORT=str(port)):
+    with running(installed, "make", "run", f"PORT={port}"):
         url = f"http://127.0.0.1:{port}"
         status, body = ask(f"{url}/predict", {"instances": [SETOSA]})
         assert (status, json.loads(body)["predictions"]) == (200, ["setosa"])
@@ -159,7 +160,7 @@ def test_own_model_as_the_readme_describes_it(copy):
     copy.check(".venv/bin/python", "-m", "mypy")
     copy.check("ruff", "check")
     port = free_port()
-    with running(copy, "make", "run", PORT=str(port)):
+    with running(copy, "make", "run", f"PORT={port}"):
         _, page = ask(f"http://127.0.0.1:{port}")
         assert b"progression" in page
         assert b"s6" in page

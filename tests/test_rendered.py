@@ -187,8 +187,23 @@ def test_deploy_shows_the_steps_in_order(project):
     assert places == sorted(places)
 
 
-def test_make_help_names_every_target(project):
-    lines = project.check("make", "help").splitlines()
+def test_make_help_names_where_to_start(project):
+    text = project.check("make")
+    assert re.findall("^  ([a-z]+) +[A-Z]", text, re.MULTILINE) == [
+        "setup",
+        "train",
+        "run",
+        "test",
+        "rehearse",
+        "deploy",
+    ]
+    for variable in ("ENV=", "FORCE=1", "API_KEY=", "PORT="):
+        assert variable in text
+    assert "make targets" in text
+
+
+def test_make_targets_names_every_target(project):
+    lines = project.check("make", "targets").splitlines()
     assert sorted(line.split()[0] for line in lines) == sorted(project.targets)
     assert set(project.targets) >= COMMON_TARGETS
 
@@ -207,24 +222,6 @@ def test_project_holds_nothing_of_the_other_deploy_tool(project):
 def test_unknown_environment_is_named(bake):
     result = bake(deploy_tool="ecs-cli").run("make", "--dry-run", "release", "ENV=test")
     assert "ENV is staging or production, not test" in result.stderr
-
-
-@pytest.mark.parametrize("has_uv", [True, False])
-def test_setup_is_by_uv_where_it_is_and_else_by_pip(bake, tmp_path, has_uv):
-    for name in ("awk", "bash", "date", "git", "make", "sh"):
-        (tmp_path / name).symlink_to(shutil.which(name))
-    if has_uv:
-        (tmp_path / "uv").touch(mode=0o755)
-    command = ["make", "--dry-run", "setup", "PYTHON=python3"]
-    environment = {"PATH": str(tmp_path)}
-    done = subprocess.run(
-        command, cwd=bake().path, env=environment, capture_output=True, text=True, check=True
-    )
-    made = "uv venv --quiet --python python3 .venv" if has_uv else "python3 -m venv --clear .venv"
-    assert made in done.stdout
-    assert ("uv pip sync" in done.stdout) == has_uv
-    assert ("-m pip install" in done.stdout) != has_uv
-    assert done.stdout.count("--require-hashes") == 1
 
 
 @pytest.mark.parametrize("has_apt", [True, False])

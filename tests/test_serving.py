@@ -412,3 +412,21 @@ def test_model_that_gives_no_answer_never_listens(project, tmp_path):
     assert result.returncode == 1
     assert "division by zero; run `make train`" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def descriptors(pid):
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_client_that_trickles_its_body_uses_up_no_descriptors(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="1", REQUEST_SECONDS="1") as service:
+        (worker,) = service.workers()
+        before = descriptors(worker)
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+            )
+            for _ in range(5):
+                time.sleep(1)
+                connection.sendall(b" ")
+            assert descriptors(worker) <= before + 1

@@ -34,8 +34,16 @@ require_account() {
 
 # An image is named by its commit.
 require_commit() {
+  local said
   case $IMAGE_TAG in
-    dev*) fail "there is no commit to name the image by: git init && git add . && git commit" ;;
+    dev*)
+      # No commit yet, or a repository that git refuses to read.
+      said=$(git rev-parse --verify HEAD 2>&1) || case $said in
+        *"not a git repository"* | *"Needed a single revision"*) ;;
+        *) fail "git does not read this repository: $said" ;;
+      esac
+      fail "there is no commit to name the image by: git init && git add . && git commit"
+      ;;
     *-dirty*) [ -z "${CI:-}" ] || fail "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
   esac
 }

@@ -1,6 +1,7 @@
 """Run the service under granian: ``python -m inference``."""
 
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ def main() -> None:
     try:
         settings = Settings.from_environment(os.environ)
         artifact.read(settings.model_path)
-        check_address(settings.host, settings.port)
+        address = resolve(settings.host, settings.port)
     except StartupError as error:
         sys.exit(str(error))
     workers = settings.workers or available_cpus()
@@ -38,7 +39,7 @@ def main() -> None:
     with share_metrics(workers):
         Granian(
             "application:application",
-            address=settings.host,
+            address=address,
             port=settings.port,
             interface=Interfaces.WSGI,
             workers=workers,
@@ -79,15 +80,19 @@ def share_metrics(workers: int) -> Iterator[None]:
         yield
 
 
-def check_address(host: str, port: int) -> None:
-    """Raise StartupError where the service cannot listen."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def resolve(host: str, port: int) -> str:
+    """Return the IP address of ``host``; raise StartupError where the service cannot listen there."""
     try:
-        socket.inet_pton(family, host)
-        socket.create_server((host, port), family=family).close()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        socket.create_server(address[:2], family=family).close()
     except OSError as error:
-        reason = error.strerror or error
-        raise StartupError(f"Could not listen at {host}:{port}: {reason}") from error
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        remedy = ", take another PORT" if error.errno == errno.EADDRINUSE else ""
+        raise StartupError(
+            f"Could not listen at HOST={host} PORT={port}: {reason}{remedy}"
+        ) from error
+    return str(address[0])
 
 
 def choose_start_of_workers() -> None:

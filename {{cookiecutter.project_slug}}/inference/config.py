@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -54,10 +54,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             text = environment.get(name)
             if not text:
                 continue
+            choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+            text = next((choice for choice in choices if choice.lower() == text.lower()), text)
             try:
                 values[field.name] = msgspec.convert(text, field.type, strict=False)
             except msgspec.ValidationError as error:
-                faults.append(f"{name}={text!r}: {error}")
+                rule = f"must be one of {', '.join(choices)}" if choices else error
+                faults.append(f"{name}={text!r}: {rule}")
         if faults:
             raise StartupError("Wrong settings in the environment: " + "; ".join(faults))
         settings = cls(**values)

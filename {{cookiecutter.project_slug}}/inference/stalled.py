@@ -52,12 +52,22 @@ def end_silent_connections(port: int, seconds: float) -> None:
     """End every connection to ``port`` of this process that has brought nothing for ``seconds``."""
     for name in os.listdir("/proc/self/fd"):
         # Raised for what is no connection: a file, or the socket that listens.
-        with (
-            suppress(OSError),
-            socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as connection,
-        ):
+        with suppress(OSError), duplicate(int(name)) as connection:
             connection.getpeername()
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
             (silent,) = struct.unpack_from("I", info, LAST_DATA_RECEIVED)
             if connection.getsockname()[1] == port and silent > seconds * 1000:
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def duplicate(descriptor: int) -> socket.socket:
+    """Return a socket of its own for a descriptor; raises OSError where that is no socket.
+
+    ``socket.fromfd`` would then leave its duplicate open.
+    """
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from inference import artifact
+from inference import artifact, stalled
 from inference.app import create_app
 from inference.config import ROOT, Settings, StartupError
 from inference.healthcheck import is_healthy
@@ -65,7 +65,8 @@ def test_file_that_is_no_model_is_refused(copy):
 
 
 def serve(**variables):
-    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    given = {name: str(value) for name, value in variables.items()}
+    environment = os.environ | {"HOST": "127.0.0.1"} | given
     return subprocess.Popen(
         [sys.executable, "-m", "inference"],
         cwd=ROOT,
@@ -81,8 +82,9 @@ def serve(**variables):
     [
         ({"PORT": "no"}, "PORT='no'"),
         ({"MODEL_PATH": "missing"}, "Could not read the model: missing"),
-        ({"HOST": "192.0.2.1"}, "Could not listen at 192.0.2.1:"),
-        ({"HOST": "localhost"}, "Could not listen at localhost:"),
+        ({"HOST": "192.0.2.1"}, "Could not listen at HOST=192.0.2.1 PORT="),
+        ({"HOST": "no.such.host.invalid"}, "Could not listen at HOST=no.such.host.invalid PORT="),
+        ({"LOG_LEVEL": "loud"}, "must be one of DEBUG, INFO, WARNING, ERROR"),
         ({"API_KEY": " , "}, "API_KEY holds no key"),
         ({"API_KEY": "schlüssel"}, "API_KEY holds a character that no header can carry"),
     ],
@@ -153,3 +155,14 @@ def test_parent_of_the_workers_imports_nothing_that_starts_threads():
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     assert result.stdout.strip() == "1"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at Linux's /proc")
+def test_search_for_silent_connections_leaves_no_descriptor_open():
+    ends = os.pipe()
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        stalled.end_silent_connections(port=1, seconds=1)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    for end in ends:
+        os.close(end)

@@ -1,5 +1,11 @@
 """Fit the model, evaluate what will be served, and write it: ``python -m training``."""
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl-C ends it without a traceback, from the imports on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import os
 import sys
 from datetime import UTC, datetime

@@ -1,5 +1,5 @@
 # Which of the environments is meant; each has a stack, a cluster and a file of parameters of its own.
-export ENV ?= staging
+export ENV := $(or $(ENV),staging)
 export STACK := $(SERVICE)-$(ENV)
 export BOOTSTRAP_STACK := $(SERVICE)-bootstrap
 CLUSTER := $(CLUSTER)-$(ENV)

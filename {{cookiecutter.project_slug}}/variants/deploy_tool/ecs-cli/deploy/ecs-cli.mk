@@ -5,7 +5,7 @@ export ECS_CLI_URL ?= https://amazon-ecs-cli.s3.amazonaws.com
 export ECS_CLI_KEY ?= F34C3DDAE72926B079BEAEC6BCE9D9A42D51784F
 export ECS_CLI_KEYSERVER ?= https://keyserver.ubuntu.com
 # Which of the environments is meant: production bears the project's name, staging a name beside it.
-export ENV ?= production
+export ENV := $(or $(ENV),production)
 ifeq ($(ENV),staging)
 CLUSTER := $(CLUSTER)-staging
 SERVICE := $(SERVICE)-staging
@@ -28,6 +28,7 @@ ecr-create: account ## Create the ECR repository, unless it is there
 
 .PHONY: ecs-configure
 ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
+	@command -v $(ECS_CLI) >/dev/null || { echo "ecs-cli is not installed: make ecs-cli" >&2; exit 1; }
 	$(ECS_CLI) configure --config-name $(SERVICE) --cluster $(CLUSTER) --region $(AWS_REGION) \
 		--default-launch-type FARGATE
 

@@ -69,6 +69,8 @@ compose_service() {
   export_credentials
   export EXECUTION_ROLE="$SERVICE-execution"
   export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
+  # On Fargate the host's port is the container's.
+  unset PORT
   # ecs-cli would read a developer's .env, too: show it the project without its hidden files.
   local folder status=0
   folder=$(mktemp -d)

@@ -8,7 +8,7 @@ check_tool() {
   if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
     fault "$("$ECS_CLI" --version) is not version $ECS_CLI_VERSION: run 'make ecs-cli'"
   fi
-  grep -q "\"$SERVICE_PORT:$SERVICE_PORT\"" docker-compose.yml ||
+  grep -qF "\${PORT:-$SERVICE_PORT}:$SERVICE_PORT\"" docker-compose.yml ||
     fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
 }
 

@@ -1,0 +1,3 @@
+"""A module of another program."""
+
+raise ImportError("of another program")

@@ -1,0 +1,246 @@
+"""What a user's shell, git, pip and uv are set to does not change what the project does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, environment_with
+from test_project import ask, free_port, running
+
+pytestmark = pytest.mark.slow
+
+# A proxy at which nobody listens.
+DEAD = "http://127.0.0.1:9"
+
+# Where another program has modules of the same names as this one's packages.
+OTHER_PROGRAM = f"{ROOT}/tests/other_program"
+
+# Variables of a shell and who sets them.
+VARIABLES = {
+    "conda's HOST": {"HOST": "x86_64-conda-linux-gnu"},
+    "a platform's PORT": {"PORT": "1"},
+    "ENV, a file that sh reads": {"ENV": "/dev/null"},
+    "ENV of a company": {"ENV": "dev"},
+    "names that make takes": {"FORCE": "1", "FOR": "x", "N": "9", "UPGRADE": "--upgrade"},
+    "modules of another program": {"PYTHONPATH": OTHER_PROGRAM},
+    "Python's home": {"PYTHONHOME": "/nonexistent"},
+    "no bytecode, no assertions": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONOPTIMIZE": "2"},
+    "strict Python": {"PYTHONWARNINGS": "error", "PYTHONSAFEPATH": "1", "PYTHONINSPECT": "1"},
+    "an environment that is active": {
+        "VIRTUAL_ENV": "/nonexistent",
+        "CONDA_PREFIX": "/nonexistent",
+    },
+    "a log level in small letters": {"LOG_LEVEL": "debug"},
+    "no locale": {"LC_ALL": "C", "LANG": "C"},
+    "an unknown locale": {"LC_ALL": "xx_YY.UTF-8"},
+    "temporary files on another disk": {"TMPDIR": "/dev/shm"},
+    "a home that cannot be written": {"HOME": "/dev/null"},
+    "no home": {"HOME": None},
+    "proxies": {"HTTP_PROXY": DEAD, "http_proxy": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": DEAD},
+    "AWS": {"AWS_PROFILE": "nobody", "AWS_CONFIG_FILE": "/nonexistent", "AWS_REGION": "xx-y-9"},
+    "folders for cd": {"CDPATH": "/usr"},
+    "colours": {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"},
+    "make in parallel": {"MAKEFLAGS": "-j8"},
+}
+
+# Settings of git's configuration file.
+GIT_SETTINGS = {
+    "signed commits": "[commit]\n gpgsign = true\n[user]\n signingkey = nobody",
+    "hooks": "[core]\n hooksPath = /nonexistent",
+    "a template with hooks": "[init]\n templateDir = /nonexistent",
+    "Windows line ends": "[core]\n autocrlf = true",
+    "signatures in the log": "[log]\n showSignature = true",
+    "another first branch": "[init]\n defaultBranch = trunk",
+    "no untracked files in status": "[status]\n showUntrackedFiles = no",
+    "coloured, other diffs": "[color]\n ui = always\n[diff]\n noprefix = true\n external = false",
+    "short status with a branch": "[status]\n short = true\n branch = true",
+}
+
+
+@pytest.fixture(scope="module")
+def repository(installed):
+    """The project as its owner's repository: a commit, and a change on top of it."""
+
+    def git(*arguments):
+        identity = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        installed.check("git", *identity, *arguments)
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message=first", "--date=2020-02-29T12:00Z")
+    (installed.path / "notes.txt").write_text("untracked\n")
+    readme = installed.read("README.md")
+    (installed.path / "README.md").write_text(f"{readme}\nchanged\n")
+    yield installed
+    (installed.path / "README.md").write_text(readme)
+    (installed.path / "notes.txt").unlink()
+    subprocess.run(["rm", "-r", installed.path / ".git"], check=True)
+
+
+def changed(variables):
+    """The tests' environment with ``variables``; one that is None is not set."""
+    environment = environment_with() | variables
+    return {name: value for name, value in environment.items() if value is not None}
+
+
+def plan(project, environment):
+    """What the steps of a release would be, image tag and all, and what they read of the environment."""
+    done = subprocess.run(
+        ["make", "--dry-run", "-j1", "release", "destroy", "iam-policy"],
+        cwd=project.path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("variables", VARIABLES.values(), ids=VARIABLES)
+def test_variables_of_the_shell_change_nothing(repository, variables):
+    environment = changed(variables)
+    assert plan(repository, environment) == plan(repository, changed({}))
+    port = free_port()
+    with running(repository, "make", "run", f"PORT={port}", environment=environment):
+        assert ask(f"http://127.0.0.1:{port}/ping")[0] == 200
+
+
+def test_variables_of_the_shell_reach_no_step(repository):
+    (repository.path / "probe.mk").write_text(
+        "include Makefile\nprobe:\n\t@echo [$(ENV)] [$$FORCE] [$$FOR] [$$N] [$$PYTHONPATH] [$$UPGRADE]\n"
+    )
+    given = {"ENV": "dev", "FORCE": "1", "FOR": "x", "N": "2", "PYTHONPATH": "x", "UPGRADE": "x"}
+    command = ("make", "--file=probe.mk", "probe")
+    try:
+        assert repository.check(*command, **given) == "[production] [] [] [] [] []\n"
+        assert "[staging] [1]" in repository.check(*command, "ENV=staging", "FORCE=1")
+        # A job of a pipeline says it in the environment.
+        assert "[staging]" in repository.check(*command, ENV="staging", CI="true")
+    finally:
+        (repository.path / "probe.mk").unlink()
+
+
+@pytest.mark.parametrize("tool", ["ecs-cli", "cloudformation"])
+def test_environment_that_the_shell_names_in_vain_is_said(bake, tool):
+    other = {"ecs-cli": "staging", "cloudformation": "production"}[tool]
+    project = bake(deploy_tool=tool)
+    assert f"ENV={other} counts on make's command line" in project.run("make", ENV=other).stderr
+    assert project.run("make", f"ENV={other}").stderr == ""
+    assert project.run("make", ENV="dev").stderr == ""
+
+
+@pytest.mark.parametrize("settings", GIT_SETTINGS.values(), ids=GIT_SETTINGS)
+def test_git_settings_change_no_tag_and_no_date(repository, tmp_path, settings):
+    (tmp_path / "gitconfig").write_text(f"{settings}\n")
+    mine = changed({"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")})
+    tag = re.search(r"REVISION=(\w+-dirty-\w+)", plan(repository, mine))
+    assert tag
+    assert plan(repository, mine) == plan(repository, changed({}))
+
+
+def test_repository_that_git_refuses_is_reported_in_gits_words(repository):
+    result = repository.run("make", "doctor", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert "dubious ownership" in result.stderr
+    assert "safe.directory" in result.stderr
+    assert "git init" not in result.stderr
+
+
+def test_another_python_makes_the_environment_anew(repository):
+    result = repository.run("make", "setup", "PYTHON=no-such-python")
+    assert result.returncode != 0
+    assert "no-such-python" in result.stderr
+
+
+def test_old_python_is_refused_in_one_line(repository, tmp_path):
+    """An interpreter that says it is an old one."""
+    script = repository.read("requirements/install.py")
+    old = "import sys\nsys.version_info = (3, 10, 13)\n"
+    (tmp_path / "install.py").write_text(script.replace("import ast\n", f"{old}import ast\n"))
+    result = subprocess.run(
+        [sys.executable, tmp_path / "install.py", "x", "y"], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert re.fullmatch(r"Python 3\.11 or newer is needed, \S+ is 3\.10\.13: .+\n", result.stderr)
+
+
+def test_port_in_use_and_wrong_host_are_one_line(repository):
+    port = free_port()
+    with running(repository, "make", "run", f"PORT={port}"):
+        assert ask(f"http://127.0.0.1:{port}/ping")[0] == 200
+        result = repository.run("make", "run", f"PORT={port}")
+    assert f"PORT={port}: Address already in use, take another PORT" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = repository.run("make", "run", "HOST=no.such.host.invalid")
+    assert "Could not listen at HOST=no.such.host.invalid" in result.stderr
+
+
+def test_settings_of_pip_and_uv_that_do_not_say_where_packages_come_from_change_nothing(
+    repository, tmp_path
+):
+    """All at once; the lock of uv is the shortest."""
+    (tmp_path / "constraints.txt").write_text("uv==0.0.1\n")
+    (tmp_path / "pip.conf").write_text("[install]\nuser = true\ntarget = /nonexistent\n")
+    (tmp_path / "other").mkdir()
+    variables = {
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+        "PIP_CONSTRAINT": str(tmp_path / "constraints.txt"),
+        "PIP_NO_BINARY": ":all:",
+        "PIP_PREFIX": "/nonexistent",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_ROOT": "/nonexistent",
+        "PYTHONHOME": "/nonexistent",
+        "UV_CONSTRAINT": str(tmp_path / "constraints.txt"),
+        "UV_NO_BINARY": "1",
+        "UV_PYTHON": "3.9",
+        "UV_PROJECT_ENVIRONMENT": str(tmp_path / "other"),
+        "UV_SYSTEM_PYTHON": "1",
+        "UV_TARGET": str(tmp_path / "other"),
+        "HOME": "/dev/null",
+        "LC_ALL": "C",
+    }
+    lock = repository.path / "requirements" / "uv.txt"
+    # With -I: this Python is the caller's, not make's.
+    command = [sys._base_executable, "-I", repository.path / "requirements/install.py"]
+    done = subprocess.run(
+        [*command, tmp_path / "venv", lock],
+        env=changed(variables),
+        umask=0o077,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "venv/bin/uv").is_file()
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_mirror_that_pip_knows_is_the_only_source(repository, tmp_path):
+    """By its configuration file and by the environment; a mirror that is not there is named."""
+    (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {DEAD}/simple\nretries = 0\n")
+    installer, lock = (repository.path / "requirements" / name for name in ("install.py", "uv.txt"))
+    for variables in (
+        {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")},
+        {"PIP_INDEX_URL": f"{DEAD}/simple"},
+    ):
+        done = subprocess.run(
+            [repository.path / ".venv/bin/python", installer, tmp_path / "venv", lock],
+            env=changed({"UV_HTTP_RETRIES": "0", "UV_NO_CACHE": "1", **variables}),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert "127.0.0.1:9" in done.stderr
+        assert f"Could not install {lock}" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["setup", "train"])
+def test_interrupted_make_shows_no_traceback(repository, bake, target):
+    project = bake() if target == "setup" else repository
+    with running(project, "make", target) as process:
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
