@@ -172,7 +172,7 @@ def test_port_in_use_and_wrong_host_are_one_line(repository):
     with running(repository, "make", "run", f"PORT={port}"):
         assert ask(f"http://127.0.0.1:{port}/ping")[0] == 200
         result = repository.run("make", "run", f"PORT={port}")
-    assert f"PORT={port}: Address already in use, take another PORT" in result.stderr
+    assert f"PORT={port}: the port is in use, take another PORT" in result.stderr
     assert "Traceback" not in result.stderr
     result = repository.run("make", "run", "HOST=no.such.host.invalid")
     assert "Could not listen at HOST=no.such.host.invalid" in result.stderr

@@ -115,6 +115,17 @@ def test_training_again_gives_the_same_bytes(installed):
     subprocess.run(["sha256sum", "--check", checksum.name], cwd=checksum.parent, check=True)
 
 
+@pytest.mark.parametrize("installed", CHOICES["model_framework"][:1], indirect=True)
+def test_histogram_gradient_boosting_is_served_as_onnx(copy):
+    train = copy.read("training/train.py")
+    train = train.replace("LogisticRegression(random", "HistGradientBoostingClassifier(random")
+    train = train.replace(
+        "linear_model import LogisticRegression", "ensemble import HistGradientBoostingClassifier"
+    )
+    (copy.path / "training/train.py").write_text(train)
+    assert "model/model.onnx" in copy.check("make", "train")
+
+
 def test_commit_dates_the_training(copy):
     git = ("git", "-c", "user.name=A", "-c", "user.email=a@example.com")
     copy.check("git", "init", "--quiet")

@@ -87,11 +87,11 @@ def resolve(host: str, port: int) -> str:
         family, _, _, _, address = found[0]
         socket.create_server(address[:2], family=family).close()
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
-        remedy = ", take another PORT" if error.errno == errno.EADDRINUSE else ""
-        raise StartupError(
-            f"Could not listen at HOST={host} PORT={port}: {reason}{remedy}"
-        ) from error
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use, take another PORT"
+        else:
+            reason = error.strerror or str(error)
+        raise StartupError(f"Could not listen at HOST={host} PORT={port}: {reason}") from error
     return str(address[0])
 
 

@@ -1,0 +1,108 @@
+"""README's first command on minimal Debian, where nothing is installed but what README names."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pexpect
+import pytest
+from conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+USER = "newcomer"
+# How this machine reaches the package registries.
+REACH = re.compile(r"(PIP|UV)_\w*(INDEX|CERT|LINKS|HOST)\w*|SSL_CERT_FILE|(?i:\w+_proxy)")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# Runs in namespaces of its own, so that no mount and no process outlives it.
+ENTER = """
+set -e
+root=$1 cache=$2
+shift 2
+mount -t proc proc "$root/proc"
+mkdir -p "$root/dev/shm" "$root/cache"
+mount -t tmpfs tmpfs "$root/dev/shm"
+mount --bind "$cache" "$root/cache"
+exec chroot --userspec={user}:{user} "$root" "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def mirror():
+    """Where Debian's packages come from; skips where no machine can be made."""
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        pytest.skip("needs root and debootstrap: apt-get install debootstrap")
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode:
+        pytest.skip("may not make namespaces")
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    return subprocess.run(targets, check=True, text=True, stdout=subprocess.PIPE).stdout.split()[0]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of packages that both machines share."""
+    folder = tmp_path_factory.mktemp("cache")
+    folder.chmod(0o777)
+    return folder
+
+
+@pytest.fixture(params=["bookworm", "trixie"])
+def machine(request, mirror, tmp_path):
+    """The root of a minimal Debian with what README names, a user, and a clone of this repository."""
+    (needed,) = re.findall(r"`apt-get install ([a-z0-9 -]+)`", (ROOT / "README.md").read_text())
+    root = tmp_path / request.param
+    options = ["--variant=minbase", f"--include={','.join(needed.split())}"]
+    command = ["debootstrap", *options, request.param, root, mirror]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for file in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", CERTIFICATES):
+        if os.path.exists(file):
+            os.makedirs(os.path.dirname(f"{root}{file}"), exist_ok=True)
+            shutil.copy(file, f"{root}{file}")
+    subprocess.run(["chroot", root, "useradd", "--create-home", USER], check=True)
+    clone = root / "home" / USER / "ml-ecs-template"
+    subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", clone], check=True)
+    subprocess.run(["chroot", root, "chown", "-R", f"{USER}:", f"/home/{USER}"], check=True)
+    yield root
+    shutil.rmtree(root)
+
+
+def enter(root, cache, script):
+    """Run ``script`` as the user, in a terminal."""
+    environment = {name: value for name, value in os.environ.items() if REACH.fullmatch(name)}
+    environment |= {
+        "HOME": f"/home/{USER}",
+        "PATH": "/usr/bin:/bin",
+        "PIP_CACHE_DIR": "/cache/pip",
+        "TERM": "dumb",
+        "UV_CACHE_DIR": "/cache/uv",
+    }
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    inside = ["/usr/bin/env", "-i", *settings, "bash", "-c", script]
+    shell = ["bash", "-c", ENTER.format(user=USER), "enter", str(root), str(cache), *inside]
+    options = ["--mount", "--pid", "--fork", "--kill-child"]
+    return pexpect.spawn("unshare", [*options, *shell], encoding="utf-8", timeout=600)
+
+
+def test_demo_runs_with_what_readme_names_and_leaves_nothing(machine, cache):
+    demo = enter(
+        machine,
+        cache,
+        "cd ~/ml-ecs-template && make demo; echo; echo left: $(ls -A ~ /tmp /var/tmp /dev/shm);"
+        "echo processes: $(cat /proc/[0-9]*/comm | sort)",
+    )
+    demo.expect("Serving at (http://127[.]0[.]0[.]1:[0-9]+)")
+    lines = demo.before.splitlines()
+    assert len(lines) < 100, demo.before
+    demo.expect_exact('"predictions":["setosa"]')
+    demo.expect_exact("Ctrl-C ends it.")
+    demo.sendintr()
+    demo.expect_exact("Stopped; the project is deleted.")
+    demo.expect("left: (.*)\r\nprocesses: (.*)\r\n")
+    left, processes = demo.match.groups()
+    demo.expect(pexpect.EOF)
+    assert "Traceback" not in demo.before
+    skeleton = {".bash_logout", ".bashrc", ".profile", ".cache"}
+    names = {name for name in left.split() if not name.startswith("/")}
+    assert names - skeleton == {"ml-ecs-template"}
+    assert processes.split() == ["bash", "cat", "sort"]
