@@ -200,8 +200,8 @@ def test_region_without_fargate_is_named(deployed):
 
 def test_missing_tools_are_named_all_at_once(deployed):
     output = deployed.fails("doctor", DOCKER="no-docker", ECS_CLI="no-ecs-cli")
-    assert "doctor: no-docker is not installed: see 'Deployment' in README.md" in output
-    assert "doctor: no-ecs-cli is not installed: see 'Deployment' in README.md" in output
+    assert "doctor: no-docker is not installed: apt-get install docker.io" in output
+    assert "doctor: no-ecs-cli is not installed: make ecs-cli" in output
 
 
 def test_other_version_of_ecs_cli_is_named(deployed, tmp_path):

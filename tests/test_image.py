@@ -205,16 +205,12 @@ def compose(docker):
 @pytest.mark.parametrize("framework", CHOICES["model_framework"][:1], indirect=True)
 def test_compose_serves_the_image(compose, image, trained):
     port = free_port()
-    override = trained.path / "port.yaml"
-    name = trained.path.name
-    override.write_text(f"services: {{{name}: {{ports: !override ['127.0.0.1:{port}:5000']}}}}\n")
-    files = ("-f", "docker-compose.yml", "-f", "compose.override.yaml", "-f", "port.yaml")
+    variables = {"IMAGE": image, "PORT": str(port)}
     try:
-        trained.check(*compose, *files, "up", "--detach", "--wait", "--no-build", IMAGE=image)
+        trained.check(*compose, "up", "--detach", "--wait", "--no-build", **variables)
         assert_predicts(f"http://127.0.0.1:{port}")
     finally:
-        trained.check(*compose, *files, "down", IMAGE=image)
-        override.unlink()
+        trained.check(*compose, "down", **variables)
 
 
 def test_compose_builds_the_image(compose, docker, image, trained):

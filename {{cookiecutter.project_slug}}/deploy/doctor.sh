@@ -12,9 +12,19 @@ fault() {
   faults=$((faults + 1))
 }
 
+# How to install a tool.
+remedy() {
+  case $1 in
+    aws) echo "apt-get install awscli, brew install awscli, or https://aws.amazon.com/cli" ;;
+    "$DOCKER") echo "apt-get install docker.io, or https://docs.docker.com/get-docker" ;;
+    "${ECS_CLI:-}") echo "make ecs-cli" ;;
+    *) echo "install it, or name another" ;;
+  esac
+}
+
 for tool in "${TOOLS[@]}"; do
   if ! command -v "$tool" >/dev/null; then
-    fault "$tool is not installed: see 'Deployment' in README.md"
+    fault "$tool is not installed: $(remedy "$tool")"
   elif [ "$tool" != curl ]; then
     say "$("$tool" --version 2>&1 | head -n 1)"
   fi
