@@ -91,7 +91,12 @@ def create_environment(folder, with_pip=False):
 
     try:
         venv.create(folder, clear=True, symlinks=True, with_pip=with_pip)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        print(error.output.decode(errors="replace"), file=sys.stderr)
+        raise InstallError(
+            f"Could not make the environment {folder}: see the error above"
+        ) from error
+    except OSError as error:
         raise InstallError(f"Could not make the environment {folder}: {error}") from error
     return Path(folder, "bin", "python").absolute()
 
