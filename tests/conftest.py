@@ -147,7 +147,7 @@ class BakedProject:
         """What the Makefile can make."""
         makefiles = (self.path / "Makefile", *(self.path / "deploy").glob("*.mk"))
         texts = "".join(file.read_text() for file in makefiles)
-        return re.findall(r"^\.PHONY: (.+)$", texts, re.MULTILINE)
+        return re.findall(r"^\.PHONY: ([a-z-]+)$", texts, re.MULTILINE)
 
     def run(self, *command, timeout=300, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""

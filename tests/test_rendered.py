@@ -265,7 +265,7 @@ CHURN = {
 def test_answers_stand_where_they_belong(bake):
     project = bake(**CHURN, python_version="3.12")
     service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
-    assert service["ports"] == ["8080:8080"]
+    assert service["ports"] == ["${PORT:-8080}:8080"]
     assert service["environment"] == {"WORKERS": "4"}
     assert service["logging"]["options"]["awslogs-region"] == "eu-central-1"
     size = yaml.safe_load(project.read("ecs-params.yml"))["task_definition"]["task_size"]
@@ -292,7 +292,7 @@ def test_answers_stand_in_the_stacks_where_they_belong(bake):
     assert parameters["GitLabProject"]["Default"] == "team/churn-model"
     assert parameters["Credentials"]["Default"] == "access-keys"
     (service,) = load_yaml(project.read("compose.yaml"))["services"].values()
-    assert service["ports"] == ["8080:8080"]
+    assert service["ports"] == ["${PORT:-8080}:8080"]
     plan = project.check("make", "--dry-run", "--print-data-base", "service-up", "ENV=production")
     assert "STACK := churn-model-production\n" in plan
     assert "CLUSTER := models-production\n" in plan

@@ -17,8 +17,7 @@ remedy() {
   case $1 in
     aws) echo "apt-get install awscli, brew install awscli, or https://aws.amazon.com/cli" ;;
     "$DOCKER") echo "apt-get install docker.io, or https://docs.docker.com/get-docker" ;;
-    "${ECS_CLI:-}") echo "make ecs-cli" ;;
-    *) echo "install it, or name another" ;;
+    *) tool_remedy "$1" ;;
   esac
 }
 

@@ -4,6 +4,10 @@
 # shellcheck disable=SC2034 # doctor.sh reads it
 TOOLS=(aws curl "$DOCKER" "$PYTHON")
 
+tool_remedy() {
+  echo "apt-get install $1"
+}
+
 check_tool() {
   "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))
 }

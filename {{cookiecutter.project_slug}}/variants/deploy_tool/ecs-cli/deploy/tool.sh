@@ -4,6 +4,10 @@
 # shellcheck disable=SC2034 # doctor.sh reads it
 TOOLS=(aws curl "$DOCKER" "$ECS_CLI")
 
+tool_remedy() {
+  [ "$1" = "$ECS_CLI" ] && echo "make ecs-cli" || echo "apt-get install $1"
+}
+
 check_tool() {
   if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
     fault "$("$ECS_CLI" --version) is not version $ECS_CLI_VERSION: run 'make ecs-cli'"
