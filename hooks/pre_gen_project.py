@@ -275,7 +275,7 @@ def main() -> int:
         try:
             set_aside()
         except OSError as error:
-            hindrance = f"could not move aside what is there: {error}"
+            hindrance = f"could not move aside what is there: {error}. Nothing was changed"
     if hindrance:
         print(f"The project was not generated: {hindrance}.", file=sys.stderr)
     if faults:

@@ -289,6 +289,52 @@ def test_what_stands_in_the_way_is_named_and_nothing_changed(
         assert snapshot(tmp_path) == before
 
 
+# Permissions bind root, too, without these.
+AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "message", "stops_skipping"),
+    [
+        ("Dockerfile", 0o444, "Dockerfile: cannot be read or written; change its permissions", False),
+        ("Makefile", 0o000, "Makefile: cannot be read or written; change its permissions", False),
+        ("inference/static", 0o555, "inference/static: cannot be written to; change its permissions", True),
+        ("deploy", 0o555, "could not move aside what is there: [Errno 13] Permission denied: 'deploy'", True),
+        ("tests", 0o000, "could not move aside what is there: [Errno 13] Permission denied: 'tests'", True),
+        (".", 0o555, "cannot be written to. Change its permissions, or bake elsewhere", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
+def test_missing_permission_is_named_and_nothing_changed(
+    owned, path, mode, message, stops_skipping, options
+):
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("needs setpriv, or a user that is not root")
+    project, _ = owned
+    (project / "inference" / "static" / "page.js").unlink()
+    with open(project / "Makefile", "a") as file:
+        file.write("# mine\n")
+    before = snapshot(project)
+    usual = (project / path).stat().st_mode
+    (project / path).chmod(mode)
+    user = AS_A_USER if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*user, COOKIECUTTER, "--no-input", "--default-config", "-o", project.parent, ROOT, "-f", *options],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert (project / path).stat().st_mode & 0o777 == mode
+    (project / path).chmod(usual)
+    after = snapshot(project)
+    assert {name: after.get(name) for name in before} == before
+    if not options or stops_skipping:
+        assert done.returncode != 0
+        assert message in done.stderr.split("ERROR")[0]
+        assert after == before
+    else:
+        assert done.returncode == 0, done.stderr
+
+
 def test_spoilt_template_changes_nothing_of_what_is_there(owned, template):  # noqa: F811
     project, _ = owned
     (template / PROJECT_TEMPLATE.name / "renovate.json").write_text("{")
