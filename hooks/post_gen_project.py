@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sys
+
+# cookiecutter puts this file among the temporary ones, where somebody's json.py may lie.
+if os.path.dirname(__file__) in sys.path:
+    sys.path.remove(os.path.dirname(__file__))
+
+import json
 import re
 import shutil
-import sys
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Iterable, Iterator
 
 
 def in_compose(file: str) -> tuple[tuple[str, str, str], ...]:
@@ -62,87 +68,345 @@ AGREEMENTS_OF_TOOL = {
 LEFTOVER = re.compile(r"\{" r"\{-?\s*cookiecutter|\{" r"%")
 
 
-def keep_chosen(answers: dict[str, str]) -> None:
-    """Move the files of variants/ANSWER/CHOICE to their places; delete the others."""
-    for answer in os.listdir("variants"):
-        chosen = os.path.join("variants", answer, answers[answer])
-        for folder, _, names in os.walk(chosen):
-            place = os.path.relpath(folder, chosen)
-            os.makedirs(place, exist_ok=True)
-            for name in names:
-                os.replace(os.path.join(folder, name), os.path.join(place, name))
-    shutil.rmtree("variants")
+STAGE = ".variants"
+# Where the other hook put what the folder had, and where what this bake wrote waits until it is checked.
+BEFORE = os.path.join(STAGE, "before")
+FRESH = os.path.join(STAGE, "fresh")
+ENTRIES = os.path.join(STAGE, "entries")
+# Where files are kept that those of the template took the place of.
+REPLACED = ".before-bake"
 
 
-def project_files() -> Iterator[str]:
-    """All files of the project but those in hidden folders, which may be its owner's."""
-    for folder, subfolders, names in os.walk("."):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (os.path.normpath(os.path.join(folder, name)) for name in sorted(names))
+def withdraw() -> None:
+    """Take away what this bake wrote and give the folder back what it had; go on if interrupted."""
+    os.makedirs(FRESH, exist_ok=True)
+    if not os.path.isdir(BEFORE):
+        move(set(os.listdir()) - {STAGE}, ".", FRESH)
+        return
+    # From here on, what is in the root is the owner's.
+    if os.path.exists(ENTRIES):
+        with open(ENTRIES, encoding="utf-8") as file:
+            move(filter(os.path.lexists, file.read().split()), ".", FRESH)
+        os.unlink(ENTRIES)
+    move(os.listdir(BEFORE), BEFORE, ".")
+    os.rmdir(BEFORE)
+
+
+def move(entries: Iterable[str], source: str, target: str) -> None:
+    for entry in entries:
+        os.rename(os.path.join(source, entry), os.path.join(target, entry))
+
+
+def keep_chosen(answers: dict[str, str], root: str) -> set[str]:
+    """Move the chosen files of .variants/ANSWER/CHOICE to their places; return the others' places."""
+    others = set()
+    for answer in answers.keys() & set(os.listdir(STAGE)):
+        for path in files_below(os.path.join(STAGE, answer)):
+            choice, _, place = path.partition(os.sep)
+            if choice == answers[answer]:
+                target = os.path.join(root, place)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(os.path.join(STAGE, answer, path), target)
+            else:
+                others.add(place)
+    return others
+
+
+def files_below(root: str, *parts: str) -> Iterator[str]:
+    """All files below ``root``, by their paths from there."""
+    for entry in sorted(os.listdir(os.path.join(root, *parts))):
+        path = os.path.join(*parts, entry)
+        if path == STAGE:
+            continue
+        if os.path.isdir(os.path.join(root, path)):
+            yield from files_below(root, path)
+        else:
+            yield path
 
 
 def read(path: str) -> str:
-    """The text of a file; bytes that are not UTF-8, in a file of its owner's, do not matter."""
-    with open(path, encoding="utf-8", errors="replace") as file:
+    """The text of a file, its line ends as they are."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
         return file.read()
 
 
-def find_unparsable() -> Iterator[str]:
+def make_executable(path: str) -> None:
+    """Let those start a script who may read it; a template from a .zip has lost that."""
+    mode = os.stat(path).st_mode
+    if not mode & 0o100:
+        os.chmod(path, mode | (mode & 0o444) >> 2)
+
+
+def find_faults(texts: dict[str, str], answers: dict[str, str]) -> list[str]:
+    """What is wrong with the files of this bake, one line each."""
+    return [*find_windows_line_ends(texts)] or [
+        *find_unparsable(texts),
+        *find_disagreements(texts, answers),
+        *find_leftovers(texts),
+    ]
+
+
+def find_windows_line_ends(texts: dict[str, str]) -> Iterator[str]:
+    """One line, if any text has a CR LF: scripts with it do not start."""
+    paths = [path for path, text in texts.items() if "\r\n" in text and "\0" not in text]
+    if paths:
+        yield (
+            f"{paths[0]}: has Windows line ends (CR LF), one of {len(paths)} such files. "
+            "Clone the template with git clone --config core.autocrlf=false, and bake again"
+        )
+
+
+def find_unparsable(texts: dict[str, str]) -> Iterator[str]:
     """JSON and YAML files that do not parse."""
     # Not in the standard library, but wherever cookiecutter is, which depends on it.
     import yaml
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    for path in project_files():
+    for path, text in texts.items():
         try:
             if path.endswith(".json"):
-                json.loads(read(path))
+                json.loads(text)
             elif path.endswith((".yml", ".yaml")):
-                yaml.compose(read(path), Loader=loader)
+                yaml.compose(text, Loader=loader)
         except (ValueError, yaml.YAMLError) as error:
             yield f"{path}: does not parse: {' '.join(str(error).split())}"
 
 
-def find_disagreements(answers: dict[str, str]) -> Iterator[str]:
+def find_disagreements(texts: dict[str, str], answers: dict[str, str]) -> Iterator[str]:
     """Places where a file does not say what the answer says."""
     for file, pattern, answer in AGREEMENTS + AGREEMENTS_OF_TOOL[answers["deploy_tool"]]:
-        found = re.search(pattern, read(file))
+        found = re.search(pattern, texts[os.path.normpath(file)])
         if not found:
             yield f"{file}: {answer} is not where it should be"
         elif found[1] != answers[answer]:
             yield f"{file}: has {found[1]!r} where {answer} is {answers[answer]!r}"
 
 
-def find_leftovers() -> Iterator[str]:
+def find_leftovers(texts: dict[str, str]) -> Iterator[str]:
     """Files in which template code was left; pages are templates of the service's own."""
-    for path in project_files():
-        if not path.endswith(".html") and LEFTOVER.search(read(path)):
+    for path, text in texts.items():
+        if not path.endswith(".html") and LEFTOVER.search(text):
             yield f"{path}: holds template code"
 
 
-def main() -> int:
-    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
-    keep_chosen(answers)
-    faults = [*find_unparsable(), *find_disagreements(answers), *find_leftovers()]
-    if faults:
-        sys.stderr.reconfigure(errors="backslashreplace")
-        print(
-            "The project was not generated. Its files are wrong:",
-            *faults,
-            sep="\n  ",
-            file=sys.stderr,
+# What a bake over a project does with its files: paths, each in one of the lists.
+Plan = namedtuple("Plan", ["new", "same", "differing"])
+
+
+def compare(paths: Iterable[str]) -> Plan:
+    """Hold what this bake wrote against what is there."""
+    plan = Plan([], [], [])
+    for path in paths:
+        if not os.path.lexists(path):
+            plan.new.append(path)
+        elif is_same(path):
+            plan.same.append(path)
+        else:
+            plan.differing.append(path)
+    return plan
+
+
+def is_same(path: str) -> bool:
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        return False
+    with open(path, "rb") as here, open(os.path.join(FRESH, path), "rb") as fresh:
+        return here.read() == fresh.read()
+
+
+def find_obstacles(plan: Plan, keep: bool) -> list[str]:
+    """Why files could not be written, one line each; with ``keep`` only new ones are written."""
+    obstacles = [blocked_by(path) for path in plan.new]
+    if not keep:
+        obstacles += [unwritable(path) for path in plan.differing]
+    return sorted(set(obstacles) - {""})
+
+
+def blocked_by(path: str) -> str:
+    """What keeps a new file from being written: the closest folder above it that is there."""
+    folder = os.path.dirname(path)
+    while folder and not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if folder and not os.path.isdir(folder):
+        return f"{folder}: is no folder, and the template has one of that name; move it away"
+    if not os.access(folder or ".", os.W_OK | os.X_OK):
+        return f"{folder or '.'}: cannot be written to; change its permissions"
+    return ""
+
+
+def unwritable(path: str) -> str:
+    """What keeps a file from being kept and written over."""
+    if not os.path.isfile(path):
+        return f"{path}: is no file, and the template has one of that name; move it away"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"{path}: cannot be read or written; change its permissions, or bake with -f -s"
+    return ""
+
+
+class Writer:
+    """Puts what this bake wrote in its place, and takes all of it back if it has to."""
+
+    def __init__(self) -> None:
+        self.folder = REPLACED
+        number = 1
+        while os.path.lexists(self.folder):
+            number += 1
+            self.folder = f"{REPLACED}-{number}"
+        self.replaced = []
+        self.made = []
+
+    def replace(self, path: str) -> None:
+        """Keep a copy of a file, then write through to it: links and permissions stay."""
+        copy = os.path.join(self.folder, path)
+        self.make_folder(os.path.dirname(copy))
+        if not self.replaced:
+            ignore = os.path.join(self.folder, ".gitignore")
+            self.made.append(ignore)
+            with open(ignore, "x", encoding="utf-8") as file:
+                file.write("*\n")
+        self.made.append(copy)
+        shutil.copy2(path, copy)
+        self.replaced.append(path)
+        write_through(os.path.join(FRESH, path), path)
+
+    def add(self, path: str) -> None:
+        """Write a file that was not there."""
+        self.make_folder(os.path.dirname(path))
+        self.made.append(path)
+        shutil.move(os.path.join(FRESH, path), path)
+
+    def make_folder(self, folder: str) -> None:
+        """Make a folder and those above it."""
+        if folder and not os.path.isdir(folder):
+            self.make_folder(os.path.dirname(folder))
+            os.mkdir(folder)
+            self.made.append(folder)
+
+    def undo(self) -> None:
+        """Write back what was replaced; delete what was made."""
+        for path in self.replaced:
+            write_through(os.path.join(self.folder, path), path)
+        for path in reversed(self.made):
+            if os.path.isdir(path):
+                os.rmdir(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
+
+
+def write_through(source: str, path: str) -> None:
+    """Give a file the bytes of another without ever making it shorter first."""
+    with open(source, "rb") as file:
+        content = file.read()
+    with open(path, "r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
+def write(plan: Plan, texts: dict[str, str], keep: bool) -> str:
+    """Carry out the plan, or nothing of it; return the folder of what was replaced."""
+    writer = Writer()
+    try:
+        for path in [] if keep else plan.differing:
+            writer.replace(path)
+        for path in [] if keep else plan.same + plan.differing:
+            if texts[path].startswith("#!"):
+                make_executable(path)
+        for path in plan.new:
+            writer.add(path)
+    except BaseException:
+        writer.undo()
+        raise
+    return writer.folder
+
+
+def report(plan: Plan, others: set[str], keep: bool, folder: str) -> Iterator[str]:
+    """What a bake over a project did with what was there, a line each."""
+    if plan.differing and keep:
+        yield f"Kept what was here and differs from the template: {name_some(plan.differing)}."
+    elif plan.differing:
+        yield (
+            f"Replaced what differed from the template: {name_some(plan.differing)}.\n"
+            f"What was here is kept in {folder}: take from there what you need, then delete that folder."
         )
+    left = sorted(filter(os.path.lexists, others.difference(*plan)))
+    if left:
+        yield f"Left here, but of other answers: {name_some(left)}. Delete what you do not need."
+
+
+def name_some(paths: list[str]) -> str:
+    """The paths, or the first of them and how many more there are."""
+    some = paths if len(paths) <= 8 else [*paths[:7], f"{len(paths) - 7} more"]
+    return " and ".join(filter(None, (", ".join(some[:-1]), some[-1])))
+
+
+def finish(answers: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Make a project of what was written; return what is wrong, or else what to report."""
+    is_over_something = os.path.isdir(BEFORE)
+    root = FRESH if is_over_something else "."
+    if is_over_something:
+        withdraw()
+    others = keep_chosen(answers, root)
+    texts = {path: read(os.path.join(root, path)) for path in files_below(root)}
+    faults = find_faults(texts, answers)
+    if faults:
+        return faults, []
+    for path, text in texts.items():
+        if text.startswith("#!"):
+            make_executable(os.path.join(root, path))
+    if not is_over_something:
+        return [], []
+    keep = os.path.getsize(os.path.join(STAGE, "README.md")) == 0
+    plan = compare(texts)
+    obstacles = find_obstacles(plan, keep)
+    if obstacles:
+        return obstacles, []
+    folder = write(plan, texts, keep)
+    return [], [*report(plan, others, keep, folder)]
+
+
+def clean_up(is_failed: bool, is_over_something: bool) -> None:
+    """Delete what this bake has left over, or all of it, and nothing that was there before."""
+    if is_failed and (os.path.isdir(BEFORE) or not is_over_something):
+        withdraw()
+    shutil.rmtree(STAGE)
+
+
+def delete_itself() -> None:
+    """Delete this file where it is the copy that cookiecutter made and forgets."""
+    if os.path.basename(__file__).startswith("tmp"):
+        os.unlink(__file__)
+
+
+def main() -> int:
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr.reconfigure(errors="backslashreplace")
+    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    is_over_something = os.path.isdir(BEFORE)
+    faults = ["interrupted"]
+    try:
+        faults, lines = finish(answers)
+    except OSError as error:
+        faults = [f"could not write: {error}"]
+    finally:
+        clean_up(bool(faults), is_over_something)
+    if faults:
+        result = "nothing of yours was changed" if is_over_something else "its files are wrong"
+        header = f"The project was not generated, {result}:"
+        print(header, *faults, sep="\n  ", file=sys.stderr)
         return 1
     print(
+        *lines,
         f"Generated {answers['project_slug']}. Next:",
-        f"cd {answers['project_slug']}",
-        "make setup train test    install, train the sample model, run the tests",
-        "make run                 serve it on this machine",
-        "make help                everything else, up to make deploy",
-        sep="\n  ",
+        f"  cd {answers['project_slug']}",
+        "  make setup train test    install, train the sample model, run the tests",
+        "  make run                 serve it on this machine",
+        "  make help                everything else, up to make deploy",
+        sep="\n",
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        delete_itself()

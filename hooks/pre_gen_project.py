@@ -1,10 +1,16 @@
-"""Refuse wrong answers before a file is written: every fault at once, one line each."""
+"""Refuse wrong answers before a file is written, and set aside what the bake could write over."""
 
 from __future__ import annotations
 
+import os
+import sys
+
+# cookiecutter puts this file among the temporary ones, where somebody's json.py may lie.
+if os.path.dirname(__file__) in sys.path:
+    sys.path.remove(os.path.dirname(__file__))
+
 import json
 import re
-import sys
 import unicodedata
 from collections import namedtuple
 from collections.abc import Callable
@@ -186,14 +192,99 @@ def find_faults(answers: dict[str, str]) -> list[str]:
     ]
 
 
+STAGE = ".variants"
+BEFORE = os.path.join(STAGE, "before")
+# Bytes: what a project needs, with all its variants, and as much again.
+SPACE = 4_000_000
+# The entries of a project's root, with any answers: nothing else can be written over.
+ENTRIES = (
+    ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml Dockerfile Makefile README.md "
+    "application.py compose.override.yaml compose.yaml deploy docker-compose.yml ecs-params.yml "
+    "ecs-trust-policy.json inference model pyproject.toml rehearsal renovate.json requirements "
+    "requirements.txt tests training"
+).split()
+
+
+def find_hindrance(answers: dict[str, str]) -> str:
+    """Why no project can be written here and how to change that; empty where it can."""
+    if "cookiecutter" in answers["__model_file"]:
+        return (
+            "this cookiecutter is too old, 2.1 is the oldest that works. "
+            "Run a newer one: pipx run 'cookiecutter>=2.1' TEMPLATE, or get it: "
+            "python3 -m pip install --upgrade 'cookiecutter>=2.1'"
+        )
+    if os.path.lexists(STAGE):
+        return (
+            f"{os.path.abspath(STAGE)} is there from a bake that was interrupted. Files of yours are in "
+            f"its folder before: if there is one, run cp -a {BEFORE}/. . in the project. "
+            f"Then delete {STAGE} and bake again"
+        )
+    if not os.access(".", os.W_OK | os.X_OK):
+        return f"{os.getcwd()} cannot be written to. Change its permissions, or bake elsewhere"
+    if free_space() < SPACE:
+        return (
+            f"{os.getcwd()} has {free_space() // 1000} kB free and a project needs {SPACE // 1000}. "
+            "Free some space, or bake elsewhere"
+        )
+    return ""
+
+
+def free_space() -> float:
+    """Bytes that may be written here; no limit where the system does not tell."""
+    if not hasattr(os, "statvfs"):
+        return float("inf")
+    system = os.statvfs(".")
+    return system.f_bavail * system.f_frsize if system.f_blocks else float("inf")
+
+
+def set_aside() -> None:
+    """Move what the bake could write over to .variants/before; the other hook moves it back."""
+    os.makedirs(BEFORE)
+    moved = []
+    try:
+        with open(os.path.join(STAGE, "entries"), "x", encoding="utf-8") as file:
+            file.write("\n".join(ENTRIES))
+        # Rendered by the bake, unless existing files are to be skipped.
+        with open(os.path.join(STAGE, "README.md"), "x", encoding="utf-8"):
+            pass
+        for entry in filter(os.path.lexists, ENTRIES):
+            os.rename(entry, os.path.join(BEFORE, entry))
+            moved.append(entry)
+    except BaseException:
+        for entry in moved:
+            os.rename(os.path.join(BEFORE, entry), entry)
+        os.rmdir(BEFORE)
+        for name in os.listdir(STAGE):
+            os.unlink(os.path.join(STAGE, name))
+        os.rmdir(STAGE)
+        raise
+
+
+def delete_itself() -> None:
+    """Delete this file where it is the copy that cookiecutter made and forgets."""
+    if os.path.basename(__file__).startswith("tmp"):
+        os.unlink(__file__)
+
+
 def main() -> int:
+    sys.stderr.reconfigure(errors="backslashreplace")
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
-    faults = find_faults(answers)
+    hindrance = find_hindrance(answers)
+    faults = [] if hindrance else find_faults(answers)
+    if not hindrance and not faults and os.listdir():
+        try:
+            set_aside()
+        except OSError as error:
+            hindrance = f"could not move aside what is there: {error}. Nothing was changed"
+    if hindrance:
+        print(f"The project was not generated: {hindrance}.", file=sys.stderr)
     if faults:
-        sys.stderr.reconfigure(errors="backslashreplace")
         print("The project was not generated. Wrong answers:", *faults, sep="\n  ", file=sys.stderr)
-    return 1 if faults else 0
+    return 1 if hindrance or faults else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        delete_itself()

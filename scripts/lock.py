@@ -10,7 +10,7 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
-VARIANTS = TEMPLATE / "variants"
+VARIANTS = TEMPLATE / ".variants"
 
 
 def main() -> None:

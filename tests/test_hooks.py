@@ -192,9 +192,9 @@ def template(tmp_path):
     [
         ("Dockerfile", "EXPOSE {{ cookiecutter.container_port }}", "EXPOSE 80", "has '80' where container_port is '5000'"),
         ("Makefile", "export SERVICE_PORT :=", "PORT =", "Makefile: container_port is not where it should be"),
-        ("variants/deploy_tool/ecs-cli/docker-compose.yml", "image: ${IMAGE:-{{ cookiecutter.project_slug }}", "image: ${IMAGE:-x", "has 'x' where project_slug is"),
-        ("variants/deploy_tool/ecs-cli/ecs-params.yml", "{{ cookiecutter.task_memory }}", "1024", "ecs-params.yml: has '1024' where task_memory is '512'"),
-        ("variants/deploy_tool/ecs-cli/ecs-trust-policy.json", "}", "", "ecs-trust-policy.json: does not parse"),
+        (".variants/deploy_tool/ecs-cli/docker-compose.yml", "image: ${IMAGE:-{{ cookiecutter.project_slug }}", "image: ${IMAGE:-x", "has 'x' where project_slug is"),
+        (".variants/deploy_tool/ecs-cli/ecs-params.yml", "{{ cookiecutter.task_memory }}", "1024", "ecs-params.yml: has '1024' where task_memory is '512'"),
+        (".variants/deploy_tool/ecs-cli/ecs-trust-policy.json", "}", "", "ecs-trust-policy.json: does not parse"),
         (".gitlab-ci.yml", "stages:", "stages: {", ".gitlab-ci.yml: does not parse"),
         ("README.md", "# ", "# {% raw %}{% if x %}{% endraw %}", "README.md: holds template code"),
     ],

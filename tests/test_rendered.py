@@ -27,6 +27,7 @@ from markupsafe import escape
 
 ROOT_FILES = {
     ".dockerignore",
+    ".gitattributes",
     ".gitignore",
     ".gitlab-ci.yml",
     ".yamllint.yaml",
@@ -335,11 +336,11 @@ def test_two_bakes_are_byte_identical(bake):
 
 
 def template_files():
-    """Each file of the template: its path there and the path that it gets in a project."""
+    """Each file of the template: its path there and the path that it gets in a project, if any."""
     for path in PROJECT_TEMPLATE.rglob("*"):
         if path.is_file():
             parts = path.relative_to(PROJECT_TEMPLATE).parts
-            yield path, "/".join(parts[3:] if parts[0] == "variants" else parts)
+            yield path, "/".join(parts[3:] if parts[0] == ".variants" else parts)
 
 
 def test_every_file_of_the_template_is_rendered_by_some_answers(cookies_session):
@@ -348,7 +349,7 @@ def test_every_file_of_the_template_is_rendered_by_some_answers(cookies_session)
         for answers in MATRIX
         for file in BakedProject(bake_with(cookies_session, answers).project_path).files()
     }
-    assert rendered == {name for _, name in template_files()}
+    assert rendered == {name for _, name in template_files()} - {""}
 
 
 def test_files_without_template_code_are_copied(cookies_session):
@@ -364,7 +365,7 @@ def test_files_without_template_code_are_copied(cookies_session):
 
 
 def test_variants_are_of_answers_and_their_choices():
-    for folder in (PROJECT_TEMPLATE / "variants").glob("*/*"):
+    for folder in (PROJECT_TEMPLATE / ".variants").glob("*/*"):
         answer, choice = folder.parts[-2:]
         if not answer.startswith("__"):
             assert choice in CHOICES[answer]
