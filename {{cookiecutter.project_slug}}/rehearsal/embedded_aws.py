@@ -154,7 +154,7 @@ class Scheduler:
             self._mark_stopped(task, str(error))
             return task, str(error)
         self._launched[task.id] = launched
-        reason = wait_until_ready(launched, address, port)
+        reason = wait_until_ready(launched, address, port, lambda: self._is_closing)
         if reason:
             self._stop(task, reason)
         else:
@@ -376,6 +376,7 @@ def main(folder: str, containers: str = "") -> None:
     print(server.server_port, flush=True)
     sys.stdin.read()
     scheduler.stop_all()
+    os._exit(0)
 
 
 if __name__ == "__main__":

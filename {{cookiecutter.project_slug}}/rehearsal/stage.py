@@ -56,8 +56,8 @@ def set_up(tools: set[str]) -> Iterator[Stage]:
         stage = Stage(copy, environment, answers)
         if "docker" in tools:
             stack.enter_context(remove_new_images(answers["ECR_REPOSITORY"]))
-        stack.enter_context(embedded_aws(stage, containers="docker" in tools))
         stack.enter_context(warm_aws(folder / "aws", environment))
+        stack.enter_context(embedded_aws(stage, containers="docker" in tools))
         yield stage
 
 
@@ -98,7 +98,7 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
         "AWS_CA_BUNDLE": str(certificates / "ca.crt"),
         "AWS_EC2_METADATA_DISABLED": "true",
         "HTTPS_PROXY": "http://127.0.0.1:1",
-        "POLL_SECONDS": "0.2",
+        "POLL_SECONDS": "0.5",
     }
     if "docker" in tools:
         environment.setdefault("DOCKER_HOST", docker_host())

@@ -56,8 +56,9 @@ def main(folder: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("aws.socket")
         listener.listen()
+        # Who calls from now on waits for what is read first.
+        print("listening", flush=True)
         clidriver = preload()
-        print("ready", flush=True)
         # Nobody waits for the keepers of calls.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while listener in select.select([listener, sys.stdin], [], [])[0]:
@@ -72,12 +73,16 @@ def preload() -> Any:
     """Import the AWS CLI, with the definitions of SERVICES, which each call then finds in memory."""
     from awscli import clidriver
 
-    session = clidriver.botocore.session
-    session.create_loader = functools.cache(session.create_loader)
-    driver = clidriver.create_clidriver()
-    loader = driver.session.get_component("data_loader")
+    # Each call makes a session anew; what it reads and computes for that is the same every time.
+    sessions, hooks = clidriver.botocore.session, clidriver.botocore.hooks
+    sessions.create_loader = functools.cache(sessions.create_loader)
+    alias = functools.cache(hooks.EventAliaser(None)._alias_event_name)
+    hooks.EventAliaser._alias_event_name = lambda _, name: alias(name)
+    session = clidriver.create_clidriver().session
+    session.get_available_services()
     for service in SERVICES:
-        driver.session.create_client(service, region_name="us-east-1")
+        session.create_client(service, region_name="us-east-1")
+    loader = session.get_component("data_loader")
     for kind in ("paginators-1", "waiters-2"):
         for service in SERVICES.intersection(loader.list_available_services(kind)):
             loader.load_service_model(service, kind)
