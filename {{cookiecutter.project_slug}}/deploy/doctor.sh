@@ -15,7 +15,7 @@ fault() {
 for tool in "${TOOLS[@]}"; do
   if ! command -v "$tool" >/dev/null; then
     fault "$tool is not installed: see 'Deployment' in README.md"
-  elif [ "$tool" != curl ]; then
+  else
     say "$("$tool" --version 2>&1 | head -n 1)"
   fi
 done

@@ -28,7 +28,6 @@ from rehearsal.stage import Stage
 REPORT = re.compile(r"(?!make: )[a-z-]+: |  |http:")
 LOG = stage.PROJECT / "rehearsal.log"
 NOT_REHEARSED = 3
-INTERRUPTED = 130
 WIDTH = len("the release before it still answers")
 IS_VERBOSE = os.environ.get("V") == "1"
 IS_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -269,11 +268,11 @@ def report(rehearsal: Rehearsal) -> int:
     return 0
 
 
-def interrupt(*_: object) -> None:
-    """Raise KeyboardInterrupt once; what follows is cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def interrupt(number: int, _: object) -> None:
+    """Raise KeyboardInterrupt once, with the signal's number; what follows is cleaning up."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
 
 
 def main() -> int:
@@ -298,7 +297,10 @@ if __name__ == "__main__":
         signal.signal(number, interrupt)
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
+        (signal_number,) = interruption.args
         clear_line()
-        print(f"Stopped; nothing is left but {LOG.name} and {stage.LOG.name}.")
-        sys.exit(INTERRUPTED)
+        # Whoever sends another signal knows.
+        if signal_number == signal.SIGINT:
+            print(f"Stopped; nothing is left but {LOG.name} and {stage.LOG.name}.")
+        sys.exit(128 + signal_number)

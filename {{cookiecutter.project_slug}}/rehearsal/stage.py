@@ -141,11 +141,12 @@ def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
     It ends with its stdin, so also with this process, whatever ends that.
     """
     copy, environment, answers = stage
-    folder = Path(environment["AWS_CA_BUNDLE"]).parent
+    folder = str(Path(environment["AWS_CA_BUNDLE"]).parent)
+    options = [folder, "containers"] if containers else [folder]
     with (
         LOG.open("w") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "rehearsal.embedded_aws", folder, *(["containers"] * containers)],
+            [sys.executable, "-m", "rehearsal.embedded_aws", *options],
             cwd=copy,
             env={**environment, "MOTO_ACCOUNT_ID": answers["AWS_ACCOUNT_ID"]},
             text=True,

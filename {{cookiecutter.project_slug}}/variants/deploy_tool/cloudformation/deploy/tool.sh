@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
-TOOLS=(aws curl "$DOCKER" "$PYTHON")
+TOOLS=(aws "$DOCKER" "$PYTHON")
 
 check_tool() {
   "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
-TOOLS=(aws curl "$DOCKER" "$ECS_CLI")
+TOOLS=(aws "$DOCKER" "$ECS_CLI" "$PYTHON")
 
 check_tool() {
   if command -v "$ECS_CLI" >/dev/null && ! "$ECS_CLI" --version | grep -q " $ECS_CLI_VERSION "; then
