@@ -1,4 +1,7 @@
-"""Bake a project, train its model, rehearse its deployment, serve it and ask it: ``make demo``."""
+"""Bake a project, train its model, rehearse its deployment, serve it and ask it: ``make demo``.
+
+Everything happens in a temporary folder, which is deleted after Ctrl-C. Where a step fails, it is kept.
+"""
 
 import contextlib
 import json
@@ -15,66 +18,149 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
 TEMPLATE = Path(__file__).parent.parent
 FLOWER = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+# Debian's packages have the names of these tools.
+NEEDED = ("bash", "git", "make")
+INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew install")
+ECS_CLI_URL = os.environ.get("ECS_CLI_URL", "https://amazon-ecs-cli.s3.amazonaws.com")
+# The exit code of a rehearsal that could not run the service.
+NOT_REHEARSED = 3
+STARTED = time.monotonic()
 
 
-def main() -> None:
-    """Leave the service running until Ctrl-C, and then nothing.
+class FailedStepError(Exception):
+    """A step failed; the text is the end of what it printed."""
 
-    Where ecs-cli cannot be had, the project deploys with CloudFormation: the AWS CLI is enough for that.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as folder:
-        project = bake(Path(folder))
-        if not has_ecs_cli(project):
-            say(
-                "ecs-cli is not here and cannot be installed: deploying with CloudFormation instead"
-            )
-            project = bake(Path(folder) / "cloudformation", deploy_tool="cloudformation")
-        make(project, "setup", "train")
-        make(project, "rehearse")
-        with serve(project, pick_port()) as url:
-            announce(url, ask(url))
+
+class Demo:
+    """The steps, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "demo.log"
+        (folder / "tmp").mkdir()
+        self.environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+
+    def show(self) -> None:
+        """Go through the steps, up to a service that runs until KeyboardInterrupt.
+
+        Where ecs-cli cannot be had, the project deploys with CloudFormation: the AWS CLI is enough
+        for that.
+        """
+        say(f"Baking a project with the default answers in {self.folder}")
+        project = self.bake("project")
+        if reason := self.install_ecs_cli(project):
+            say(f"No ecs-cli, which is optional: {reason}")
+            say("Baking a project that deploys with CloudFormation instead")
+            project = self.bake("cloudformation", "deploy_tool=cloudformation")
+        say("Installing its packages and training its model (make setup train)")
+        self.run(project, "make", "setup", "train")
+        say("Rehearsing its deployment without an account (make rehearse)")
+        self.run(project, "make", "rehearsal-setup")
+        rehearsal = ("rehearsal/.venv/bin/python", "-E", "-m", "rehearsal")
+        code = self.run(project, *rehearsal, is_shown=True, codes=(0, NOT_REHEARSED))
+        if code == NOT_REHEARSED:
+            say("The rehearsal left out the service")
+        port = pick_port()
+        say(f"Starting the service (make run PORT={port})")
+        with self.serve(project, port) as url:
+            announce(url, predict(url))
             signal.pause()
-    print("\nStopped; the project is deleted.")
+
+    def bake(self, name: str, *answers: str) -> Path:
+        """Make a project without anybody's cookiecutter configuration, and leave no replay file."""
+        folder = self.folder / name
+        folder.mkdir()
+        configuration = folder / "cookiecutter.json"
+        folders = ("replay_dir", "cookiecutters_dir")
+        configuration.write_text(json.dumps({key: str(folder / key) for key in folders}))
+        options = ["--no-input", f"--config-file={configuration}", f"--output-dir={folder}"]
+        command = [sys.executable, "-m", "cookiecutter", *options, str(TEMPLATE), *answers]
+        self.run(self.folder, *command)
+        (makefile,) = folder.glob("*/Makefile")
+        return makefile.parent
+
+    def install_ecs_cli(self, project: Path) -> str:
+        """Return why there is no ecs-cli, or nothing where it is on PATH or can be installed."""
+        if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
+            return ""
+        if not shutil.which("gpg"):
+            return "installing it needs gpg (the package gnupg)"
+        say("Installing ecs-cli (make ecs-cli)")
+        try:
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(ECS_CLI_URL, timeout=10).close()  # noqa: S310
+            self.run(project, "make", "--silent", "ecs-cli")
+        except OSError as error:
+            return f"{ECS_CLI_URL} cannot be reached ({getattr(error, 'reason', error)})"
+        except FailedStepError as failure:
+            reports = [line for line in str(failure).splitlines() if not line.startswith("make")]
+            return reports[-1] if reports else "make ecs-cli failed"
+        self.environment["ECS_CLI"] = str(project / "bin" / "ecs-cli")
+        return ""
+
+    def run(
+        self, project: Path, *command: str, is_shown: bool = False, codes: tuple[int, ...] = (0,)
+    ) -> int:
+        """Run a command in the project, its output shown or logged; return its exit code."""
+        with self.start(project, command, is_shown) as step:
+            code = step.wait()
+        if code not in codes:
+            lines = [] if is_shown else self.log.read_text(errors="replace").splitlines()[-20:]
+            raise FailedStepError("\n".join([*lines, f"'{' '.join(command)}' failed."]))
+        return code
+
+    @contextlib.contextmanager
+    def start(
+        self, project: Path, command: tuple[str, ...], is_shown: bool = False
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command in a process group of its own, and end all of the group afterwards."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=project,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=None if is_shown else log,
+                stderr=None if is_shown else subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    @contextlib.contextmanager
+    def serve(self, project: Path, port: int) -> Iterator[str]:
+        """Run the service; yield its address once it answers."""
+        url = f"http://127.0.0.1:{port}"
+        with self.start(project, ("make", "run", f"PORT={port}")) as service:
+            deadline = time.monotonic() + 60
+            while not is_ready(url):
+                if service.poll() is not None or time.monotonic() > deadline:
+                    lines = self.log.read_text(errors="replace").splitlines()[-20:]
+                    raise FailedStepError("\n".join([*lines, "The service did not start."]))
+                time.sleep(0.1)
+            yield url
 
 
-def bake(folder: Path, **answers: str) -> Path:
-    """Make the project, as ``cookiecutter --no-input`` does."""
-    named = " ".join(f"{name}={answer}" for name, answer in answers.items())
-    say(f"Baking a project with {named or 'the default answers'}")
-    return Path(
-        cookiecutter(
-            str(TEMPLATE),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(folder),
-            default_config=True,
-        )
-    )
-
-
-def has_ecs_cli(project: Path) -> bool:
-    """Whether ecs-cli is on PATH, or could be installed into the project."""
-    if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
-        return True
-    say("make ecs-cli")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(["make", "--no-print-directory", "ecs-cli"], cwd=project, timeout=120)
-        os.environ["ECS_CLI"] = str(project / "bin" / "ecs-cli")
-        return done.returncode == 0
-    return False
-
-
-def make(project: Path, *targets: str) -> None:
-    """Run ``make`` in the project; a failure ends the demo."""
-    say(f"make {' '.join(targets)}")
-    result = subprocess.run(["make", "--no-print-directory", *targets], cwd=project)
-    if result.returncode:
-        sys.exit(f"make {' '.join(targets)} failed in {project}")
+def missing_tools() -> list[str]:
+    """The needed tools that are not here, each with the command that installs it."""
+    found = (command for command in INSTALLERS if shutil.which(command.split()[0]))
+    installer = next(found, "install the package")
+    missing = [f"{name}: {installer} {name}" for name in NEEDED if not shutil.which(name)]
+    python = os.environ.get("PYTHON", "python3")
+    command = [python, "-I", "-c", "import ensurepip, venv"]
+    if not shutil.which(python) or subprocess.run(command, capture_output=True).returncode:
+        missing.append(f"{python} with venv: {installer} python3-venv")
+    return missing
 
 
 def pick_port(preferred: int = 5000) -> int:
@@ -86,49 +172,25 @@ def pick_port(preferred: int = 5000) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
-@contextlib.contextmanager
-def serve(project: Path, port: int) -> Iterator[str]:
-    """Run the service, in a process group of its own so that all of it can be ended."""
-    say(f"make run PORT={port}")
-    log = (project / "service.log").open("w")
-    service = subprocess.Popen(
-        ["make", "run", f"PORT={port}"],
-        cwd=project,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait(service, url)
-        yield url
-    except RuntimeError:
-        sys.exit((project / "service.log").read_text())
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(service.pid, signal.SIGINT)
-        service.wait(timeout=30)
-        log.close()
-
-
-def wait(service: subprocess.Popen[bytes], url: str, seconds: float = 60) -> None:
-    """Return when the service answers; raise RuntimeError when it has ended or takes too long."""
-    deadline = time.monotonic() + seconds
-    while service.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"{url}/ping", timeout=5).close()  # noqa: S310
-            return
-        time.sleep(0.1)
-    raise RuntimeError("the service did not start")
-
-
-def ask(url: str) -> str:
-    """Predict for one flower."""
-    request = urllib.request.Request(  # noqa: S310
-        f"{url}/predict", json.dumps(FLOWER).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+def ask(url: str, body: bytes | None = None) -> str:
+    """Ask a server on this machine, whatever proxy the environment names."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=10) as response:
         return str(response.read().decode())
+
+
+def is_ready(url: str) -> bool:
+    """Whether the service answers."""
+    with contextlib.suppress(OSError):
+        ask(f"{url}/ping")
+        return True
+    return False
+
+
+def predict(url: str) -> str:
+    """Predict for one flower."""
+    return ask(f"{url}/predict", json.dumps(FLOWER).encode())
 
 
 def announce(url: str, answer: str) -> None:
@@ -144,9 +206,35 @@ def announce(url: str, answer: str) -> None:
 
 
 def say(what: str) -> None:
-    """Tell the user which step this is."""
-    print(f"\n== {what}", flush=True)
+    """Tell which step this is, and how many seconds after the start it begins."""
+    print(f"[{time.monotonic() - STARTED:3.0f} s] {what}", flush=True)
+
+
+def interrupt(*_: object) -> None:
+    """Raise KeyboardInterrupt once; what follows is cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Show the demo; return the exit code."""
+    if missing := missing_tools():
+        print("The demo needs", *missing, sep="\n  ", file=sys.stderr)
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    folder = Path(tempfile.mkdtemp(prefix="demo-"))
+    try:
+        Demo(folder).show()
+    except FailedStepError as failure:
+        print(f"{failure}\nThe project and demo.log are kept in {folder}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        print("\nStopped; the project is deleted.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Pin the requirements of every variant of the generated project anew: ``make lock``."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,18 @@ def main() -> None:
     for framework in sorted(path.name for path in (VARIANTS / "model_framework").iterdir()):
         print(f"== {framework}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            answers = {"model_framework": framework}
+            # Nobody's configuration, and no replay file left in it.
+            configuration = Path(folder) / "cookiecutter.json"
+            folders = ("replay_dir", "cookiecutters_dir")
+            configuration.write_text(json.dumps({name: f"{folder}/{name}" for name in folders}))
             project = Path(
-                cookiecutter(str(ROOT), no_input=True, output_dir=folder, extra_context=answers)
+                cookiecutter(
+                    str(ROOT),
+                    no_input=True,
+                    output_dir=folder,
+                    extra_context={"model_framework": framework},
+                    config_file=str(configuration),
+                )
             )
             subprocess.run(
                 [

@@ -48,10 +48,9 @@ require_commit() {
   esac
 }
 
-# Ask the deployed service; the key, where it wants one, stays out of the list of processes.
+# Ask a URL, with JSON to post or without; API_KEY goes along in a header.
 ask() {
-  curl --fail --silent --show-error --retry 10 --retry-delay 3 --retry-all-errors --max-time 10 \
-    --header @- "$@" <<<"${API_KEY:+X-API-Key: ${API_KEY%%,*}}"
+  "$PYTHON" deploy/ask.py "$@"
 }
 
 # Whether there is a stack of this name; no answer is no reason to think that there is none.

@@ -24,7 +24,7 @@ remedy() {
 for tool in "${TOOLS[@]}"; do
   if ! command -v "$tool" >/dev/null; then
     fault "$tool is not installed: $(remedy "$tool")"
-  elif [ "$tool" != curl ]; then
+  else
     say "$("$tool" --version 2>&1 | head -n 1)"
   fi
 done

@@ -3,7 +3,7 @@
 # Who is asked about known vulnerabilities: OSV, or a mirror of it.
 export AUDIT_URL ?= https://api.osv.dev/v1/query
 # What a job wants besides Python, make and git.
-export TOOLS ?= aws curl
+export TOOLS ?= aws
 
 ifdef AWS_ID_TOKEN
 # Where every step finds the token of a job, whatever folder it works in.

@@ -7,7 +7,7 @@ say "asking the deployed service for a prediction"
 url=$(deploy/url.sh)
 { read -r request && read -r expected && read -r version; } < <($SAMPLE) ||
   fail "'$SAMPLE' gave no sample request"
-answer=$(ask --header 'Content-Type: application/json' --data "$request" "$url/predict") ||
+answer=$(ask "$url/predict" "$request") ||
   fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \
     "API_KEY"
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown

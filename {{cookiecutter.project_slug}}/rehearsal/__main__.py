@@ -2,31 +2,40 @@
 
 The steps run on a copy of the project, with a home, credentials and a proxy of their own. Whatever
 the caller's environment holds, no account can be reached: HTTPS requests go to the embedded AWS.
+
+Exits with 0 after a whole rehearsal, 1 where a step failed, 3 where no service could run for want of
+a tool, and 130 after Ctrl-C. V=1 shows what the steps print as they go.
 """
 
 import contextlib
 import json
+import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from rehearsal import stage, tool
 from rehearsal.stage import Stage
 
-# What the scripts of the steps say of themselves.
-SAID = re.compile(r"(?!make: )[a-z-]+: |  |http:")
+# Lines in which the scripts of the steps report what they do.
+REPORT = re.compile(r"(?!make: )[a-z-]+: |  |http:")
 LOG = stage.PROJECT / "rehearsal.log"
-MISSING = {
-    "docker": "no Docker engine answers, so a process of this machine takes the container's place",
-    "registry": "REHEARSAL_REGISTRY names no registry that can take ECR's place "
-    "(docker run --detach --publish 127.0.0.1:5001:5000 registry:2 starts one)",
-    **tool.MISSING,
+NOT_REHEARSED = 3
+WIDTH = len("the release before it still answers")
+IS_VERBOSE = os.environ.get("V") == "1"
+IS_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+# What is left out without a tool that is optional, and how to get it.
+OPTIONAL = {
+    "docker": "no Docker engine answers; start Docker to rehearse with containers in place of processes",
+    "registry": "no registry takes ECR's place; start one with 'docker run --detach --publish "
+    "127.0.0.1:5001:5000 registry:2' and set REHEARSAL_REGISTRY=127.0.0.1:5001",
 }
 
 # What an account must not hold any more after destroy.
@@ -69,7 +78,8 @@ class Rehearsal:
         self.stage = stage
         self.tools = tools
         self.rows: list[Row] = []
-        self.skipped: dict[str, str] = {}
+        # The targets that each missing tool has left out, in order.
+        self.skipped: dict[str, dict[str, None]] = {}
 
     def make(
         self, step: str, *arguments: str, fails: bool = False, same_tasks: bool = False
@@ -78,51 +88,55 @@ class Rehearsal:
 
         ``fails``: they must fail. ``same_tasks``: the tasks that ran before must run afterwards.
         """
-        runnable = []
+        runnable, without = [], set()
         for argument in arguments:
             missing = tool.NEEDS.get(argument, set()) - self.tools
             if missing:
-                self.skipped[argument] = MISSING[min(missing)]
+                self.skipped.setdefault(min(missing), {})[argument] = None
+                without |= missing & tool.MISSING.keys()
             else:
                 runnable.append(argument)
-        if not [argument for argument in runnable if "=" not in argument]:
-            return
-        tasks = self.tasks() if same_tasks else []
-        self.do(step, lambda: self._make(step, runnable, fails))
-        if same_tasks and self.tasks() != tasks:
-            self.rows[-1] = self.rows[-1]._replace(result="FAILED, it replaced the tasks")
+
+        def run() -> str:
+            if (fails and without) or all("=" in argument for argument in runnable):
+                return "not rehearsed"
+            tasks = self.tasks() if same_tasks else []
+            result = self._make(step, runnable, fails)
+            if result == "ok" and without:
+                return f"in part, without {', '.join(without)}"
+            if result == "ok" and same_tasks and self.tasks() != tasks:
+                return "FAILED, it replaced the tasks"
+            return result
+
+        self.do(step, run)
 
     def _make(self, step: str, arguments: list[str], fails: bool) -> str:
-        """Run make; show what the steps say of themselves, keep the rest for the log."""
-        with LOG.open("a") as log:
+        """Run make; show what the steps report, keep all of it for the log."""
+        command = ["make", "--no-print-directory", *arguments]
+        lines = []
+        with LOG.open("a", encoding="utf-8") as log:
             log.write(f"\n== {step}: make {' '.join(arguments)}\n")
-            make = subprocess.Popen(
-                ["make", "--no-print-directory", *arguments],
-                cwd=self.stage.copy,
-                env=self.stage.environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            lines = []
-            for line in make.stdout or []:
-                lines.append(line)
-                log.write(line)
-                log.flush()
-                if SAID.match(line):
-                    print(f"    {line}", end="", flush=True)
-        if (make.wait() != 0) == fails:
+            with running(command, self.stage, log) as make:
+                for line in make.stdout or []:
+                    lines.append(line)
+                    log.write(line)
+                    log.flush()
+                    if REPORT.match(line):
+                        show(step, line)
+        if (make.returncode != 0) == fails:
             return "failed, as it must" if fails else "ok"
-        print(f"\nThe last lines of this step:\n{''.join(lines[-20:])}")
+        clear_line()
+        print(f"{step}: the last lines:\n  {'  '.join(lines[-20:])}")
         return "FAILED" if make.returncode else "SUCCEEDED, but must fail"
 
     def do(self, step: str, action: Callable[[], str]) -> None:
-        """Do one step of the table, saying so before and after."""
-        print(f"\n{step}", flush=True)
+        """Do one step, and print its row of the table."""
+        show(step, "...")
         started = time.monotonic()
         row = Row(step, action(), time.monotonic() - started)
         self.rows.append(row)
-        print(f"  {row.result} ({row.seconds:.1f} s)", flush=True)
+        clear_line()
+        print(f"{row.step:{WIDTH}}  {row.seconds:7.1f}  {row.result}", flush=True)
 
     def tasks(self) -> list[str]:
         """The tasks that run."""
@@ -130,11 +144,6 @@ class Rehearsal:
         with contextlib.suppress(subprocess.CalledProcessError):
             return self.ask_aws(f"ecs list-tasks --cluster {cluster}", "taskArns")
         return []
-
-    @property
-    def has_service(self) -> bool:
-        """Whether the tools are there that a service wants."""
-        return tool.NEEDS.get("service-up", set()) <= self.tools
 
     def ask_aws(self, command: str, query: str) -> list[str]:
         """The answer of the embedded AWS to a command of the AWS CLI."""
@@ -145,6 +154,7 @@ class Rehearsal:
             check=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         return json.loads(answer.stdout) or []
 
@@ -166,9 +176,8 @@ def rehearse(rehearsal: Rehearsal) -> None:
     # Tags of this rehearsal's own: a registry may hold those of others.
     second, broken = (f"IMAGE_TAG={name}-{secrets.token_hex(4)}" for name in ("second", "broken"))
     rehearsal.make("release of a new tag", *release, second)
-    if rehearsal.has_service:
-        with broken_service(rehearsal.stage.copy):
-            rehearsal.make("release that cannot start", *release, broken, fails=True)
+    with broken_service(rehearsal.stage.copy):
+        rehearsal.make("release that cannot start", *release, broken, fails=True)
     rehearsal.make("the release before it still answers", "smoke")
     rehearsal.make("rollback", "rollback")
     rehearsal.make("scale", "scale", "N=3", "ps")
@@ -194,26 +203,104 @@ def prerequisites(copy: Path, target: str) -> list[str]:
     return str(line).split()
 
 
+@contextlib.contextmanager
+def running(command: list[str], stage: Stage, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command on the stage in a process group of its own, which an interruption ends whole."""
+    process = subprocess.Popen(
+        command,
+        cwd=stage.copy,
+        env=stage.environment,
+        encoding="utf-8",
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+        process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            log.write(process.communicate(timeout=5)[0])
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+def show(step: str, line: str) -> None:
+    """Show what happens in a step: on the terminal's last line, or below each other with V=1."""
+    if IS_VERBOSE:
+        print(f"{step} ..." if line == "..." else f"    {line.rstrip()}", flush=True)
+    elif IS_TERMINAL:
+        columns = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[K{f'{step:{WIDTH}}  {line.strip()}'[:columns]}", end="", flush=True)
+
+
+def clear_line() -> None:
+    """Make room for a line that stays."""
+    if IS_TERMINAL and not IS_VERBOSE:
+        print("\r\x1b[K", end="")
+
+
+def report(rehearsal: Rehearsal) -> int:
+    """Print what was left out and the result; return the exit code."""
+    skipped = rehearsal.skipped
+    if optional := [name for name in OPTIONAL if name in skipped]:
+        print("\nLeft out, since these tools are optional:")
+        for name in optional:
+            print(f"  {', '.join(skipped[name])}: {OPTIONAL[name]}")
+    if tool.BEYOND:
+        print("\nOnly an account can show:")
+        for what, reason in tool.BEYOND.items():
+            print(f"  {what}: {reason}")
+    print(f"\nWhat the steps printed: {LOG.name}. What they asked of AWS: {stage.LOG.name}.")
+    failed = [row.step for row in rehearsal.rows if row.result[0].isupper()]
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+        return 1
+    for name in skipped.keys() & tool.MISSING.keys():
+        print(f"not rehearsed: {', '.join(skipped[name])}; {tool.MISSING[name]}")
+        return NOT_REHEARSED
+    print("rehearsed: every step did what it must")
+    return 0
+
+
+def interrupt(number: int, _: object) -> None:
+    """Raise KeyboardInterrupt once, with the signal's number; what follows is cleaning up."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
+
+
 def main() -> int:
-    """Rehearse and print the table; return 1 when a step went wrong."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Rehearse and print the table; return the exit code."""
+    if missing := stage.missing_tools():
+        print("A rehearsal needs", *missing, sep="\n  ", file=sys.stderr)
+        return 1
     tools = stage.find_tools()
     LOG.write_text("")
     print("Rehearsing on an embedded AWS; no account is touched.", flush=True)
+    for name in sorted(tool.MISSING.keys() - tools):
+        print(tool.MISSING[name], flush=True)
     with stage.set_up(tools) as scene:
         rehearsal = Rehearsal(scene, tools)
+        print(f"\n{'step':{WIDTH}}  seconds  result")
         rehearse(rehearsal)
-    width = max(len(row.step) for row in rehearsal.rows)
-    print(f"\n{'step':{width}}  seconds  result")
-    for row in rehearsal.rows:
-        print(f"{row.step:{width}}  {row.seconds:7.1f}  {row.result}")
-    print(f"\nWhat the steps printed: {LOG.name}. What they asked of AWS: {stage.LOG.name}.")
-    if left_out := rehearsal.skipped | tool.BEYOND:
-        print("\nNot rehearsed:")
-        for what, reason in left_out.items():
-            print(f"  {what}: {reason}")
-    return any(row.result[0].isupper() for row in rehearsal.rows)
+    return report(rehearsal)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt as interruption:
+        (signal_number,) = interruption.args
+        clear_line()
+        # Whoever sends another signal knows.
+        if signal_number == signal.SIGINT:
+            print(f"Stopped; nothing is left but {LOG.name} and {stage.LOG.name}.")
+        sys.exit(128 + signal_number)

@@ -1,19 +1,20 @@
 """An embedded AWS account: moto behind a proxy, its ECS services running real tasks.
 
-``python -m rehearsal.embedded_aws`` prints the proxy's port and serves until SIGTERM. Clients use
-it by HTTPS_PROXY and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
+``python -m rehearsal.embedded_aws FOLDER`` writes the certificate that clients must trust to
+FOLDER/ca.crt, prints the proxy's port, and serves until its stdin ends. Clients use it by HTTPS_PROXY
+and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
 """
 
 import itertools
 import os
 import secrets
-import signal
 import sys
 import threading
 import traceback
 import uuid
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from moto.cloudformation.models import Stack
@@ -28,6 +29,7 @@ from moto.moto_api import state_manager
 from moto.moto_proxy import proxy3
 
 from rehearsal import tool
+from rehearsal.certificates import Authority
 from rehearsal.tasks import (
     Container,
     Launched,
@@ -152,7 +154,7 @@ class Scheduler:
             self._mark_stopped(task, str(error))
             return task, str(error)
         self._launched[task.id] = launched
-        reason = wait_until_ready(launched, address, port)
+        reason = wait_until_ready(launched, address, port, lambda: self._is_closing)
         if reason:
             self._stop(task, reason)
         else:
@@ -334,39 +336,48 @@ def record_actions() -> None:
 
 
 class RequestHandler(proxy3.ProxyRequestHandler):
-    """moto's proxy, saying that it closes each connection: clients written in Go want to know."""
+    """moto's proxy, saying that it closes each connection: clients written in Go rely on it."""
+
+    authority: Authority
+
+    def do_CONNECT(self) -> None:  # noqa: N802
+        """Answer as the host that is asked for; moto would call openssl and write to its own folder."""
+        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        context = self.authority.context(self.path.rpartition(":")[0])
+        self.connection = context.wrap_socket(self.connection, server_side=True)
+        self.rfile = self.connection.makefile("rb", self.rbufsize)
+        self.wfile = self.connection.makefile("wb", self.wbufsize)
+        self.close_connection = False
 
     def end_headers(self) -> None:
         """Add the header that moto leaves out."""
-        if self.command != "CONNECT":
-            self.send_header("Connection", "close")
+        self.send_header("Connection", "close")
         super().end_headers()
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing."""
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
+def main(folder: str, containers: str = "") -> None:
+    """Serve until stdin ends."""
     # A task that is described must not move on to STOPPED by itself.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
-    scheduler = Scheduler(Container if "--containers" in sys.argv else Process)
+    scheduler = Scheduler(Container if containers else Process)
     install(scheduler)
     mend_moto()
     tool.install(scheduler)
     record_actions()
     proxy3.error = traceback.print_exception
     os.environ["TEST_PROXY_MODE"] = "true"
-    RequestHandler.validate()
+    RequestHandler.authority = Authority(Path(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), RequestHandler)
     os.environ["MOTO_PORT"] = str(server.server_port)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
-    try:
-        server.serve_forever()
-    finally:
-        scheduler.stop_all()
+    sys.stdin.read()
+    scheduler.stop_all()
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

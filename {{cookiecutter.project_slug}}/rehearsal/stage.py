@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from moto.moto_proxy.proxy3 import CertificateCreator
-
 from rehearsal import tool
+from rehearsal.warm_aws import warm_aws
 
 PROJECT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -21,16 +20,18 @@ DOCKER = os.environ.get("DOCKER", "docker")
 LOG = PROJECT / "rehearsal-aws.log"
 MAKE_VARIABLE = re.compile(r"^export (\w+) := (.+)$", re.MULTILINE)
 
+# Tools without which nothing can be rehearsed; Debian's packages have the same names.
+NEEDED = ("bash", "git", "make")
+INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew install")
+
 # The caller's settings that find tools; nothing else of the caller's environment reaches a step.
 KEPT = {
     "BASE_IMAGE",
-    "DOCKER",
     "DOCKER_BUILDKIT",
     "DOCKER_HOST",
     "LANG",
     "PLATFORM",
     "TERM",
-    "TMPDIR",
     *tool.KEPT,
 }
 
@@ -47,15 +48,24 @@ class Stage(NamedTuple):
 def set_up(tools: set[str]) -> Iterator[Stage]:
     """Run an embedded AWS beside a copy of the project; leave nothing of either."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
-        copy = copy_project(folder)
+        temporary = tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(temporary))
+        environment = make_environment(folder, tools)
+        copy = copy_project(folder / "project", environment)
         answers = dict(MAKE_VARIABLE.findall((copy / "Makefile").read_text()))
-        environment = make_environment(folder / "home", tools)
         stage = Stage(copy, environment, answers)
         if "docker" in tools:
             stack.enter_context(remove_new_images(answers["ECR_REPOSITORY"]))
+        stack.enter_context(warm_aws(folder / "aws", environment))
         stack.enter_context(embedded_aws(stage, containers="docker" in tools))
         yield stage
+
+
+def missing_tools() -> list[str]:
+    """The needed tools that are not here, each with the command that installs it."""
+    found = (command for command in INSTALLERS if shutil.which(command.split()[0]))
+    installer = next(found, "install the package")
+    return [f"{name}: {installer} {name}" for name in NEEDED if not shutil.which(name)]
 
 
 def find_tools() -> set[str]:
@@ -69,31 +79,23 @@ def find_tools() -> set[str]:
     return tools
 
 
-def copy_project(folder: Path) -> Path:
-    """A copy that shares nothing but the installed packages, with one commit."""
-    copy = folder / "project"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".env", "*.log", "__pycache__", ".*_cache")
-    shutil.copytree(PROJECT, copy, ignore=ignored)
-    (copy / ".venv").symlink_to(PROJECT / ".venv")
-    git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]
-    for command in (
-        ["init", "--quiet"],
-        ["add", "."],
-        ["commit", "--quiet", "--message=rehearsal"],
-    ):
-        subprocess.run([*git, *command], cwd=copy, check=True)
-    return copy
+def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
+    """An environment with none of the caller's settings but those that find tools.
 
-
-def make_environment(home: Path, tools: set[str]) -> dict[str, str]:
-    """An environment with none of the caller's settings but those that find tools."""
-    home.mkdir()
+    Home and temporary files are below ``folder``. git reads no configuration, not even the system's.
+    """
+    home, temporary, certificates = folder / "home", folder / "tmp", folder / "certificates"
+    for new in (home, temporary, certificates):
+        new.mkdir()
     environment = {name: value for name, value in os.environ.items() if name in KEPT} | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "DOCKER": DOCKER,
+        "GIT_CONFIG_NOSYSTEM": "1",
         "AWS_ACCESS_KEY_ID": "rehearsal",
         "AWS_SECRET_ACCESS_KEY": "rehearsal",
-        "AWS_CA_BUNDLE": str(CertificateCreator.cacert),
+        "AWS_CA_BUNDLE": str(certificates / "ca.crt"),
         "AWS_EC2_METADATA_DISABLED": "true",
         "HTTPS_PROXY": "http://127.0.0.1:1",
         "POLL_SECONDS": "0.5",
@@ -110,6 +112,21 @@ def make_environment(home: Path, tools: set[str]) -> dict[str, str]:
     return environment
 
 
+def copy_project(copy: Path, environment: dict[str, str]) -> Path:
+    """Copy the project into a repository with one commit; share nothing but the installed packages."""
+    ignored = shutil.ignore_patterns(".git", ".venv", ".env", "*.log", "__pycache__", ".*_cache")
+    shutil.copytree(PROJECT, copy, ignore=ignored)
+    (copy / ".venv").symlink_to(PROJECT / ".venv")
+    git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]
+    for command in (
+        ["init", "--quiet", "--initial-branch=main", "--template="],
+        ["add", "."],
+        ["commit", "--quiet", "--message=rehearsal"],
+    ):
+        subprocess.run([*git, *command], cwd=copy, env=environment, check=True)
+    return copy
+
+
 def docker_host() -> str:
     """Where the caller's Docker engine listens: the rehearsal's own home knows no context."""
     show = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
@@ -119,18 +136,26 @@ def docker_host() -> str:
 
 @contextlib.contextmanager
 def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
-    """Run the embedded AWS, and let the stage's environment point to it."""
+    """Run the embedded AWS, and let the stage's environment point to it.
+
+    It ends with its stdin, so also with this process, whatever ends that.
+    """
     copy, environment, answers = stage
-    log = LOG.open("w")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "rehearsal.embedded_aws", *(["--containers"] if containers else [])],
-        cwd=copy,
-        env={**environment, "MOTO_ACCOUNT_ID": answers["AWS_ACCOUNT_ID"]},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=log,
-    )
-    try:
+    folder = str(Path(environment["AWS_CA_BUNDLE"]).parent)
+    options = [folder, "containers"] if containers else [folder]
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "rehearsal.embedded_aws", *options],
+            cwd=copy,
+            env={**environment, "MOTO_ACCOUNT_ID": answers["AWS_ACCOUNT_ID"]},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        ) as server,
+    ):
         port = server.stdout.readline().strip() if server.stdout else ""
         if not port:
             sys.exit(f"The embedded AWS did not start:\n{LOG.read_text()}")
@@ -139,10 +164,6 @@ def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
             "AWS_DEFAULT_REGION": answers["AWS_REGION"],
         }
         yield
-    finally:
-        server.terminate()
-        server.wait()
-        log.close()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,10 +150,12 @@ def docker(*arguments: str, check: bool = True) -> str:
     ).stdout
 
 
-def wait_until_ready(launched: Launched, address: str, port: int) -> str | None:
+def wait_until_ready(
+    launched: Launched, address: str, port: int, is_closing: Callable[[], bool]
+) -> str | None:
     """Return None once ``GET /ping`` is answered with 200, or else the reason why it is not."""
     deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not is_closing():
         code = launched.exit_code()
         if code is not None:
             return f"Essential container in task exited with code {code}"

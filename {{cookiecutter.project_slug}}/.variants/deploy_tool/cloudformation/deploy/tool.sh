@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
-TOOLS=(aws curl "$DOCKER" "$PYTHON")
+TOOLS=(aws "$DOCKER" "$PYTHON")
 
 tool_remedy() {
   echo "apt-get install $1"

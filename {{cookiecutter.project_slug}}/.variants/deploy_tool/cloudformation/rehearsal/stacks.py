@@ -10,12 +10,15 @@ import json
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Change, ChangeSet, CloudFormationBackend, Event, Stack
+from moto.cloudformation.utils import yaml_tag_constructor
 from moto.core.utils import pascal_to_camelcase, remap_nested_keys
 from moto.ecs.models import Cluster, Service, TaskDefinition, ecs_backends
 from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
@@ -23,8 +26,8 @@ from moto.iam.models import ManagedPolicy
 
 from rehearsal.balancer import Balancer
 
-# A rollback takes its time, so that what failed can still be asked about.
-ROLLBACK_SECONDS = 5
+# How long a rollback waits for whoever follows the stack.
+SECONDS_TO_ASK = 30
 BREAKER = (
     "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'. "
     "(HandlerErrorCode: GeneralServiceException)"
@@ -110,6 +113,8 @@ class Changes:
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
+        # For each stack, how many events it had at each question about them.
+        self.events_seen: dict[str, list[int]] = defaultdict(list)
 
     def execute(self, backend: CloudFormationBackend, name: str) -> None:
         """Begin to change a stack."""
@@ -135,7 +140,7 @@ class Changes:
         if failure:
             tell(stack, "CREATE_FAILED", failure[1], failure[0])
             tell(stack, "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create")
-            time.sleep(ROLLBACK_SECONDS)
+            self._wait_for_questions(stack)
             stack.resource_map.delete()
             tell(stack, "ROLLBACK_COMPLETE")
         else:
@@ -175,7 +180,7 @@ class Changes:
             return
         tell(stack, "UPDATE_FAILED", BREAKER, "Service")
         tell(stack, "UPDATE_ROLLBACK_IN_PROGRESS", "The following resource(s) failed to update")
-        time.sleep(ROLLBACK_SECONDS)
+        self._wait_for_questions(stack)
         failed = revision_of(stack)
         template, parameters, resources = before
         self._load(stack, template, parameters)
@@ -188,6 +193,18 @@ class Changes:
             run_revision(stack, service)
         self._is_rolled_out(stack)
         tell(stack, "UPDATE_ROLLBACK_COMPLETE")
+
+    def _wait_for_questions(self, stack: Stack) -> None:
+        """Keep what failed until whoever follows the stack has seen the failure and comes back.
+
+        A rollback takes tasks and log away; in an account it takes minutes.
+        """
+        told = len(stack.events)
+        deadline = time.monotonic() + SECONDS_TO_ASK
+        while time.monotonic() < deadline:
+            if sum(seen >= told for seen in self.events_seen[stack.stack_id]) > 1:
+                break
+            time.sleep(0.1)
 
     def _load(self, stack: Stack, template: str, parameters: dict[str, str]) -> None:
         """Let a stack be of this template."""
@@ -334,6 +351,7 @@ def install(scheduler: Any) -> None:
     """Make moto's CloudFormation keep what it promises."""
     changes = Changes(scheduler)
     create_change_set = CloudFormationBackend.create_change_set
+    describe = CloudFormationBackend.describe_stack_events
 
     def create(self: CloudFormationBackend, **given: Any) -> Any:
         parameters = {
@@ -380,12 +398,21 @@ def install(scheduler: Any) -> None:
             for name, value in resolved.items()
         ]
 
+    def describe_stack_events(self: CloudFormationBackend, *given: str) -> list[Event]:
+        events = describe(self, *given)
+        changes.events_seen[self.get_stack(*given).stack_id].append(len(events))
+        return events
+
+    # The parser in C: a template is read a dozen times in each change.
+    yaml.CLoader.add_multi_constructor("", yaml_tag_constructor)
+    yaml.Loader = yaml.CLoader
     clean = parsing.clean_json
     parsing.clean_json = clean_json
     Stack.parameter_list = property(parameter_list)
     responses.CloudFormationResponse._validate_different_update = lambda *_: None
     CloudFormationBackend.create_change_set = create
     CloudFormationBackend.execute_change_set = execute
+    CloudFormationBackend.describe_stack_events = describe_stack_events
 
     let_stacks_make(
         TaskDefinition,

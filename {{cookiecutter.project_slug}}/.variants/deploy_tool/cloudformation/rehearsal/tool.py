@@ -1,10 +1,10 @@
-"""What the rehearsal has to know of CloudFormation."""
+"""What the rehearsal knows about CloudFormation."""
 
 from typing import Any
 
 MAKEFILE = "deploy/cloudformation.mk"
 CLUSTER = "{CLUSTER}-staging"
-# The caller's settings that find this tool.
+# Environment variables passed on so that the tool is found.
 KEPT: set[str] = set()
 
 # Tools that a target needs besides the AWS CLI.
@@ -15,6 +15,7 @@ NEEDS = {
     "docker-push": {"registry"},
     "image-scan": {"registry"},
 }
+# Without these no service runs.
 MISSING: dict[str, str] = {}
 # What only an account can show.
 BEYOND = {
@@ -28,7 +29,7 @@ BEYOND = {
 
 
 def find_tools() -> set[str]:
-    """Which of the tools that only this deploy tool wants are here: it wants none."""
+    """Which of the tools that only this deploy tool needs are here: it needs none."""
     return set()
 
 

@@ -7,7 +7,8 @@ if "$ECS_CLI" --version 2>/dev/null | grep -q " $ECS_CLI_VERSION "; then
   say "$ECS_CLI is version $ECS_CLI_VERSION"
   exit 0
 fi
-command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be checked"
+command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be checked:" \
+  "install the package gnupg"
 case $(uname -s) in
   Linux) system=linux ;;
   Darwin) system=darwin ;;
@@ -18,10 +19,12 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 file="ecs-cli-$system-amd64-v$ECS_CLI_VERSION"
 say "downloading $file"
-curl --fail --silent --show-error --location --output "$folder/ecs-cli" "$ECS_CLI_URL/$file"
-curl --fail --silent --show-error --location --output "$folder/ecs-cli.asc" "$ECS_CLI_URL/$file.asc"
+# The key of the deployed service is not for others.
+unset API_KEY
+ask "$ECS_CLI_URL/$file" >"$folder/ecs-cli"
+ask "$ECS_CLI_URL/$file.asc" >"$folder/ecs-cli.asc"
 export GNUPGHOME="$folder"
-curl --fail --silent --show-error "$ECS_CLI_KEYSERVER/pks/lookup?op=get&options=mr&search=0x$ECS_CLI_KEY" |
+ask "$ECS_CLI_KEYSERVER/pks/lookup?op=get&options=mr&search=0x$ECS_CLI_KEY" |
   gpg --quiet --batch --import || fail "could not get the key $ECS_CLI_KEY from $ECS_CLI_KEYSERVER"
 gpg --batch --status-fd 1 --verify "$folder/ecs-cli.asc" "$folder/ecs-cli" 2>/dev/null |
   grep -q "VALIDSIG .*$ECS_CLI_KEY" || fail "the signature of $file is not good: nothing was installed"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
-TOOLS=(aws curl "$DOCKER" "$ECS_CLI")
+TOOLS=(aws "$DOCKER" "$ECS_CLI" "$PYTHON")
 
 tool_remedy() {
   [ "$1" = "$ECS_CLI" ] && echo "make ecs-cli" || echo "apt-get install $1"

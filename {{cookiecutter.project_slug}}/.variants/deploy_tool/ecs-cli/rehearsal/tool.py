@@ -1,12 +1,13 @@
-"""What the rehearsal has to know of ecs-cli."""
+"""What the rehearsal knows about ecs-cli."""
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 MAKEFILE = "deploy/ecs-cli.mk"
 CLUSTER = "{CLUSTER}"
-# The caller's settings that find this tool.
+# Environment variables passed on so that the tool is found.
 KEPT = {"ECS_CLI"}
 
 # Tools that a target needs besides the AWS CLI.
@@ -26,14 +27,18 @@ NEEDS = {
     "scale": {"ecs-cli"},
     "ps": {"ecs-cli"},
 }
-MISSING = {"ecs-cli": "ecs-cli is not on PATH, and without it there is no service"}
+# Without these no service runs.
+MISSING = {
+    "ecs-cli": "ecs-cli is not on PATH or in bin/, and without it no service runs: 'make ecs-cli' installs it."
+}
 # What only an account can show.
 BEYOND: dict[str, str] = {}
 
 
 def find_tools() -> set[str]:
-    """Which of the tools that only this deploy tool wants are here."""
-    return {"ecs-cli"} if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")) else set()
+    """Which of the tools that only this deploy tool needs are here."""
+    installed = "bin/ecs-cli" if Path("bin/ecs-cli").exists() else "ecs-cli"
+    return {"ecs-cli"} if shutil.which(os.environ.get("ECS_CLI", installed)) else set()
 
 
 def install(scheduler: Any) -> None:
