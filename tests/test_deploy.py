@@ -438,15 +438,34 @@ def broken_task(account):
     return task_variable(account, "MODEL_PATH", "missing")
 
 
-def slow_task(account, folder):
-    """Let new tasks start late enough for their rollout to be seen under way."""
-    (folder / "sitecustomize.py").write_text("import time; time.sleep(6)\n")
+def waiting_code(gate):
+    """A line of Python that waits until a file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.1)"
+
+
+def held_task(account, gate):
+    """Let new tasks wait for a file before they start, so that their rollout is seen under way."""
+    folder = gate.parent / "held"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(waiting_code(gate))
     return task_variable(account, "PYTHONPATH", folder)
 
 
 def wait_for_line(process, text):
     """Read what ``process`` prints until a line says ``text``, which it must."""
-    assert any(text in line for line in process.stdout)
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if text in line:
+            return
+    pytest.fail(f"no line says {text!r}:\n{printed}")
+
+
+def finish(process):
+    """Wait until ``process``, which must succeed, has ended; return what it still printed."""
+    output = process.stdout.read()
+    assert process.wait() == 0, output
+    return output
 
 
 def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(account):
@@ -500,12 +519,15 @@ def test_env_file_does_not_leak_into_the_task(deployed):
 
 @pytest.mark.parametrize("line", ["creating cluster", "rolling out", "the rollout is IN_PROGRESS"])
 def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
-    with slow_task(account, tmp_path):
+    gate = tmp_path / "gate"
+    with held_task(account, gate):
         process = account.start(*STEPS)
         wait_for_line(process, line)
+        # In the middle of what the line announces, wherever that is.
         time.sleep(0.5)
         interrupt(process)
     assert process.returncode != 0
+    gate.touch()
     assert f"runs {image(account, 'first')}" in account.make(*STEPS)
     assert account.service()["runningCount"] == 1
 
@@ -526,13 +548,15 @@ def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_ord
 
 def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
     account.make(*STEPS)
-    with slow_task(account, tmp_path):
+    gate = tmp_path / "gate"
+    with held_task(account, gate):
         other = account.start("service-up", IMAGE_TAG="other")
         wait_for_line(other, "the rollout is IN_PROGRESS")
-    output = account.make("service-up", IMAGE_TAG="mine")
+    mine = account.start("service-up", IMAGE_TAG="mine")
+    wait_for_line(mine, "a rollout is under way, waiting for its end")
+    gate.touch()
+    assert f"runs {image(account, 'mine')}" in finish(mine)
     other.communicate(timeout=300)
-    assert "a rollout is under way, waiting for its end" in output
-    assert f"runs {image(account, 'mine')}" in output
 
 
 def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):

@@ -8,7 +8,15 @@ import sys
 
 import pytest
 from conftest import BakedProject, bake_with
-from test_deploy import canned_endpoint, edited, interrupt, open_account, wait_for_line
+from test_deploy import (
+    canned_endpoint,
+    edited,
+    finish,
+    interrupt,
+    open_account,
+    wait_for_line,
+    waiting_code,
+)
 from test_project import SETOSA, ask
 from test_templates import Template, listed, statements
 
@@ -398,14 +406,17 @@ def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
     assert stacks(account)[STACK] == "CREATE_COMPLETE"
 
 
-def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account):
-    with broken_code(account, "import time; time.sleep(12)"):
+def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account, tmp_path):
+    gate = tmp_path / "gate"
+    with broken_code(account, waiting_code(gate)):
         process = account.start(*STEPS)
         wait_for_line(process, "CREATE_COMPLETE       LogGroup")
         interrupt(process)
     assert process.returncode != 0
-    output = account.make("service-up", "smoke")
-    assert f"another run is changing {STACK} (CREATE_IN_PROGRESS), waiting for its end" in output
+    process = account.start("service-up", "smoke")
+    wait_for_line(process, f"another run is changing {STACK} (CREATE_IN_PROGRESS), waiting for")
+    gate.touch()
+    finish(process)
     assert set(stacks(account).values()) == {"CREATE_COMPLETE"}
 
 

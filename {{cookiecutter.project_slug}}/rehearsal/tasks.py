@@ -14,7 +14,8 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
 PROJECT = Path(__file__).parent.parent
-SECONDS_TO_START = 30
+# Generous, since a busy machine may need some.
+SECONDS_TO_START = 120
 
 
 class LaunchError(Exception):
