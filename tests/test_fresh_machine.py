@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 USER = "newcomer"
 # How this machine reaches the package registries.
-REACH = re.compile(r"(PIP|UV)_\w*(INDEX|CERT|LINKS|HOST)\w*|SSL_CERT_FILE|(?i:\w+_proxy)")
+REACH = re.compile(r"(PIP|UV)_(\w*INDEX\w*|CERT)|SSL_CERT_FILE|(?i:\w+_proxy)")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # Runs in namespaces of its own, so that no mount and no process outlives it.
 ENTER = """
@@ -55,7 +55,7 @@ def machine(request, mirror, tmp_path):
     options = ["--variant=minbase", f"--include={','.join(needed.split())}"]
     command = ["debootstrap", *options, request.param, root, mirror]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for file in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", CERTIFICATES):
+    for file in ("/etc/resolv.conf", "/etc/hosts", CERTIFICATES):
         if os.path.exists(file):
             os.makedirs(os.path.dirname(f"{root}{file}"), exist_ok=True)
             shutil.copy(file, f"{root}{file}")

@@ -115,7 +115,10 @@ def read_pip_settings(python):
         for key, value in re.findall(rf"^{section}\.(\S+)=(.+)$", listing.stdout, re.MULTILINE):
             if key in PIP_SETTINGS:
                 found[key] = ast.literal_eval(value).split()
-    return found
+    # pip only warns of a folder that is not there.
+    links = found.get("find-links", [])
+    found["find-links"] = [link for link in links if ":" in link or Path(link).exists()]
+    return {name: values for name, values in found.items() if values}
 
 
 def install_uv(python, settings, environment):
