@@ -33,6 +33,19 @@ class FailedStepError(Exception):
     """A step failed; the text is the end of what it printed."""
 
 
+def end_group(leader: subprocess.Popen[bytes], seconds: float = 10) -> None:
+    """End a process and its group, and wait for all of it: make ends before what it started does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            leader.poll()
+            os.killpg(leader.pid, 0)
+            time.sleep(0.05)
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
+
+
 class Demo:
     """The steps, in a folder of their own."""
 
@@ -129,13 +142,7 @@ class Demo:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_group(process)
 
     @contextlib.contextmanager
     def serve(self, project: Path, port: int) -> Iterator[str]:

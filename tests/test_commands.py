@@ -1,6 +1,7 @@
 """The commands that people type: cookiecutter itself, cruft, make demo."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pexpect
 import pytest
 from conftest import CHOICES, CONTEXT, ROOT, BakedProject
 from test_project import SETOSA, ask
-from test_rehearsal import results
+from test_rehearsal import processes_of, results
 
 BIN = Path(sys.executable).parent
 PROMPTS = CONTEXT["__prompts__"]
@@ -120,34 +121,99 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
     assert project.read("notes.txt") == "the owner's own\n"
 
 
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """``make demo`` at a terminal, without an ecs-cli and with settings that must have no effect."""
+    folder, home = tmp_path / "tmp", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    configuration = home / "cookiecutterrc"
+    configuration.write_text('default_context: {project_slug: "mine"}\n')
+    session = pexpect.spawn(
+        "make",
+        ["demo"],
+        cwd=str(ROOT),
+        encoding="utf-8",
+        timeout=500,
+        dimensions=(50, 120),
+        env={
+            **os.environ,
+            # With uv, since pip sets up this template's own environment.
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "TMPDIR": str(folder),
+            "COOKIECUTTER_CONFIG": str(configuration),
+            "http_proxy": "http://127.0.0.1:1",
+            "no_proxy": "",
+            # Neither here nor to be had.
+            "ECS_CLI": "no-ecs-cli",
+            "ECS_CLI_URL": "http://127.0.0.1:1",
+        },
+    )
+    yield session
+    session.close(force=True)
+
+
+def stop(demo, tmp_path):
+    """Press Ctrl-C: one line is printed, and nothing is left."""
+    demo.sendintr()
+    demo.expect_exact("Stopped; the project is deleted.")
+    said = demo.before.rpartition("^C")[2]
+    assert not re.search("Traceback|Error|Stopped", said)
+    demo.expect(pexpect.EOF)
+    assert not demo.before.strip()
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not processes_of(tmp_path / "tmp")
+
+
 @pytest.mark.slow
-def test_demo_ends_with_a_served_prediction_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    # With uv, since pip sets up this template's own environment.
-    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    # Neither here nor to be had.
-    monkeypatch.setenv("ECS_CLI", "no-ecs-cli")
-    monkeypatch.setenv("ECS_CLI_URL", "http://127.0.0.1:1")
-    demo = pexpect.spawn("make", ["demo"], cwd=str(ROOT), encoding="utf-8", timeout=500)
+def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     demo.expect(r"Serving at (http://127\.0\.0\.1:\d+) ")
-    output = demo.before.replace("\r\n", "\n")
-    assert "ecs-cli is not here and cannot be installed: deploying with CloudFormation" in output
+    url = demo.match[1]
+    # What stays on the terminal.
+    lines = [line.rpartition("\r\x1b[K")[2] for line in demo.before.split("\r\n")]
+    output = "\n".join(lines)
+    assert len(lines) < 50
+    assert "No ecs-cli, which is optional: http://127.0.0.1:1 cannot be reached" in output
+    assert "Error" not in output
     steps = results(output)
     assert steps.pop("release that cannot start") == "failed, as it must"
     assert set(steps.values()) == {"ok"}
     assert len(steps) == 8
-    assert "its last log lines:\n        broken, for the rehearsal" in output
-    left_out = output.split("Not rehearsed:\n")[1]
-    assert "  autoscaling and alarms: " in left_out
+    assert "rehearsed: every step did what it must" in output
     # Whether it ran in containers, pushed to a registry and pulled from it.
-    assert ("  docker-push: " in left_out) == ("REHEARSAL_REGISTRY" not in os.environ)
-    url = demo.match[1]
+    assert ("docker-push, image-scan: " in output) == ("REHEARSAL_REGISTRY" not in os.environ)
     demo.expect_exact('"predictions":["setosa"]')
-    demo.expect_exact("Ctrl-C ends it.")
+    demo.expect_exact("Ctrl-C ends it.\r\n")
     assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 200
-    demo.sendintr()
-    demo.expect_exact("Stopped; the project is deleted.")
-    demo.expect(pexpect.EOF)
+    stop(demo, tmp_path)
     with pytest.raises(OSError, match="refused"):
         ask(f"{url}/ping", seconds=1)
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "when", ["Baking a project", "Installing its packages", "Rehearsing", "stack: creating"]
+)
+def test_ctrl_c_ends_the_demo_at_any_step(demo, tmp_path, when):
+    demo.expect_exact(when)
+    demo.expect_exact("\r")
+    stop(demo, tmp_path)
+
+
+@pytest.mark.slow
+def test_demo_that_fails_keeps_its_project_and_says_where(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "ECS_CLI": "true", "PIP_INDEX_URL": "x"}
+    # No package can be installed.
+    nowhere = {"UV_INDEX_URL": "http://127.0.0.1:1", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [BIN / "python", ROOT / "scripts" / "demo.py"],
+        env={**environment, **nowhere, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    *lines, last = done.stderr.splitlines()
+    assert lines[-1] == "'make setup train' failed."
+    folder = Path(last.removeprefix("The project and demo.log are kept in "))
+    assert (folder / "demo.log").is_file()
+    assert (folder / "project" / "ml-inference-service" / "Makefile").is_file()

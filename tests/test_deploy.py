@@ -463,8 +463,9 @@ def wait_for_line(process, text):
 
 def finish(process):
     """Wait until ``process``, which must succeed, has ended; return what it still printed."""
-    output = process.stdout.read()
-    assert process.wait() == 0, output
+    with process:
+        output = process.stdout.read()
+    assert process.returncode == 0, output
     return output
 
 
