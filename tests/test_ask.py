@@ -19,6 +19,8 @@ PROGRAM = PROJECT_TEMPLATE / "deploy" / "ask.py"
 def ask(monkeypatch):
     """The program as a module that does not wait between its attempts."""
     spec = importlib.util.spec_from_file_location("ask", PROGRAM)
+    # The template must not hold a compiled module: a bake would copy it.
+    spec.loader.set_data = lambda *_, **__: None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "SECONDS_BETWEEN", 0)
