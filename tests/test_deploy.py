@@ -33,6 +33,10 @@ with stage.set_up(set(sys.argv[1:])) as scene:
 """
 
 
+# Variables that count on make's command line alone.
+GIVEN = ("ENV", "FOR", "FORCE", "N")
+
+
 class Account:
     """A project beside an embedded AWS account."""
 
@@ -43,8 +47,9 @@ class Account:
 
     def start(self, *targets, **variables):
         """Begin to make ``targets``, in a process group of their own."""
+        given = [f"{name}={variables.pop(name)}" for name in GIVEN if name in variables]
         return subprocess.Popen(
-            ["make", *targets],
+            ["make", *targets, *given],
             cwd=self.path,
             env={**self.environment, **variables},
             text=True,
