@@ -288,7 +288,12 @@ def test_cost_of_a_region_without_a_price_says_so(deployed):
     output = subprocess.run(
         ["deploy/cost.sh"],
         cwd=deployed.path,
-        env={**deployed.environment, "AWS_REGION": "cn-north-1", "CLUSTER": SERVICE},
+        env={
+            **deployed.environment,
+            "AWS_REGION": "cn-north-1",
+            "CLUSTER": SERVICE,
+            "PYTHON": "python3",
+        },
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -63,6 +63,7 @@ class Repository:
         self.git("update-ref", "refs/remotes/origin/main", "HEAD")
         self.git("remote", "set-head", "origin", "main")
         for name in (".gitlab-ci-local*", "rehearsal/.venv"):
+            (path / ".git/info").mkdir(exist_ok=True)
             with (path / ".git/info/exclude").open("a") as file:
                 file.write(f"{name}\n")
         template = path / TEMPLATE_OF_GITLAB
