@@ -221,7 +221,8 @@ def running(command: list[str], stage: Stage, log: IO[str]) -> Iterator[subproce
         yield process
         process.wait()
     except BaseException:
-        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             log.write(process.communicate(timeout=5)[0])
         with contextlib.suppress(ProcessLookupError):
