@@ -44,7 +44,7 @@ fi
 
 check_tool
 if (exec 3<>"/dev/tcp/127.0.0.1/$SERVICE_PORT") 2>/dev/null; then
-  say "note: port $SERVICE_PORT is taken on this machine, so 'make run' wants PORT=N"
+  say "note: port $SERVICE_PORT is taken on this machine, so 'make run' needs PORT=N"
 fi
 
 (require_commit) || faults=$((faults + 1))
