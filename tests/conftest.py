@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-# Settings in the shell that runs the tests are for other programs.
+# In CI a missing tool is a failure; elsewhere its tests are skipped.
+IN_CI = bool(os.environ.get("CI"))
+
+# Settings in the shell, or of the job, that runs the tests are for other programs.
 for name in list(os.environ):
-    if re.match("AWS_|GIT_|PYTHON|(API_KEY|ENV|FORCE|HOST|PORT)$", name):
+    if re.match("AWS_|CI_|GIT_|GITHUB_|GITLAB_|PYTHON|(API_KEY|CI|ENV|FORCE|HOST|PORT)$", name):
         del os.environ[name]
 os.environ |= {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -209,7 +212,7 @@ def docker():
         and subprocess.run([client, "info"], capture_output=True).returncode == 0
     ):
         return client
-    if os.environ.get("CI"):
+    if IN_CI:
         pytest.fail("no Docker engine answers; .ci/with-engines COMMAND starts one")
     pytest.skip("needs a Docker engine: start Docker, or run .ci/with-engines make test")
 
@@ -218,7 +221,7 @@ def docker():
 def registry(docker):
     """The address of a registry that takes ECR's place."""
     address = os.environ.get("REHEARSAL_REGISTRY")
-    if not address and os.environ.get("CI"):
+    if not address and IN_CI:
         pytest.fail("REHEARSAL_REGISTRY names no registry; .ci/with-engines COMMAND starts one")
     return address or pytest.skip("needs REHEARSAL_REGISTRY, the address of a local registry")
 

@@ -1,19 +1,18 @@
 """``make bench``, short: every server gives the right answers, and the report is written. No time is held."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import IN_CI, ROOT
 
 pytestmark = pytest.mark.slow
 
 
 def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
-    if shutil.which("wrk") is None and "CI" not in os.environ:
+    if shutil.which("wrk") is None and not IN_CI:
         pytest.skip("wrk is not installed")
     command = [sys.executable, "bench/serving", "--quick", "--work", tmp_path, "--output", tmp_path]
     run = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=550)

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CHOICES, BakedProject, bake_with
+from conftest import CHOICES, IN_CI, BakedProject, bake_with
 from test_project import SETOSA, ask, free_port
 
 pytestmark = pytest.mark.slow
@@ -196,7 +196,7 @@ def compose(docker):
     """The command of Docker Compose."""
     command = (docker, "compose")
     if subprocess.run([*command, "version"], capture_output=True).returncode:
-        if os.environ.get("CI"):
+        if IN_CI:
             pytest.fail("`docker compose` is missing; .ci/with-engines COMMAND brings it")
         pytest.skip("needs Docker Compose: install the plugin docker-compose")
     return command
