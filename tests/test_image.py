@@ -122,7 +122,7 @@ def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
     assert labels["base.name"] == BASE_IMAGE
     assert config["User"] == "10001"
     assert config["Entrypoint"] == ["python", "-m", "inference"]
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "inference.healthcheck"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "inference.http.healthcheck"]
     assert list(config["ExposedPorts"]) == ["5000/tcp"]
 
 
@@ -134,7 +134,7 @@ def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image):
             assert status == 200
             assert b"inference_request_rows_count 1.0" in metrics
         assert seconds < START_BUDGET
-        health = (docker, "exec", name, "python", "-m", "inference.healthcheck")
+        health = (docker, "exec", name, "python", "-m", "inference.http.healthcheck")
         assert subprocess.run(health).returncode == 0
         started = time.monotonic()
         run(docker, "stop", "--time=30", name)

@@ -4,9 +4,10 @@ import gc
 import os
 import sys
 
-from inference import stalled
 from inference.app import create_app
-from inference.config import Settings, StartupError
+from inference.config import Settings
+from inference.errors import StartupError
+from inference.http import stalled
 
 try:
     settings = Settings.from_environment(os.environ)

@@ -17,8 +17,10 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
-from inference import artifact, logs
-from inference.config import METRICS_FOLDER, Settings, StartupError, available_cpus
+from inference.config import Settings, available_cpus
+from inference.errors import StartupError
+from inference.runtime import artifact
+from inference.watch import METRICS_FOLDER, logs
 
 LIGHT_THREADS = 4
 

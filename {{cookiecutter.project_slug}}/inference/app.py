@@ -5,17 +5,19 @@ import os
 
 from flask import Flask
 
-from inference import artifact, docs, problems, protocol, views
-from inference.artifact import Artifact
-from inference.body import read_body
-from inference.config import Settings, StartupError
-from inference.engine import Engine
-from inference.front import Front, note_route
-from inference.instances import InstancesDecoder
-from inference.logs import AccessLog
-from inference.metrics import Metrics
+from inference.config import Settings
+from inference.errors import StartupError
+from inference.formats.instances import InstancesDecoder
+from inference.http import openapi, problems, protocol, routes
+from inference.http.api_keys import HEADERS, Keys
+from inference.http.body import read_body
+from inference.http.middleware import Front, note_route
 from inference.predictor import Predictor
-from inference.security import HEADERS, Keys
+from inference.runtime import artifact
+from inference.runtime.artifact import Artifact
+from inference.runtime.engine import Engine
+from inference.watch.logs import AccessLog
+from inference.watch.metrics import Metrics
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -34,13 +36,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     read = functools.partial(read_body, settings.max_body_bytes)
     keys = Keys(settings.api_keys, card.name, model.version)
-    app.register_blueprint(views.create_blueprint(engine, decoder, read, model.version, keys))
+    app.register_blueprint(routes.create_blueprint(engine, decoder, read, model.version, keys))
     app.register_blueprint(
         protocol.create_blueprint(engine, read, model.version, settings.max_rows)
     )
-    app.register_blueprint(docs.create_blueprint(card, decoder, model.version, keys))
+    app.register_blueprint(openapi.create_blueprint(card, decoder, model.version, keys))
     metrics = Metrics(app, card, model.version)
-    shortcuts = {"/predict": functools.partial(views.predict_json, engine, decoder)}
+    shortcuts = {"/predict": functools.partial(routes.predict_json, engine, decoder)}
     headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
     log = AccessLog(metrics.is_busy)
     places = [None] * settings.max_concurrent

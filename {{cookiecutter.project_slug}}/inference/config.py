@@ -8,15 +8,10 @@ from typing import Annotated, Literal, Self, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from inference import serving
+from inference.errors import StartupError
+from inference.runtime import serving
 
 ROOT = Path(__file__).parent.parent
-# The environment variable that names the folder in which workers share their counts.
-METRICS_FOLDER = "METRICS_FOLDER"
-
-
-class StartupError(Exception):
-    """The service cannot start; the message says what is wrong and what to do."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,10 @@
-"""What can go wrong in a request."""
+"""What can go wrong: at the start, and in a request."""
 
 from werkzeug.exceptions import ServiceUnavailable, UnprocessableEntity
+
+
+class StartupError(Exception):
+    """The service cannot start; the message says what is wrong and what to do."""
 
 
 class InvalidInstances(UnprocessableEntity):

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from inference import serving
-from inference.card import Feature, ModelCard, Prediction
-from inference.engine import Batcher, Engine
 from inference.errors import InvalidInstances, Overloaded
+from inference.runtime import serving
+from inference.runtime.engine import Batcher, Engine
+from inference.runtime.signature import Feature, ModelCard, Prediction
 from training.output import measure, write_serving
 
 

@@ -8,11 +8,11 @@ import pytest
 from markupsafe import escape
 
 from inference.app import create_app
-from inference.call import Call
-from inference.card import Prediction
 from inference.config import Settings
-from inference.logs import LINES, JSONFormatter
+from inference.http.context import Call
 from inference.predictor import Predictor
+from inference.runtime.signature import Prediction
+from inference.watch.logs import LINES, JSONFormatter
 
 
 def test_ping_answers(client):
@@ -103,8 +103,8 @@ def test_no_line_waits_for_a_request_that_is_gone(app, access_log):
     for _ in calls:
         metrics.enter()
     for call in calls:
-        metrics.leave(call, 200, 0.1)
-    log.write(calls[0], "GET", 200, 0.1)
+        metrics.leave(call.route, 200, 0.1, ())
+    log.write(calls[0].describe("GET", 200, 0.1))
     assert [entry["path"] for entry in access_log()] == ["/one"]
 
 

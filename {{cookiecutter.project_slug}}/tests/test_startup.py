@@ -9,10 +9,12 @@ from http.client import HTTPConnection
 
 import pytest
 
-from inference import artifact, stalled
 from inference.app import create_app
-from inference.config import ROOT, Settings, StartupError
-from inference.healthcheck import is_healthy
+from inference.config import ROOT, Settings
+from inference.errors import StartupError
+from inference.http import stalled
+from inference.http.healthcheck import is_healthy
+from inference.runtime import artifact
 from training.output import write_model
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from msgspec.structs import replace
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
-from inference.card import ModelCard
 from inference.config import Settings
 from inference.predictor import Predictor
+from inference.runtime.signature import ModelCard
 from training.dataset import Dataset
 from training.export import export
 from training.output import measure, write_model, write_serving

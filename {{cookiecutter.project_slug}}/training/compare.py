@@ -9,9 +9,9 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference import artifact
 from inference.config import Settings
 from inference.predictor import Predictor
+from inference.runtime import artifact
 
 # Of what training measures; of everything else, more is better.
 LESS_IS_BETTER = {"mean_absolute_error"}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from inference.card import Feature
+from inference.runtime.signature import Feature
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact, checksum_path
-from inference.card import Predict
-from inference.serving import Serving, path_of
+from inference.runtime.artifact import Artifact, checksum_path
+from inference.runtime.serving import Serving, path_of
+from inference.runtime.signature import Predict
 
 # A queue costs a request some tens of microseconds: batches must save the model more than that.
 WORTHWHILE_SECONDS = 100e-6

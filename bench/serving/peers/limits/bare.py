@@ -2,11 +2,11 @@
 
 import os
 
-from inference import artifact
+from inference.runtime import artifact
 from inference.app import load_engine
 from inference.config import Settings
-from inference.instances import InstancesDecoder
-from inference.views import predict_json
+from inference.formats.instances import InstancesDecoder
+from inference.http.routes import predict_json
 
 settings = Settings.from_environment(os.environ)
 engine = load_engine(artifact.read(settings.model_path), settings)

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.card import ModelCard, Prediction
+from inference.runtime.signature import ModelCard, Prediction
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from inference.card import ModelCard, Prediction
+from inference.runtime.signature import ModelCard, Prediction
 
 
 class Predictor:

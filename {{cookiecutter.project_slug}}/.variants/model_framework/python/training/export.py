@@ -2,8 +2,8 @@
 
 import msgspec
 
-from inference.card import ModelCard
 from inference.predictor import ModelFile, Parameters
+from inference.runtime.signature import ModelCard
 from training.dataset import Dataset
 
 

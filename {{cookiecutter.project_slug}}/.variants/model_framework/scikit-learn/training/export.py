@@ -6,8 +6,8 @@ from onnx import ModelProto
 from skl2onnx import to_onnx
 from sklearn.base import BaseEstimator, is_classifier
 
-from inference.card import ModelCard
 from inference.predictor import Predictor
+from inference.runtime.signature import ModelCard
 from training.dataset import Dataset
 
 AGREEMENT = 0.99

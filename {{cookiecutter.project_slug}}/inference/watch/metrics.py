@@ -4,20 +4,28 @@ Each worker counts in a file of its own, in shared memory, and the one that is a
 prometheus_client's own way to do so costs each request ten times as much.
 """
 
+import itertools
 import mmap
 import os
 import tempfile
 import threading
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flask import Flask, Response
+from numpy.typing import NDArray
 
-from inference.call import Call
-from inference.card import ModelCard
-from inference.config import METRICS_FOLDER
+from inference.watch import METRICS_FOLDER
+from inference.runtime.signature import ModelCard
+
+if TYPE_CHECKING:
+    from prometheus_client import core as prometheus
+
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -59,14 +67,15 @@ class Metrics:
         with self._lock:
             self._in_flight[0] += 1
 
-    def leave(self, call: Call, status: int, seconds: float) -> None:
+    def leave(
+        self, route: str, status: int, seconds: float, predictions: Sequence[str | float]
+    ) -> None:
         """Count a request as answered."""
-        route = self._routes.get(call.route, self._routes[NO_ROUTE])
-        predictions = call.predictions
+        index = self._routes.get(route, self._routes[NO_ROUTE])
         with self._lock:
             self._in_flight[0] -= 1
-            self._requests[route, status, bisect_left(SECONDS, seconds)] += 1
-            self._requests[route, status, -1] += seconds
+            self._requests[index, status, bisect_left(SECONDS, seconds)] += 1
+            self._requests[index, status, -1] += seconds
             if predictions:
                 rows = len(predictions)
                 self._rows[bisect_left(ROWS, rows)] += 1
@@ -84,11 +93,12 @@ class Metrics:
     def expose(self) -> Response:
         """Show the metrics of all workers."""
         # Imported when it is wanted: it takes a tenth of the start.
-        from inference import exposition
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         counts = self._add_up()
-        text = exposition.to_text(counts, list(self._routes), self._card, self._version)
-        return Response(text, content_type=exposition.CONTENT_TYPE)
+        metrics = partial(collect, counts, list(self._routes), self._card, self._version)
+        registry: Any = SimpleNamespace(collect=metrics)
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     def _add_up(self) -> Any:
         """The counts of all workers, by name; what one that is gone had in flight is dropped."""
@@ -122,3 +132,50 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def collect(
+    counts: Any, routes: Sequence[str], card: ModelCard, version: str
+) -> "Iterator[prometheus.Metric]":
+    """The ``counts`` of ``Metrics``, whose requests are by the index of their route, as metrics."""
+    from prometheus_client import core as prometheus
+
+    yield prometheus.GaugeMetricFamily(
+        "http_requests_in_flight", "Requests that are being answered.", counts["in_flight"]
+    )
+    requests = prometheus.HistogramMetricFamily(
+        "http_request_duration_seconds",
+        "Seconds from a request, once a thread has it, to its answer.",
+        labels=["route", "status"],
+    )
+    for route, by_status in zip(routes, counts["requests"], strict=True):
+        for status in np.flatnonzero(by_status.any(axis=1)):
+            requests.add_metric([route, str(status)], *histogram(SECONDS, by_status[status]))
+    yield requests
+    yield prometheus.HistogramMetricFamily(
+        "inference_request_rows", "Rows of a request.", *histogram(ROWS, counts["rows"])
+    )
+    predictions = prometheus.CounterMetricFamily(
+        "inference_predictions", "Rows predicted, by class.", labels=["class"]
+    )
+    for name, count in zip(card.classes, counts["predictions"], strict=True):
+        predictions.add_metric([name], count)
+    yield predictions
+    model = {"name": card.name, "version": version, "trained_on": card.trained_on}
+    yield prometheus.InfoMetricFamily("inference_model", "The model that is served.", model)
+    measured = prometheus.GaugeMetricFamily(
+        "inference_model_metric",
+        "What training measured of the model on held-out rows.",
+        labels=["metric"],
+    )
+    for name, value in card.metrics.items():
+        measured.add_metric([name], value)
+    yield measured
+
+
+def histogram(
+    bounds: Sequence[float], counts: NDArray[np.float64]
+) -> tuple[list[tuple[str, float]], float]:
+    """The cumulated buckets of a histogram by their upper bounds, and its sum."""
+    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    return list(zip(names, itertools.accumulate(counts[:-1]), strict=True)), counts[-1]

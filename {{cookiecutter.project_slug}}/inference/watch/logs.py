@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 
-from inference.call import Call
-
 logger = logging.getLogger("inference.access")
 STANDARD_OUTPUT = 1
 # So many lines never wait.
@@ -62,25 +60,11 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
-    def write(self, call: Call, method: str, status: int, seconds: float) -> None:
+    def write(self, request: dict[str, Any]) -> None:
         """Log a request that is no longer counted as in flight: those that are will write its line too."""
         if not logger.isEnabledFor(logging.INFO):
             return
-        line: dict[str, Any] = {
-            "time": datetime.now(UTC),
-            "level": "INFO",
-            "logger": logger.name,
-            "message": f"{method} {call.path} {status}",
-            "request_id": call.request_id,
-            "method": method,
-            "path": call.path,
-            "status": status,
-            "duration_ms": round(seconds * 1000, 3),
-        }
-        if call.rows:
-            line["rows"] = call.rows
-        if call.trace:
-            line |= {"trace_id": call.trace["trace"], "span_id": call.span}
+        line = {"time": datetime.now(UTC), "level": "INFO", "logger": logger.name, **request}
         with self._lock:
             self._lines.append(encode(line))
             if self._is_busy() and len(self._lines) < LINES:

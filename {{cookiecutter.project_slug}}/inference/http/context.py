@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from inference.runtime.signature import Prediction
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # W3C Trace Context: the trace, the caller's span in it, whether it is sampled. Versions after 00 may say more.
 TRACEPARENT = re.compile(
@@ -38,6 +40,27 @@ class Call:
         self.route = self.path
         self.rows = 0
         self.predictions: Sequence[str | float] = ()
+
+    def describe(self, method: str, status: int, seconds: float) -> dict[str, object]:
+        """The request and what became of it, for the log."""
+        fields: dict[str, object] = {
+            "message": f"{method} {self.path} {status}",
+            "request_id": self.request_id,
+            "method": method,
+            "path": self.path,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        if self.rows:
+            fields["rows"] = self.rows
+        if self.trace:
+            fields |= {"trace_id": self.trace["trace"], "span_id": self.span}
+        return fields
+
+    def record(self, prediction: Prediction) -> None:
+        """Note what the model answered, for the log and the metrics."""
+        self.predictions = prediction.values
+        self.rows = len(prediction.values)
 
 
 class Current(threading.local):

@@ -7,8 +7,8 @@ import msgspec
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from inference.call import current
 from inference.errors import InvalidInstances
+from inference.http.context import current
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wsgi import get_input_stream
 
-from inference import stalled
+from inference.http import stalled
 
 # What gives the body of a WSGI request.
 Reader = Callable[[dict[str, Any]], bytes]

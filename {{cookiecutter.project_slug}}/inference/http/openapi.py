@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, current_app, render_template
 
-from inference.card import ModelCard
-from inference.instances import InstancesDecoder
-from inference.problems import Problem, ProtocolError
-from inference.protocol import INPUT, JSON_LENGTH
-from inference.security import PAGES, STATIC, Keys
-from inference.tensors import InferenceRequest, InferenceResponse
-from inference.views import CSV, JSON, Answer
+from inference.formats.instances import InstancesDecoder
+from inference.formats.tensors import InferenceRequest, InferenceResponse
+from inference.http.api_keys import PAGES, STATIC, Keys
+from inference.http.problems import Problem, ProtocolError
+from inference.http.protocol import INPUT, JSON_LENGTH
+from inference.http.routes import CSV, JSON, Answer
+from inference.runtime.signature import ModelCard
 
 REASONS = {
     "400": "The body cannot be read",

@@ -7,13 +7,14 @@ from flask import Blueprint, Response, request
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest, NotFound
 
-from inference import tensors
-from inference.body import Reader
-from inference.card import ModelCard, Prediction
-from inference.engine import Engine
-from inference.instances import FLOAT32_MAX
-from inference.tensors import InferenceResponse, RequestedOutput
-from inference.views import JSON, to_json
+from inference.formats import tensors
+from inference.formats.instances import FLOAT32_MAX
+from inference.formats.tensors import InferenceResponse, RequestedOutput
+from inference.http.body import Reader
+from inference.http.context import current
+from inference.http.routes import JSON, to_json
+from inference.runtime.engine import Engine
+from inference.runtime.signature import ModelCard, Prediction
 
 INPUT = "instances"
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -66,7 +67,9 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
         body = read(request.environ)
         given, parts = tensors.decode(body, json_length(len(body)))
         rows = find_rows(given, parts, len(card.features), max_rows)
-        outputs = to_outputs(engine.predict(rows), card)
+        prediction = engine.predict(rows)
+        current.call.record(prediction)
+        outputs = to_outputs(prediction, card)
         wanted = given.outputs or [RequestedOutput(name) for name in outputs]
         by_default = (given.parameters or {}).get("binary_data_output", False)
         encoded = []

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from werkzeug.exceptions import HTTPException
 
-from inference import problems
-from inference.body import Reader
-from inference.call import Call, current
 from inference.errors import Overloaded
-from inference.logs import AccessLog
-from inference.metrics import Metrics
-from inference.security import Keys
-from inference.views import JSON
+from inference.http import problems
+from inference.http.api_keys import Keys
+from inference.http.body import Reader
+from inference.http.context import Call, current
+from inference.http.routes import JSON
+from inference.watch.logs import AccessLog
+from inference.watch.metrics import Metrics
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -67,8 +67,8 @@ class Front:
             headers.append(("traceparent", f"00-{call.trace['trace']}-{call.span}-0{sampled}"))
         seconds = time.perf_counter() - started
         code = int(status[:3])
-        self.metrics.leave(call, code, seconds)
-        self.log.write(call, environ["REQUEST_METHOD"], code, seconds)
+        self.metrics.leave(call.route, code, seconds, call.predictions)
+        self.log.write(call.describe(environ["REQUEST_METHOD"], code, seconds))
         start_response(status, headers)
         return body
 

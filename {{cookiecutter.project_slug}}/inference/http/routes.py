@@ -8,12 +8,13 @@ from flask import Blueprint, Response, render_template, request
 from numpy.typing import NDArray
 from werkzeug.exceptions import UnsupportedMediaType
 
-from inference import table
-from inference.body import Reader
-from inference.card import ModelCard, Prediction
-from inference.engine import Engine
-from inference.instances import InstancesDecoder
-from inference.security import Keys
+from inference.formats import csv
+from inference.formats.instances import InstancesDecoder
+from inference.http.api_keys import Keys
+from inference.http.body import Reader
+from inference.http.context import current
+from inference.runtime.engine import Engine
+from inference.runtime.signature import ModelCard, Prediction
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -47,13 +48,14 @@ def create_blueprint(
         """Predict as a SageMaker endpoint does: JSON or CSV in, JSON or CSV out."""
         decoders: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
             JSON: decoder.decode,
-            CSV: lambda body: table.decode(body, decoder.features, decoder.max_rows),
+            CSV: lambda body: csv.decode(body, decoder.features, decoder.max_rows),
         }
         if request.mimetype not in decoders:
             raise UnsupportedMediaType(f"Send the instances as {' or '.join(decoders)}.")
         prediction = engine.predict(decoders[request.mimetype](read(request.environ)))
+        current.call.record(prediction)
         if request.accept_mimetypes.best_match([JSON, CSV]) == CSV:
-            return Response(table.encode(prediction, card), content_type=f"{CSV}; charset=utf-8")
+            return Response(csv.encode(prediction, card), content_type=f"{CSV}; charset=utf-8")
         return Response(to_json(answer(prediction, card)), content_type=JSON)
 
     @blueprint.get("/ping")
@@ -77,7 +79,9 @@ def create_blueprint(
 
 def predict_json(engine: Engine, decoder: InstancesDecoder, body: bytes) -> bytes:
     """Answer the JSON of some instances with the JSON of their predictions."""
-    return to_json(answer(engine.predict(decoder.decode(body)), engine.card))
+    prediction = engine.predict(decoder.decode(body))
+    current.call.record(prediction)
+    return to_json(answer(prediction, engine.card))
 
 
 def answer(prediction: Prediction, card: ModelCard) -> Answer:

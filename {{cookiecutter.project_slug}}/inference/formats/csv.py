@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.card import ModelCard, Prediction
 from inference.errors import InvalidInstances
-from inference.instances import FLOAT32_MAX
+from inference.formats.instances import FLOAT32_MAX
+from inference.runtime.signature import ModelCard, Prediction
 
 
 def decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from inference.config import StartupError
+from inference.errors import StartupError
 
 REMEDY = "run `make train`"
 

@@ -1,0 +1,1 @@
+"""What runs the model; it knows no request."""
