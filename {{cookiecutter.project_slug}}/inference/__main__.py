@@ -1,142 +1,125 @@
-"""Run the service under granian: ``python -m inference``."""
+"""Run the service: ``python -m inference``."""
 
-import contextlib
+import asyncio
 import errno
 import gc
-import multiprocessing
+import logging
+import logging.config
 import os
+import resource
 import signal
 import socket
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
+from functools import partial
+from typing import TYPE_CHECKING
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
+# The model computes in one thread for each process; threads of its own would not survive a fork either.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import msgspec
+import uvloop
+from flask import Flask
 
 from inference.config import Settings, available_cpus
 from inference.errors import StartupError
-from inference.runtime import artifact
-from inference.watch import METRICS_FOLDER, logs
+from inference.http.server import Server
+from inference.http.workers import Supervisor, Worker
+from inference.watch import logs
+from inference.watch.metrics import shared
 
-LIGHT_THREADS = 4
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+logger = logging.getLogger("inference")
+# Descriptors that are no connections: files, pipes, libraries.
+SPARE_DESCRIPTORS = 64
 
 
 def main() -> None:
-    """Serve until a signal ends it; settings and model are checked before a worker starts."""
+    """Serve until a signal ends it."""
     try:
         settings = Settings.from_environment(os.environ)
-        artifact.read(settings.model_path)
-        address = resolve(settings.host, settings.port)
+        listener = listen(settings.host, settings.port)
+        settings = allow_descriptors(settings)
     except StartupError as error:
         sys.exit(str(error))
     workers = settings.workers or available_cpus()
-    choose_start_of_workers()
-    keep_interrupts_from_workers()
-    # The imports of a worker make many objects and drop few; application.py enables it again.
+    shared.allocate(workers)
+    # What was imported stays: let the workers share its memory.
     gc.disable()
-    with share_metrics(workers):
-        Granian(
-            "application:application",
-            address=address,
-            port=settings.port,
-            interface=Interfaces.WSGI,
-            workers=workers,
-            blocking_threads=threads(settings),
-            runtime_threads=1,
-            http=HTTPModes.http1,
-            websockets=False,
-            log_level=LogLevels(settings.log_level.lower()),
-            log_dictconfig=logs.config(settings.log_level),
-            respawn_failed_workers=True,
-            respawn_interval=0.5,
-            workers_kill_timeout=settings.shutdown_seconds,
-        ).serve()
+    gc.freeze()
+    work = partial(serve, settings, listener)
+    sys.exit(Supervisor(workers, work, listener, settings.shutdown_seconds).run())
 
 
-def threads(settings: Settings) -> int:
-    """How many requests a worker sees at once.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket at that address; raise StartupError where the service cannot listen there.
 
-    Without a queue few are best: they contend for one CPU. With one, all that are admitted, and some
-    more, to refuse the others and to answer for the health.
+    The first worker that is ready begins to listen.
     """
-    return settings.max_concurrent + 8 if settings.uses_queue() else LIGHT_THREADS
-
-
-@contextlib.contextmanager
-def share_metrics(workers: int) -> Iterator[None]:
-    """Give several workers a folder for their counts, in memory where that can be had.
-
-    Where nothing can be written, each shows its own.
-    """
-    places = ["/dev/shm", os.environ.get("TMPDIR", "/tmp")]  # noqa: S108
-    place = next((place for place in places if os.access(place, os.W_OK)), None)
-    if workers == 1 or place is None:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="metrics-", dir=place) as folder:
-        os.environ[METRICS_FOLDER] = folder
-        yield
-
-
-def resolve(host: str, port: int) -> str:
-    """Return the IP address of ``host``; raise StartupError where the service cannot listen there."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        socket.create_server(address[:2], family=family).close()
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = "the port is in use, take another PORT"
         else:
             reason = error.strerror or str(error)
         raise StartupError(f"Could not listen at HOST={host} PORT={port}: {reason}") from error
-    return str(address[0])
+    return listener
 
 
-def choose_start_of_workers() -> None:
-    """Fork workers where that is safe: one has what this process imported, and starts in half the time.
-
-    A forked process has the signal handlers of this one too, which would lose a SIGTERM that comes
-    before its own are set: it starts with the default, and with no moment in between.
-    """
-    if sys.platform != "linux":
-        multiprocessing.set_start_method("spawn")
-        # Until Python 3.12 its start, with the first worker, would unblock SIGINT again.
-        resource_tracker.ensure_running()
-        return
-    multiprocessing.set_start_method("fork")
-    signals = {signal.SIGTERM, signal.SIGHUP}
-
-    def reset() -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signals),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),
-        after_in_child=reset,
-    )
+def allow_descriptors(settings: Settings) -> Settings:
+    """Allow a descriptor for each connection, or as many as the system lets this process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            return msgspec.structs.replace(settings, max_connections=soft - SPARE_DESCRIPTORS)
+    return settings
 
 
-def keep_interrupts_from_workers() -> None:
-    """Turn Ctrl-C, which a terminal sends to every process, into SIGTERM for this one alone.
+def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
+    """Load the model and answer requests: the work of a worker."""
+    logging.config.dictConfig(logs.config(settings.log_level))
+    shared.choose(worker.number)
+    try:
+        from application import app, application
+    except SystemExit as error:
+        worker.fail(str(error.code))
+        raise
+    gc.freeze()
+    gc.enable()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(answer(app, application, listener, worker))
+    logs.writer.flush(seconds=1)
 
-    A worker of granian 2.8 that gets SIGINT and then its parent's SIGTERM may never end. Workers
-    inherit the blocked signal. This process must have no other thread yet, which would not: NumPy,
-    for one, starts some when it is imported.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
-    def terminate_when_interrupted() -> None:
-        signal.sigwait({signal.SIGINT})
-        os.kill(os.getpid(), signal.SIGTERM)
+async def answer(
+    app: Flask, application: "WSGIApplication", listener: socket.socket, worker: Worker
+) -> None:
+    """Answer requests until SIGTERM."""
+    server = Server(app, application, listener, worker.shares, worker.number)
+    # Where the parent is gone, nobody else would say when to stop.
+    asyncio.get_running_loop().add_reader(worker.lifeline, server.drain)
 
-    threading.Thread(target=terminate_when_interrupted, daemon=True).start()
+    def ready() -> None:
+        worker.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        host, port = listener.getsockname()[:2]
+        fields = {"address": f"http://{host}:{port}"}
+        if worker.replaces:
+            fields["replaces"] = worker.replaces
+        if server.hooks:
+            fields["flask_sees_all_because_of"] = ", ".join(server.hooks)
+        logger.info("Ready", extra={"fields": fields})
+
+    await server.run(ready)
 
 
 if __name__ == "__main__":

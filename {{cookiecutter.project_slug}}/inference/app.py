@@ -11,12 +11,13 @@ from inference.formats.instances import InstancesDecoder
 from inference.http import openapi, problems, protocol, routes
 from inference.http.api_keys import HEADERS, Keys
 from inference.http.body import read_body
-from inference.http.middleware import Front, note_route
+from inference.http.middleware import Middleware, note_route
+from inference.http.service import Service
 from inference.predictor import Predictor
-from inference.runtime import artifact
+from inference.runtime import artifact, serving
 from inference.runtime.artifact import Artifact
 from inference.runtime.engine import Engine
-from inference.watch.logs import AccessLog
+from inference.watch import logs
 from inference.watch.metrics import Metrics
 
 
@@ -28,27 +29,40 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment(os.environ)
     model = artifact.read(settings.model_path)
     engine = load_engine(model, settings)
-    card = engine.card
+    card, version = engine.card, model.version
     decoder = InstancesDecoder([feature.name for feature in card.features], settings.max_rows)
 
     app = Flask(__name__)
-    app.extensions["card"] = card
     problems.register(app)
-    read = functools.partial(read_body, settings.max_body_bytes)
-    keys = Keys(settings.api_keys, card.name, model.version)
-    app.register_blueprint(routes.create_blueprint(engine, decoder, read, model.version, keys))
-    app.register_blueprint(
-        protocol.create_blueprint(engine, read, model.version, settings.max_rows)
-    )
-    app.register_blueprint(openapi.create_blueprint(card, decoder, model.version, keys))
-    metrics = Metrics(app, card, model.version)
-    shortcuts = {"/predict": functools.partial(routes.predict_json, engine, decoder)}
-    headers = [*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", model.version)]
-    log = AccessLog(metrics.is_busy)
-    places = [None] * settings.max_concurrent
     app.before_request(note_route)
-    front = Front(app.wsgi_app, read, shortcuts, metrics, keys, headers, places, log)
-    app.wsgi_app = front  # type: ignore[method-assign]
+    read = functools.partial(read_body, settings.max_body_bytes)
+    keys = Keys(settings.api_keys, card.name, version)
+    doors = routes.make_doors(card, decoder)
+    infer = protocol.make_door(card, version, settings.max_rows)
+    app.register_blueprint(
+        routes.create_blueprint(engine, doors, read, version, keys, settings.max_rows)
+    )
+    app.register_blueprint(protocol.create_blueprint(engine, infer, read, version))
+    app.register_blueprint(openapi.create_blueprint(card, decoder, version, keys))
+    metrics = Metrics(app, card, version)
+    logs.writer.count_dropped = metrics.count_dropped_line
+    service = Service(
+        settings,
+        engine,
+        {path: (door, path) for path, door in doors.items()}
+        | {path: (infer, route) for path, route in protocol.paths_of(card, version).items()},
+        metrics,
+        keys,
+        headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
+        inline_rows=serving.read(model.path).inline_rows,
+        views={
+            name: app.view_functions[name]
+            for name in ("inference.predict", "inference.invocations", "protocol.infer")
+        },
+        places=[None] * settings.max_concurrent,
+    )
+    app.extensions["service"] = service
+    app.wsgi_app = Middleware(app.wsgi_app, service)  # type: ignore[method-assign]
     return app
 
 

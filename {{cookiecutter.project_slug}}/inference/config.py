@@ -17,10 +17,14 @@ ROOT = Path(__file__).parent.parent
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, its type, its limits and its default.
 
-    ``workers`` of 0 means one for each CPU that the container may use. ``max_concurrent`` is how many
-    requests a worker with a queue takes on before it refuses more. ``shutdown_seconds`` is how long a worker may
-    take to finish its requests when the service is told to stop. ``api_key`` may hold several keys,
-    with commas between them.
+    ``workers`` of 0 means one for each CPU that the container may use. A worker holds up to ``max_connections``,
+    idle ones among them, and takes on up to ``max_concurrent`` requests that wait for a thread or for the
+    model's queue, none for longer than ``request_seconds``; it refuses more. A client has ``header_seconds``
+    to send the head of a request, ``body_seconds`` to send its body, however it trickles, ``send_seconds`` to
+    take an answer, and is kept for ``keep_alive_seconds`` between requests, which must be longer than a load
+    balancer keeps its connections. ``shutdown_seconds`` is how long a worker
+    may take to finish its requests when the service is told to stop. ``api_key`` may hold several keys, with
+    commas between them.
     """
 
     host: str = "127.0.0.1"
@@ -29,8 +33,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
     max_rows: Annotated[int, Meta(ge=1)] = 1000
+    max_connections: Annotated[int, Meta(ge=8, le=100_000)] = 4096
     max_concurrent: Annotated[int, Meta(ge=1, le=1000)] = 64
+    max_header_bytes: Annotated[int, Meta(ge=1024)] = 32_768
     request_seconds: Annotated[int, Meta(ge=1)] = 10
+    header_seconds: Annotated[int, Meta(ge=1)] = 10
+    body_seconds: Annotated[int, Meta(ge=1)] = 30
+    send_seconds: Annotated[int, Meta(ge=1)] = 30
+    keep_alive_seconds: Annotated[int, Meta(ge=1)] = 75
     batching: Literal["auto", "on", "off"] = "auto"
     api_key: str = ""
     shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20

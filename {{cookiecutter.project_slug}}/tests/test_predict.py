@@ -1,6 +1,5 @@
 """POST /predict, with good requests and bad ones; holds for any model."""
 
-import gzip
 import io
 import json
 import math
@@ -41,22 +40,6 @@ def test_response_names_the_model_and_the_request(client, row):
     assert response.headers["X-Model-Name"]
     assert len(response.headers["X-Model-Version"]) == 12
     assert response.headers["X-Request-ID"] == "my-request"
-
-
-@pytest.mark.parametrize(
-    "body", ["", "{", '{"instances": []}', '{"instances": [[1e400]]}', "x" * 70_000, None]
-)
-@pytest.mark.parametrize("encoding", ["identity", "gzip", "br"])
-def test_the_way_past_flask_answers_as_flask_does(client, row, body, encoding):
-    body = json.dumps({"instances": [row, row]}) if body is None else body
-    data = gzip.compress(body.encode()) if encoding == "gzip" else body
-    headers = {"Content-Encoding": encoding, "X-Request-ID": "the-same"}
-    short, long = (
-        client.post("/predict", data=data, headers=headers, content_type=content_type)
-        for content_type in ("application/json", "application/json; charset=utf-8")
-    )
-    assert (short.status, short.data) == (long.status, long.data)
-    assert sorted(short.headers) == sorted(long.headers)
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,18 @@
 
 import json
 import logging
+import os
 import sys
+from urllib.parse import quote
 
 import pytest
 from markupsafe import escape
 
 from inference.app import create_app
 from inference.config import Settings
-from inference.http.context import Call
 from inference.predictor import Predictor
 from inference.runtime.signature import Prediction
-from inference.watch.logs import LINES, JSONFormatter
+from inference.watch import logs
 
 
 def test_ping_answers(client):
@@ -68,7 +69,12 @@ def test_unexpected_error_is_logged_and_tells_the_client_nothing(app, caplog):
 def access_log(capfd):
     """What is logged of requests that were answered."""
     logging.getLogger("inference.access").setLevel("INFO")
-    yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    def lines():
+        logs.writer.flush(seconds=10)
+        return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    yield lines
     logging.getLogger("inference.access").setLevel("NOTSET")
 
 
@@ -82,38 +88,46 @@ def test_each_request_is_logged_as_one_json_line(client, row, access_log):
     assert entry["duration_ms"] > 0
 
 
-def test_lines_wait_for_each_other_while_others_are_answered(app, access_log):
-    written = []
-
-    @app.get("/outer")
-    def outer():
-        for _ in range(LINES + 1):
-            app.test_client().get("/ping")
-        written.extend(access_log())
-        return "done"
-
-    app.test_client().get("/outer")
-    assert [entry["path"] for entry in written] == ["/ping"] * LINES
-    assert [entry["path"] for entry in access_log()] == ["/ping", "/outer"]
-
-
-def test_no_line_waits_for_a_request_that_is_gone(app, access_log):
-    metrics, log = app.wsgi_app.metrics, app.wsgi_app.log
-    calls = [Call({"PATH_INFO": path}) for path in ("/one", "/two")]
-    for _ in calls:
-        metrics.enter()
-    for call in calls:
-        metrics.leave(call.route, 200, 0.1, ())
-    log.write(calls[0].describe("GET", 200, 0.1))
-    assert [entry["path"] for entry in access_log()] == ["/one"]
-
-
 def test_log_that_cannot_be_written_refuses_no_request(client, row, access_log, monkeypatch):
     def fail(*arguments):
         raise BrokenPipeError
 
     monkeypatch.setattr("os.write", fail)
     assert client.post("/predict", json={"instances": [row]}).status_code == 200
+
+
+def test_log_that_nobody_reads_holds_up_nobody_and_says_what_it_dropped(monkeypatch):
+    monkeypatch.setattr(logs, "LINES", 100)
+    reader, pipe = os.pipe()
+    dropped = []
+    writer = logs.Writer(pipe)
+    writer.count_dropped = lambda: dropped.append(1)
+    line = b"x" * 10_000
+    # More than a pipe holds, and than may wait.
+    for _ in range(500):
+        writer.write(line)
+    assert len(dropped) >= 300
+    kept = 500 - len(dropped)
+    with open(reader, "rb") as log:
+        assert [log.readline() for _ in range(kept)] == [line + b"\n"] * kept
+        said = json.loads(log.readline())
+    assert (said["level"], said["dropped"]) == ("WARNING", len(dropped))
+    os.close(pipe)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/" + "a" * 60_000, "/" + "a" * 1023),
+        ("/\u202e\x7f\u2028", "/\\u202e\\x7f\\u2028"),
+        ("/é", "/é"),
+    ],
+)
+def test_path_is_logged_short_and_visible(client, access_log, path, shown):
+    client.get(quote(path))
+    (entry,) = access_log()
+    assert entry["path"] == shown
+    assert entry["message"] == f"GET {shown} 404"
 
 
 def test_no_request_is_logged_above_the_level_of_the_service(client, access_log):
@@ -127,7 +141,7 @@ def test_exception_is_logged_with_its_traceback():
         raise RuntimeError("reason")
     except RuntimeError:
         record = logging.LogRecord("name", logging.ERROR, "", 0, "failed", None, sys.exc_info())
-    assert "RuntimeError: reason" in json.loads(JSONFormatter().format(record))["exception"]
+    assert "RuntimeError: reason" in json.loads(logs.Handler().format(record))["exception"]
 
 
 def test_unfit_request_id_is_replaced(client):

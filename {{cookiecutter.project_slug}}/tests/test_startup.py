@@ -12,7 +12,6 @@ import pytest
 from inference.app import create_app
 from inference.config import ROOT, Settings
 from inference.errors import StartupError
-from inference.http import stalled
 from inference.http.healthcheck import is_healthy
 from inference.runtime import artifact
 from training.output import write_model
@@ -157,14 +156,3 @@ def test_parent_of_the_workers_imports_nothing_that_starts_threads():
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     assert result.stdout.strip() == "1"
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at Linux's /proc")
-def test_search_for_silent_connections_leaves_no_descriptor_open():
-    ends = os.pipe()
-    before = os.listdir("/proc/self/fd")
-    for _ in range(3):
-        stalled.end_silent_connections(port=1, seconds=1)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
-    for end in ends:
-        os.close(end)

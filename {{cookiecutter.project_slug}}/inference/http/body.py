@@ -12,8 +12,6 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wsgi import get_input_stream
 
-from inference.http import stalled
-
 # What gives the body of a WSGI request.
 Reader = Callable[[dict[str, Any]], bytes]
 
@@ -27,17 +25,16 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
     would cut that one off at the limit) and where it is too large once it is decompressed.
     """
     length = environ.get("CONTENT_LENGTH") or ""
-    with stalled.reading:
-        if not length.isdecimal():
-            body: bytes = get_input_stream(environ, max_content_length=max_bytes + 1).read()
-            if len(body) > max_bytes:
-                raise RequestEntityTooLarge
-        elif int(length) > max_bytes:
+    if not length.isdecimal():
+        body: bytes = get_input_stream(environ, max_content_length=max_bytes + 1).read()
+        if len(body) > max_bytes:
             raise RequestEntityTooLarge
-        else:
-            body = environ["wsgi.input"].read(int(length))
-            if len(body) < int(length):
-                raise ClientDisconnected
+    elif int(length) > max_bytes:
+        raise RequestEntityTooLarge
+    else:
+        body = environ["wsgi.input"].read(int(length))
+        if len(body) < int(length):
+            raise ClientDisconnected
     encoding = environ.get("HTTP_CONTENT_ENCODING")
     return decompress(body, encoding.lower(), max_bytes) if encoding else body
 

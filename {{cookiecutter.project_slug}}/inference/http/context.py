@@ -1,10 +1,11 @@
-"""The request that a thread is answering, for the log, the metrics and the errors of it."""
+"""The request that is being answered, for the log, the metrics and the errors of it."""
 
 import re
 import secrets
 import threading
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from inference.runtime.signature import Prediction
 
@@ -14,59 +15,94 @@ TRACEPARENT = re.compile(
     r"(?:00|(?P<later>(?!00|ff)[0-9a-f]{2}))-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
     r"-[0-9a-f](?P<flags>[0-9a-f])(?(later)(?:-.*)?)"
 )
+# A longer path is cut in the log, which CloudWatch would split.
+LONGEST_PATH = 1024
 
 
 class Call:
     """What is known of a request.
 
     It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
-    ``route`` the pattern that the path matched, or the path, ``rows`` the number of instances, ``predictions`` what
-    they got.
+    ``route`` the pattern that the path matched, or the path, ``predictions`` what its rows got.
     """
 
-    __slots__ = ("path", "predictions", "request_id", "route", "rows", "span", "trace")
+    __slots__ = (
+        "method",
+        "path",
+        "predictions",
+        "request_id",
+        "route",
+        "span",
+        "started",
+        "trace",
+    )
 
-    def __init__(self, environ: dict[str, Any]) -> None:
-        given: str = environ.get("HTTP_X_REQUEST_ID", "")
-        if not REQUEST_ID.fullmatch(given):
-            given = secrets.token_hex(16)
-        self.request_id = given
-        trace = environ.get("HTTP_TRACEPARENT")
-        self.trace = TRACEPARENT.fullmatch(trace) if trace else None
+    def __init__(
+        self, method: str, path: str, request_id: str = "", traceparent: str | None = None
+    ) -> None:
+        self.started = time.perf_counter()
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(16)
+        self.request_id = request_id
+        self.trace = TRACEPARENT.fullmatch(traceparent) if traceparent else None
         self.span = secrets.token_hex(8) if self.trace else None
-        path: str = environ["PATH_INFO"]
-        # WSGI hands over UTF-8 as Latin-1.
-        self.path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")
-        self.route = self.path
-        self.rows = 0
+        self.method = method
+        self.path = path
+        self.route = path
         self.predictions: Sequence[str | float] = ()
 
-    def describe(self, method: str, status: int, seconds: float) -> dict[str, object]:
+    @classmethod
+    def of(cls, environ: dict[str, Any]) -> Self:
+        """The call of a WSGI request."""
+        path: str = environ["PATH_INFO"]
+        # WSGI hands over UTF-8 as Latin-1.
+        path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        traceparent = environ.get("HTTP_TRACEPARENT")
+        return cls(environ["REQUEST_METHOD"], path, request_id, traceparent)
+
+    def record(self, prediction: Prediction) -> None:
+        """Note what the model answered."""
+        self.predictions = prediction.values
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers by which the client finds this request again."""
+        headers = [("X-Request-ID", self.request_id)]
+        if self.trace:
+            sampled = int(self.trace["flags"], 16) & 1
+            value = f"00-{self.trace['trace']}-{self.span}-0{sampled}"
+            headers.append(("traceparent", value))
+        return headers
+
+    def describe(self, status: int, seconds: float) -> dict[str, object]:
         """The request and what became of it, for the log."""
+        path = self.path
+        if len(path) > LONGEST_PATH or not path.isprintable():
+            path = printable(path[:LONGEST_PATH])
         fields: dict[str, object] = {
-            "message": f"{method} {self.path} {status}",
+            "message": f"{self.method} {path} {status}",
             "request_id": self.request_id,
-            "method": method,
-            "path": self.path,
+            "method": self.method,
+            "path": path,
             "status": status,
             "duration_ms": round(seconds * 1000, 3),
         }
-        if self.rows:
-            fields["rows"] = self.rows
+        if self.predictions:
+            fields["rows"] = len(self.predictions)
         if self.trace:
             fields |= {"trace_id": self.trace["trace"], "span_id": self.span}
         return fields
 
-    def record(self, prediction: Prediction) -> None:
-        """Note what the model answered, for the log and the metrics."""
-        self.predictions = prediction.values
-        self.rows = len(prediction.values)
+
+def printable(text: str) -> str:
+    """The text with an escape for each character that shows nothing, or turns the line around."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Current(threading.local):
     """The call that this thread is answering."""
 
-    call = Call({"PATH_INFO": ""})
+    call = Call("", "")
 
 
 current = Current()

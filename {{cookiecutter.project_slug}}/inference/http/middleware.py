@@ -1,101 +1,88 @@
-"""What every request passes before and after its route: middleware around Flask.
+"""Middleware around Flask: what a request passes before its route and after it, under any WSGI server.
 
-It stands before Flask, not in Flask's hooks, so that the usual request can go without Flask, which takes
-longer than a small model does.
+It stands before Flask, not in Flask's hooks, so that the event loop can do the same without Flask.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import types
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import request
+import flask.signals
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from inference.errors import Overloaded
 from inference.http import problems
-from inference.http.api_keys import Keys
-from inference.http.body import Reader
 from inference.http.context import Call, current
-from inference.http.routes import JSON
-from inference.watch.logs import AccessLog
-from inference.watch.metrics import Metrics
+from inference.http.service import Headers, Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-Headers = list[tuple[str, str]]
-Reply = tuple[str, Headers, Iterable[bytes]]
-# A body of JSON to a body of JSON.
-Shortcut = Callable[[bytes], bytes]
+WSGIReply = tuple[str, Headers, Iterable[bytes]]
+
+HOOKS = (
+    "before_request_funcs",
+    "after_request_funcs",
+    "teardown_request_funcs",
+    "url_value_preprocessors",
+)
+# What a subclass, or a tracer that patches Flask, replaces.
+METHODS = (
+    *("__call__", "request_context", "full_dispatch_request", "preprocess_request"),
+    *("dispatch_request", "finalize_request", "process_response", "handle_user_exception"),
+)
+SIGNALS = (
+    *("appcontext_pushed", "appcontext_popped", "appcontext_tearing_down", "request_started"),
+    *("request_finished", "request_tearing_down", "got_request_exception"),
+)
 
 
-@dataclass
-class Front:
-    """Admits a request where one of the ``places`` is free, lets it be answered, then counts and logs it.
+class Middleware:
+    """Admits a request where one of the places is free, lets Flask answer, then counts and logs it."""
 
-    ``shortcuts`` are the functions behind Flask's views of those paths. A POST of JSON is answered by
-    them without Flask; anything else goes through it.
-    """
-
-    flask: "WSGIApplication"
-    read: Reader
-    shortcuts: Mapping[str, Shortcut]
-    metrics: Metrics
-    keys: Keys
-    headers: Sequence[tuple[str, str]]
-    places: list[None]
-    log: AccessLog
+    def __init__(self, wsgi_app: "WSGIApplication", service: Service) -> None:
+        self.wsgi_app = wsgi_app
+        self.service = service
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Answer a request."""
-        started = time.perf_counter()
-        call = current.call = Call(environ)
-        self.metrics.enter()
+        service = self.service
+        call = current.call = Call.of(environ)
+        service.begin(call)
         try:
             status, headers, body = self._admit(call, environ)
         except HTTPException as error:
             status, headers, body = ask(problems.describe(error), environ)
         except Exception as error:
             status, headers, body = ask(problems.describe_unexpected(error), environ)
-        headers += self.headers
-        headers.append(("X-Request-ID", call.request_id))
-        if call.trace:
-            sampled = int(call.trace["flags"], 16) & 1
-            headers.append(("traceparent", f"00-{call.trace['trace']}-{call.span}-0{sampled}"))
-        seconds = time.perf_counter() - started
-        code = int(status[:3])
-        self.metrics.leave(call.route, code, seconds, call.predictions)
-        self.log.write(call.describe(environ["REQUEST_METHOD"], code, seconds))
+        headers += service.headers
+        headers += call.headers()
+        service.end(call, int(status[:3]))
         start_response(status, headers)
         return body
 
-    def _admit(self, call: Call, environ: dict[str, Any]) -> Reply:
+    def _admit(self, call: Call, environ: dict[str, Any]) -> WSGIReply:
         """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
-        path = call.path
-        if self.keys.are_needed_for(path):
-            self.keys.require(environ)
+        path, keys, places = call.path, self.service.keys, self.service.places
+        if keys.are_needed_for(path):
+            keys.require(environ.get("HTTP_X_API_KEY", ""), environ.get("HTTP_AUTHORIZATION", ""))
         # Whoever asks for the health would stop a task that is merely busy.
-        if path in self.keys.health:
-            return ask(self.flask, environ)
+        if path in keys.health:
+            return ask(self.wsgi_app, environ)
         try:
-            place = self.places.pop()
+            place = places.pop()
         except IndexError:
             raise Overloaded from None
         try:
-            shortcut = self.shortcuts.get(path)
-            is_usual = environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE") == JSON
-            if shortcut is None or not is_usual:
-                return ask(self.flask, environ)
-            body = shortcut(self.read(environ))
-            return "200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body)))], [body]
+            return ask(self.wsgi_app, environ)
         finally:
-            self.places.append(place)
+            places.append(place)
 
 
-def ask(app: "WSGIApplication", environ: dict[str, Any]) -> Reply:
+def ask(app: "WSGIApplication", environ: dict[str, Any]) -> WSGIReply:
     """What a WSGI application answers."""
     started: tuple[str, Headers] = "", []
 
@@ -112,3 +99,41 @@ def note_route() -> None:
     """Tell the metrics which pattern the path matched."""
     if request.url_rule:
         current.call.route = request.url_rule.rule
+
+
+def added_hooks(app: Flask) -> list[str]:
+    """What was hooked into the service by others, by name: then Flask has to see every request."""
+    service: Service = app.extensions["service"]
+    found = []
+    for name in HOOKS:
+        functions = [function for scope in getattr(app, name).values() for function in scope]
+        if set(functions) - {note_route}:
+            found.append(name.removesuffix("_funcs"))
+    if app.teardown_appcontext_funcs:
+        found.append("teardown_appcontext")
+    handlers = {
+        handler
+        for scope in app.error_handler_spec.values()
+        for by_class in scope.values()
+        for handler in by_class.values()
+    }
+    if handlers - {problems.describe, problems.describe_unexpected}:
+        found.append("errorhandler")
+    found += [name for name in SIGNALS if getattr(flask.signals, name).receivers]
+    middleware: Any = app.wsgi_app
+    if type(middleware) is not Middleware or not is_flasks_own(middleware.wsgi_app, "wsgi_app"):
+        found.append("wsgi_app")
+    found += [name for name in METHODS if not is_flasks_own(getattr(type(app), name), name)]
+    replaced = any(app.view_functions[name] is not view for name, view in service.views.items())
+    return [*found, "view_functions"] if replaced else found
+
+
+def is_flasks_own(method: Any, name: str) -> bool:
+    """Whether a method of the application is Flask's, neither overridden nor wrapped."""
+    function = getattr(method, "__func__", method)
+    return (
+        type(function) is types.FunctionType
+        and function.__qualname__ == f"Flask.{name}"
+        and function.__module__ == "flask.app"
+        and not hasattr(function, "__wrapped__")
+    )

@@ -10,8 +10,8 @@ from inference.formats.instances import InstancesDecoder
 from inference.formats.tensors import InferenceRequest, InferenceResponse
 from inference.http.api_keys import PAGES, STATIC, Keys
 from inference.http.problems import Problem, ProtocolError
-from inference.http.protocol import INPUT, JSON_LENGTH
-from inference.http.routes import CSV, JSON, Answer
+from inference.http.protocol import INPUT
+from inference.http.routes import CSV, JSON, JSON_LENGTH, Answer
 from inference.runtime.signature import ModelCard
 
 REASONS = {
@@ -63,7 +63,7 @@ def describe(
     row = ",".join(map(str, example))
     table = {CSV: {"schema": TEXT, "example": f"{names}\r\n{row}\r\n"}}
     tensor = {"name": INPUT, "shape": [1, len(example)], "datatype": "FP32", "data": example}
-    digits = {**TEXT, "pattern": "^[0-9]+$"}
+    digits = {**TEXT, "pattern": "^[1-9][0-9]*$"}
     why = "The bytes of JSON, where tensors follow it as bytes."
     length = {"name": JSON_LENGTH, "in": "header", "description": why, "schema": digits}
     bodies = {

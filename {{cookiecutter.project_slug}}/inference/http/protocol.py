@@ -1,9 +1,10 @@
 """The routes of the Open Inference Protocol v2 (REST), as KServe and Triton speak it, below /v2."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest, NotFound
 
@@ -11,16 +12,17 @@ from inference.formats import tensors
 from inference.formats.instances import FLOAT32_MAX
 from inference.formats.tensors import InferenceResponse, RequestedOutput
 from inference.http.body import Reader
-from inference.http.context import current
-from inference.http.routes import JSON, to_json
+from inference.http.routes import JSON, JSON_LENGTH, respond, to_json
+from inference.http.service import Asked, Door, Encode, Reply
 from inference.runtime.engine import Engine
 from inference.runtime.signature import ModelCard, Prediction
 
 INPUT = "instances"
-JSON_LENGTH = "Inference-Header-Content-Length"
+INFER = "/models/<name>/infer"
+INFER_VERSION = "/models/<name>/versions/<of_version>/infer"
 
 
-def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) -> Blueprint:
+def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
@@ -59,30 +61,54 @@ def create_blueprint(engine: Engine, read: Reader, version: str, max_rows: int) 
         require(name, of_version)
         return describe(engine, version)
 
-    @blueprint.post("/models/<name>/infer")
-    @blueprint.post("/models/<name>/versions/<of_version>/infer")
+    @blueprint.post(INFER)
+    @blueprint.post(INFER_VERSION)
     def infer(name: str, of_version: str | None = None) -> Response:
         """Predict for each row of the tensor."""
         require(name, of_version)
-        body = read(request.environ)
-        given, parts = tensors.decode(body, json_length(len(body)))
-        rows = find_rows(given, parts, len(card.features), max_rows)
-        prediction = engine.predict(rows)
-        current.call.record(prediction)
-        outputs = to_outputs(prediction, card)
-        wanted = given.outputs or [RequestedOutput(name) for name in outputs]
-        by_default = (given.parameters or {}).get("binary_data_output", False)
-        encoded = []
-        for output in wanted:
-            # Each once: many of them would be an answer of any size.
-            if output.name not in outputs:
-                raise BadRequest(f"{output.name} is not among the outputs, or asked for twice")
-            as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
-            encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
-        answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
-        return respond(to_json(answer), b"".join(raw for _, raw in encoded))
+        return respond(engine, door, read)
 
     return blueprint
+
+
+def make_door(card: ModelCard, version: str, max_rows: int) -> Door:
+    """The way to ask the model whose file has ``version`` by tensors."""
+
+    def infer(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+        given, parts = tensors.decode(asked.body, json_length(asked))
+        rows = find_rows(given, parts, len(card.features), max_rows)
+        return rows, partial(to_reply, given, card, version)
+
+    return infer
+
+
+def paths_of(card: ModelCard, version: str) -> dict[str, str]:
+    """The paths at which the model is asked, each with its route."""
+    return {
+        route.replace("<name>", card.name).replace("<of_version>", version): route
+        for route in (f"/v2{path}" for path in (INFER, INFER_VERSION))
+    }
+
+
+def to_reply(
+    given: tensors.InferenceRequest, card: ModelCard, version: str, prediction: Prediction
+) -> Reply:
+    """The outputs that the request wants, each as JSON or as bytes after it."""
+    outputs = to_outputs(prediction, card)
+    wanted = given.outputs or [RequestedOutput(name) for name in outputs]
+    by_default = (given.parameters or {}).get("binary_data_output", False)
+    encoded = []
+    for output in wanted:
+        # Each once: many of them would be an answer of any size.
+        if output.name not in outputs:
+            raise BadRequest(f"{output.name} is not among the outputs, or asked for twice")
+        as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
+        encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
+    answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
+    json, raw = to_json(answer), b"".join(raw for _, raw in encoded)
+    if not raw:
+        return Reply(json, JSON)
+    return Reply(json + raw, "application/octet-stream", [(JSON_LENGTH, str(len(json)))])
 
 
 def describe(engine: Engine, version: str) -> dict[str, object]:
@@ -130,18 +156,11 @@ def to_outputs(prediction: Prediction, card: ModelCard) -> dict[str, NDArray[np.
     return outputs
 
 
-def json_length(all_bytes: int) -> int:
+def json_length(asked: Asked) -> int:
     """The number of bytes of JSON, which the client says where those of tensors come after it."""
-    text = request.headers.get(JSON_LENGTH, str(all_bytes))
-    if not text.isdecimal() or len(text) > 18:
+    text = asked.json_length
+    if text is None:
+        return len(asked.body)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")
     return int(text)
-
-
-def respond(json: bytes, raw: bytes) -> Response:
-    """The JSON alone, or followed by the bytes of tensors."""
-    if not raw:
-        return Response(json, content_type=JSON)
-    response = Response(json + raw, content_type="application/octet-stream")
-    response.headers[JSON_LENGTH] = str(len(json))
-    return response

@@ -1,23 +1,28 @@
 """The routes of the service's own API, SageMaker's, and the page for people."""
 
-from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import msgspec
 import numpy as np
 from flask import Blueprint, Response, render_template, request
 from numpy.typing import NDArray
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.http import parse_accept_header
 
 from inference.formats import csv
 from inference.formats.instances import InstancesDecoder
 from inference.http.api_keys import Keys
 from inference.http.body import Reader
 from inference.http.context import current
+from inference.http.service import Asked, Door, Encode, Reply
 from inference.runtime.engine import Engine
 from inference.runtime.signature import ModelCard, Prediction
 
 JSON = "application/json"
 CSV = "text/csv"
+JSON_LENGTH = "Inference-Header-Content-Length"
 
 to_json = msgspec.json.Encoder().encode
 
@@ -29,34 +34,44 @@ class Answer(msgspec.Struct, omit_defaults=True):
     probabilities: list[dict[str, float]] = []
 
 
+def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
+    """The ways to ask the model: the service's own, and that of a SageMaker endpoint."""
+    encode_json = partial(to_json_reply, card)
+    encode_csv = partial(to_csv_reply, card)
+
+    def predict(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+        if mimetype(asked) != JSON:
+            raise UnsupportedMediaType(f"Send the instances as {JSON}.")
+        return decoder.decode(asked.body), encode_json
+
+    def invocations(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+        kind = mimetype(asked)
+        if kind == JSON:
+            rows = decoder.decode(asked.body)
+        elif kind == CSV:
+            rows = csv.decode(asked.body, decoder.features, decoder.max_rows)
+        else:
+            raise UnsupportedMediaType(f"Send the instances as {JSON} or {CSV}.")
+        return rows, encode_csv if wants_csv(asked.accept) else encode_json
+
+    return {"/predict": predict, "/invocations": invocations}
+
+
 def create_blueprint(
-    engine: Engine, decoder: InstancesDecoder, read: Reader, version: str, keys: Keys
+    engine: Engine, doors: dict[str, Door], read: Reader, version: str, keys: Keys, max_rows: int
 ) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
-    card = engine.card
     blueprint = Blueprint("inference", __name__)
 
     @blueprint.post("/predict")
     def predict() -> Response:
         """Predict for each of the instances."""
-        if request.mimetype != JSON:
-            raise UnsupportedMediaType(f"Send the instances as {JSON}.")
-        return Response(predict_json(engine, decoder, read(request.environ)), content_type=JSON)
+        return respond(engine, doors["/predict"], read)
 
     @blueprint.post("/invocations")
     def invocations() -> Response:
         """Predict as a SageMaker endpoint does: JSON or CSV in, JSON or CSV out."""
-        decoders: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
-            JSON: decoder.decode,
-            CSV: lambda body: csv.decode(body, decoder.features, decoder.max_rows),
-        }
-        if request.mimetype not in decoders:
-            raise UnsupportedMediaType(f"Send the instances as {' or '.join(decoders)}.")
-        prediction = engine.predict(decoders[request.mimetype](read(request.environ)))
-        current.call.record(prediction)
-        if request.accept_mimetypes.best_match([JSON, CSV]) == CSV:
-            return Response(csv.encode(prediction, card), content_type=f"{CSV}; charset=utf-8")
-        return Response(to_json(answer(prediction, card)), content_type=JSON)
+        return respond(engine, doors["/invocations"], read)
 
     @blueprint.get("/ping")
     def ping() -> Response:
@@ -68,25 +83,59 @@ def create_blueprint(
         """The page for people: a form made from the model's signature."""
         return render_template(
             "run_ml_model_inference.html",
-            card=card,
+            card=engine.card,
             version=version,
             needs_key=keys.are_needed_for("/predict"),
-            max_rows=decoder.max_rows,
+            max_rows=max_rows,
         )
 
     return blueprint
 
 
-def predict_json(engine: Engine, decoder: InstancesDecoder, body: bytes) -> bytes:
-    """Answer the JSON of some instances with the JSON of their predictions."""
-    prediction = engine.predict(decoder.decode(body))
+def respond(engine: Engine, door: Door, read: Reader) -> Response:
+    """Answer Flask's current request at a door."""
+    given = request.headers
+    asked = Asked(
+        read(request.environ),
+        given.get("Content-Type", ""),
+        given.get("Accept", ""),
+        given.get(JSON_LENGTH),
+    )
+    rows, encode = door(asked)
+    prediction = engine.predict(rows)
     current.call.record(prediction)
-    return to_json(answer(prediction, engine.card))
+    body, content_type, headers = encode(prediction)
+    response = Response(body, content_type=content_type)
+    response.headers.extend(headers)
+    return response
+
+
+def mimetype(asked: Asked) -> str:
+    """The media type of the body, without its parameters."""
+    kind = asked.content_type
+    return kind if kind == JSON else kind.partition(";")[0].strip().lower()
+
+
+def wants_csv(accept: str) -> bool:
+    """Whether an Accept header prefers CSV to JSON."""
+    if not accept or accept == "*/*":
+        return False
+    return parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
+
+
+def to_json_reply(card: ModelCard, prediction: Prediction) -> Reply:
+    """The predictions as JSON."""
+    return Reply(to_json(answer(prediction, card)), JSON)
+
+
+def to_csv_reply(card: ModelCard, prediction: Prediction) -> Reply:
+    """The predictions as CSV."""
+    return Reply(csv.encode(prediction, card).encode(), f"{CSV}; charset=utf-8")
 
 
 def answer(prediction: Prediction, card: ModelCard) -> Answer:
     """The prediction with its probabilities by class."""
-    result = Answer(list(prediction.values))
+    result = Answer(cast("list[str | float]", prediction.values))
     if prediction.probabilities is not None:
         result.probabilities = [
             dict(zip(card.classes, row, strict=True)) for row in prediction.probabilities.tolist()

@@ -31,13 +31,18 @@ class Batcher:
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows`` as the model does; raises Overloaded, and what the model raises."""
-        outcome: Future[Prediction] = Future()
-        self._jobs.put((rows, outcome))
+        outcome = self.submit(rows)
         try:
             return outcome.result(self._seconds_to_wait)
         except TimeoutError:
             outcome.cancel()
             raise Overloaded from None
+
+    def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
+        """Let ``rows`` wait for the model."""
+        outcome: Future[Prediction] = Future()
+        self._jobs.put((rows, outcome))
+        return outcome
 
     def _work(self) -> None:
         while True:

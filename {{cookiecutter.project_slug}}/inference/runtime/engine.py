@@ -1,6 +1,7 @@
 """What runs the model: at once, or for the requests of several clients together."""
 
 import math
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class Engine:
         example = np.array([[feature.example for feature in self.card.features]], np.float32)
         self.gives_probabilities = predictor.predict(example).probabilities is not None
         run: Predict = predictor.predict
-        self._run = Batcher(run, seconds_to_wait).predict if queue else run
+        self.batcher = Batcher(run, seconds_to_wait) if queue else None
+        self._run = self.batcher.predict if self.batcher else run
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
         """Answer ``rows``, of shape (rows, features).
@@ -34,6 +36,12 @@ class Engine:
         if not isinstance(numbers[0], str) and not math.isfinite(np.vdot(numbers, numbers)):
             check_finite(numbers, len(rows))
         return prediction
+
+    def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
+        """Let the queue predict ``rows``; the future raises as ``predict`` does."""
+        if self.batcher is None:
+            raise ValueError("the model has no queue")
+        return self.batcher.submit(rows)
 
 
 def check_finite(numbers: ArrayLike, rows: int) -> None:

@@ -9,6 +9,7 @@ class Serving(msgspec.Struct, frozen=True):
     """Whether requests wait in a queue, for one thread that predicts their rows together."""
 
     queue: bool = False
+    inline_rows: int = 0
 
 
 def path_of(model_path: Path) -> Path:

@@ -3,6 +3,8 @@
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,66 +12,119 @@ from typing import Any
 
 import msgspec
 
-logger = logging.getLogger("inference.access")
 STANDARD_OUTPUT = 1
-# So many lines never wait.
-LINES = 32
+# So many lines wait for a reader; more are dropped.
+LINES = 10_000
+# Lines of this time are written together.
+INTERVAL = 0.02
 
 encode = msgspec.json.Encoder().encode
 
 
-class JSONFormatter(logging.Formatter):
+class Writer:
+    """Writes lines in a thread of its own, so that whoever logs never waits for a reader.
+
+    Where nobody reads, the newest lines are dropped, counted by ``count_dropped``, and the log says how
+    many once it is read again.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.count_dropped: Callable[[], None] = lambda: None
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._dropped = 0
+        self._busy = False
+        self._awake = threading.Event()
+        self._start = threading.Lock()
+        self._pid = 0
+
+    def write(self, line: bytes) -> None:
+        """Take a line, without its end."""
+        if len(self._lines) >= LINES:
+            self._dropped += 1
+            self.count_dropped()
+            return
+        self._lines.append(line)
+        if not self._awake.is_set():
+            self._awake.set()
+            if self._pid != os.getpid():
+                self._start_thread()
+
+    def flush(self, seconds: float) -> None:
+        """Wait until all lines are written, no longer than ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while (self._lines or self._busy) and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def _start_thread(self) -> None:
+        """Begin to write; a forked process has not the thread of its parent."""
+        with self._start:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                threading.Thread(target=self._work, name="log", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._awake.wait()
+            time.sleep(INTERVAL)
+            self._busy = True
+            self._awake.clear()
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            self._put(lines)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                fields = {"message": "lines were dropped: nobody read the log", "dropped": dropped}
+                self._put([to_line("WARNING", __name__, fields)])
+            self._busy = False
+
+    def _put(self, lines: list[bytes]) -> None:
+        rest = memoryview(b"".join(line + b"\n" for line in lines))
+        # A log that nobody takes is no reason to stop.
+        with suppress(OSError):
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:
+                    time.sleep(INTERVAL)
+
+
+writer = Writer(STANDARD_OUTPUT)
+
+
+def to_line(level: str, logger: str, fields: dict[str, Any]) -> bytes:
+    """A line of the log, without its end."""
+    return encode({"time": datetime.now(UTC), "level": level, "logger": logger, **fields})
+
+
+class Handler(logging.Handler):
     """One JSON object a record; ``extra={"fields": {...}}`` adds to it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        writer.write(self.format(record).encode())
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
+        fields = {"message": record.getMessage(), **getattr(record, "fields", {})}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return encode(entry).decode()
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        return to_line(record.levelname, record.name, fields).decode()
 
 
 def config(level: str) -> dict[str, Any]:
-    """Logging of the service and of its server, as ``logging.config.dictConfig`` takes it."""
-    stdout = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
+    """Logging of the service, as ``logging.config.dictConfig`` takes it."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JSONFormatter}},
-        "handlers": {"stdout": stdout},
+        "handlers": {"stdout": {"()": Handler}},
         "root": {"handlers": ["stdout"], "level": level},
-        "loggers": {},
     }
 
 
-class AccessLog:
-    """Writes a line for each request, straight to standard output.
+access = logging.getLogger("inference.access")
 
-    A handler of ``logging`` would cost six times as much. While other requests are being answered, lines
-    wait for one another: each write would let go of the interpreter, and queue for it again.
-    """
 
-    def __init__(self, is_busy: Callable[[], bool]) -> None:
-        self._is_busy = is_busy
-        self._lines: list[bytes] = []
-        self._lock = threading.Lock()
-
-    def write(self, request: dict[str, Any]) -> None:
-        """Log a request that is no longer counted as in flight: those that are will write its line too."""
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        line = {"time": datetime.now(UTC), "level": "INFO", "logger": logger.name, **request}
-        with self._lock:
-            self._lines.append(encode(line))
-            if self._is_busy() and len(self._lines) < LINES:
-                return
-            lines, self._lines = self._lines, []
-        # A log that nobody takes is no reason to refuse an answer.
-        with suppress(OSError):
-            os.write(STANDARD_OUTPUT, b"\n".join(lines) + b"\n")
+def log_request(fields: dict[str, object]) -> None:
+    """Log a request that was answered; a handler of ``logging`` would cost six times as much."""
+    if access.isEnabledFor(logging.INFO):
+        writer.write(to_line("INFO", access.name, fields))

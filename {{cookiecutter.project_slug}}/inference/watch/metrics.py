@@ -1,18 +1,15 @@
 """Counts of the requests and of the model's answers, added up over all workers.
 
-Each worker counts in a file of its own, in shared memory, and the one that is asked reads them all:
-prometheus_client's own way to do so costs each request ten times as much.
+Each worker counts in an array of its own, in memory that it shares with the others, and the one that is
+asked reads them all: prometheus_client's own way to do so costs each request ten times as much.
 """
 
 import itertools
 import mmap
-import os
-import tempfile
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +17,58 @@ import numpy as np
 from flask import Flask, Response
 from numpy.typing import NDArray
 
-from inference.watch import METRICS_FOLDER
 from inference.runtime.signature import ModelCard
 
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus
 
-
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STATUSES = 600
 NO_ROUTE = "none"
+
+
+class Shared:
+    """Memory in which the workers of a service count, a part for each.
+
+    It is no file, so neither a full /dev/shm nor a read-only disk is in its way. Memory that nobody
+    writes to costs nothing.
+    """
+
+    # Of a worker: enough for some 400 routes.
+    SIZE = 2**25
+
+    def __init__(self) -> None:
+        self._memory: memoryview | None = None
+        self._workers = 1
+        self._worker = 0
+
+    def allocate(self, workers: int) -> None:
+        """Take memory for so many workers, before they are forked."""
+        self._memory = memoryview(mmap.mmap(-1, workers * self.SIZE))
+        self._workers = workers
+
+    def choose(self, worker: int) -> None:
+        """Count in the part of this worker, from 0."""
+        self._worker = worker
+
+    def take(self, layout: np.dtype[Any]) -> Any:
+        """A record of ``layout`` for this worker: what its part holds, or zeros where none is shared."""
+        if self._memory is None or layout.itemsize > self.SIZE:
+            return np.zeros(1, layout)
+        return self._record(layout, self._worker)
+
+    def all(self, layout: np.dtype[Any]) -> list[Any]:
+        """The records of all workers, none where nothing is shared."""
+        if self._memory is None or layout.itemsize > self.SIZE:
+            return []
+        return [self._record(layout, worker) for worker in range(self._workers)]
+
+    def _record(self, layout: np.dtype[Any], worker: int) -> Any:
+        return np.frombuffer(self._memory or b"", layout, 1, worker * self.SIZE)
+
+
+shared = Shared()
 
 
 class Metrics:
@@ -49,17 +87,21 @@ class Metrics:
         self._layout = np.dtype(
             [
                 ("in_flight", float),
+                ("dropped_lines", float),
                 ("rows", float, len(ROWS) + 2),
                 ("predictions", float, len(card.classes)),
                 ("requests", float, (len(self._routes), STATUSES, len(SECONDS) + 2)),
             ]
         )
         self._classes: dict[str | float, int] = {name: i for i, name in enumerate(card.classes)}
-        self._counts = share(self._layout)
-        self._in_flight = self._counts["in_flight"]
-        self._rows = self._counts["rows"][0]
-        self._predictions = self._counts["predictions"][0]
-        self._requests = self._counts["requests"][0]
+        self._counts = shared.take(self._layout)
+        self._all = shared.all(self._layout) or [self._counts]
+        counts = self._counts
+        self._in_flight, self._dropped = counts["in_flight"], counts["dropped_lines"]
+        self._rows, self._predictions = counts["rows"][0], counts["predictions"][0]
+        self._requests = counts["requests"][0]
+        # What the worker before this one had in flight is gone.
+        self._in_flight[0] = 0
         self._lock = threading.Lock()
 
     def enter(self) -> None:
@@ -86,52 +128,21 @@ class Metrics:
                     if name in self._classes:
                         self._predictions[self._classes[name]] += 1
 
-    def is_busy(self) -> bool:
-        """Whether this worker has requests that are not answered yet."""
-        return bool(self._in_flight[0])
+    def count_dropped_line(self) -> None:
+        """Count a line of the log that nobody read."""
+        with self._lock:
+            self._dropped[0] += 1
 
     def expose(self) -> Response:
         """Show the metrics of all workers."""
         # Imported when it is wanted: it takes a tenth of the start.
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-        counts = self._add_up()
+        total = sum(counts.view(float) for counts in self._all)
+        counts = total.view(self._layout)[0]
         metrics = partial(collect, counts, list(self._routes), self._card, self._version)
         registry: Any = SimpleNamespace(collect=metrics)
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-    def _add_up(self) -> Any:
-        """The counts of all workers, by name; what one that is gone had in flight is dropped."""
-        folder = os.environ.get(METRICS_FOLDER)
-        if folder is None:
-            return self._counts[0].copy()
-        total = np.zeros(self._layout.itemsize // 8)
-        for file in Path(folder).iterdir():
-            counts = np.fromfile(file)
-            # Empty while its worker starts.
-            if len(counts):
-                counts[0] *= is_alive(int(file.name.partition("-")[0]))
-                total += counts
-        return total.view(self._layout)[0]
-
-
-def share(layout: np.dtype[Any]) -> Any:
-    """A record of ``layout``, all zeros, that other workers can read where there is a folder for it."""
-    folder = os.environ.get(METRICS_FOLDER)
-    if folder is None:
-        return np.zeros(1, layout)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", delete=False) as file:
-        file.truncate(layout.itemsize)
-        return np.frombuffer(mmap.mmap(file.fileno(), layout.itemsize), layout)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def collect(
@@ -143,9 +154,12 @@ def collect(
     yield prometheus.GaugeMetricFamily(
         "http_requests_in_flight", "Requests that are being answered.", counts["in_flight"]
     )
+    yield prometheus.CounterMetricFamily(
+        "log_dropped_lines", "Lines of the log that nobody read.", counts["dropped_lines"]
+    )
     requests = prometheus.HistogramMetricFamily(
         "http_request_duration_seconds",
-        "Seconds from a request, once a thread has it, to its answer.",
+        "Seconds from a request, once all of it is there, to its answer.",
         labels=["route", "status"],
     )
     for route, by_status in zip(routes, counts["requests"], strict=True):

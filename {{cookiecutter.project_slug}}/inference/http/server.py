@@ -1,0 +1,532 @@
+"""A worker's event loop: takes connections, answers what it can at once, lets threads do the rest."""
+
+import asyncio
+import errno
+import io
+import itertools
+import math
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from inference.config import Settings
+from inference.errors import Overloaded
+from inference.http import problems
+from inference.http.body import decompress
+from inference.http.connection import DISCARD, Connection, Request
+from inference.http.context import Call, current
+from inference.http.middleware import added_hooks
+from inference.http.routes import JSON_LENGTH
+from inference.http.service import Asked, Door, Encode, Headers, Reply, Service
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+LIGHT_THREADS = 4
+# A longer body is decoded by a thread: it takes longer than a light prediction.
+INLINE_BYTES = 32_768
+# All large bodies that a worker holds at a time, in bodies of the largest size.
+LARGE_BODIES = 32
+# A chunked body may be so many times as long as what it holds.
+CHUNK_OVERHEAD = 8
+# Of those deadlines that are looked at together.
+SWEEP_SECONDS = 0.25
+DRAIN_SECONDS = 1.0
+# How long a worker leaves a new connection to one that has fewer.
+YIELD_SECONDS = 0.002
+BACKLOG = 2048
+
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+WITHOUT_BODY = {204, 304}
+# As nginx counts a client that went before its answer; RFC 9110 has no status for it.
+CLIENT_CLOSED = 499
+
+
+class Job:
+    """A request that waits for a thread, or for the model's queue."""
+
+    __slots__ = ("call", "connection", "future", "latest", "request")
+
+    def __init__(
+        self, connection: Connection, request: Request, call: Call | None, latest: float
+    ) -> None:
+        self.connection = connection
+        self.request = request
+        self.call = call
+        self.latest = latest
+        self.future: Future[Any] = Future()
+
+
+class Server:
+    """Serves ``application`` on ``listener`` until it is told to stop.
+
+    It is ``app``, or what its owner has wrapped around it. ``shares`` holds how many connections each worker
+    has, for all to see, of which this one is ``worker``.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        application: "WSGIApplication",
+        listener: socket.socket,
+        shares: "memoryview[int]",
+        worker: int,
+    ) -> None:
+        self.application = application
+        self.service: Service = app.extensions["service"]
+        self.settings = settings = self.service.settings
+        self.connections: set[Connection] = set()
+        self.is_draining = False
+        self.hooks = added_hooks(app) + ["application"] * (application is not app)
+        # Without Flask: only while nobody has an interest in seeing it there.
+        doors = {} if self.hooks else self.service.doors
+        self._doors = {path.encode(): (door, route) for path, (door, route) in doors.items()}
+        self._head = encode_headers(self.service.headers)
+        # Of a body with all that its chunks say around it.
+        self.most_bytes = settings.max_body_bytes * CHUNK_OVERHEAD + settings.max_header_bytes
+        self._listener = listener
+        self._shares, self._worker = shares, worker
+        self._yielded = False
+        self._busy = 0
+        self._held = 0
+        # Those that wait, the oldest first.
+        self._jobs: dict[Job, None] = {}
+        waits_in_threads = settings.uses_queue() and not self._doors
+        threads = settings.max_concurrent + 8 if waits_in_threads else LIGHT_THREADS
+        self._threads = ThreadPoolExecutor(threads, "request")
+        # Of its own, so that no prediction is in its way.
+        self._health_thread = ThreadPoolExecutor(1, "health")
+        self._date = b""
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM, then finish what was begun; ``ready`` is called once it listens."""
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._stopped = asyncio.Event()
+        self._sweep()
+        self._loop.add_signal_handler(signal.SIGTERM, self.drain)
+        self._listener.setblocking(False)
+        self._listener.listen(BACKLOG)
+        self._loop.add_reader(self._listener, self._accept)
+        ready()
+        await self._stopped.wait()
+
+    def drain(self) -> None:
+        """Take no further connection, answer what is asked, and end when nobody is left."""
+        if self.is_draining:
+            return
+        self.is_draining = True
+        self._loop.remove_reader(self._listener)
+        while self._accept_one():
+            pass
+        self._listener.close()
+        self._end_by = self.now() + self.settings.shutdown_seconds
+        for connection in self.connections:
+            connection.deadline = min(connection.deadline, self._end_by)
+            if not connection.active and not connection.reading:
+                connection.deadline = self.now() + DRAIN_SECONDS
+
+    # Connections.
+
+    def _accept(self) -> None:
+        """Take new connections, as long as no other worker has fewer."""
+        while self._yielded or self._shares[self._worker] <= min(self._shares):
+            self._yielded = False
+            if not self._accept_one():
+                return
+        # The others are asked too; if they are busy, it is this one's turn after all.
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(YIELD_SECONDS, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if not self.is_draining:
+            self._yielded = True
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept_one(self) -> bool:
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(1, self._listen_again)
+            return False
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._shares[self._worker] += 1
+        connection = Connection(self)
+        task = self._loop.create_task(
+            self._loop.connect_accepted_socket(lambda: connection, client)
+        )
+        task.add_done_callback(self._check_taken)
+        return True
+
+    def _check_taken(self, task: "asyncio.Task[Any]") -> None:
+        if task.cancelled() or task.exception():
+            self._shares[self._worker] -= 1
+
+    def add(self, connection: Connection) -> None:
+        """Keep a connection; where there are too many, the one that has been idle for longest goes."""
+        self.connections.add(connection)
+        if len(self.connections) > self.settings.max_connections:
+            others = (one for one in self.connections if one is not connection and is_idle(one))
+            longest = min(others, key=lambda one: one.deadline, default=None)
+            if longest:
+                longest.transport.close()
+            else:
+                connection.active = connection.request
+                connection.reading = DISCARD
+                self.refuse(connection, connection.request, Overloaded())
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        self.connections.discard(connection)
+        self._shares[self._worker] -= 1
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of large bodies as held; False where all together are too many."""
+        if size > 0 and self._held + size > LARGE_BODIES * self.settings.max_body_bytes:
+            return False
+        self._held += size
+        return True
+
+    def idle_seconds(self) -> float:
+        """How long a connection may be silent between requests."""
+        return DRAIN_SECONDS if self.is_draining else self.settings.keep_alive_seconds
+
+    def _sweep(self) -> None:
+        """Look at all deadlines."""
+        now = self.now()
+        self._date = formatdate(usegmt=True).encode()
+        for connection in list(self.connections):
+            if connection.transport.get_write_buffer_size():
+                connection.unread_since = min(connection.unread_since, now)
+                if now - connection.unread_since > self.settings.send_seconds:
+                    connection.transport.abort()
+            else:
+                connection.unread_since = math.inf
+                if now >= connection.deadline and not connection.active:
+                    connection.expire()
+        for job in list(itertools.takewhile(lambda job: job.latest <= now, self._jobs)):
+            del self._jobs[job]
+            if job.future.cancel():
+                self._refuse_job(job)
+        if self.is_draining and (not self.connections or now >= self._end_by):
+            self._stopped.set()
+        else:
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    # Requests.
+
+    def handle(self, connection: Connection, request: Request) -> None:
+        """Answer a request that is whole."""
+        if request.method == b"POST":
+            found = self._doors.get(request.target)
+            if found:
+                self._predict(connection, request, *found)
+                return
+        self._ask_application(connection, request)
+
+    def refuse(self, connection: Connection, request: Request, error: HTTPException) -> None:
+        """Answer what is no request, or one too many, and end the connection."""
+        request.is_last = True
+        call = call_of(request)
+        self.service.begin(call)
+        self._answer_fault(connection, request, call, error)
+
+    def _predict(self, connection: Connection, request: Request, door: Door, route: str) -> None:
+        """Answer a request for predictions without Flask, in which nobody has an interest."""
+        service = self.service
+        call = current.call = call_of(request)
+        call.route = route
+        service.begin(call)
+        try:
+            headers = request.headers
+            if service.keys.are_needed_for(call.path):
+                key, authorization = request.header(b"x-api-key"), request.header(b"authorization")
+                service.keys.require(key, authorization)
+            is_light = service.inline_rows or service.engine.batcher
+            is_small = len(request.body) <= INLINE_BYTES and b"content-encoding" not in headers
+            if not (is_light and is_small):
+                work = lambda: service.predict(call, door, asked_of(request, self.settings))  # noqa: E731
+                self._submit(connection, request, call, work)
+                return
+            rows, encode = door(asked_of(request, self.settings))
+            if service.engine.batcher:
+                self._queue(connection, request, call, rows, encode)
+            elif len(rows) <= service.inline_rows:
+                prediction = service.engine.predict(rows)
+                self._answer(connection, request, call, service.finish(call, prediction, encode))
+            else:
+                work = lambda: service.finish(call, service.engine.predict(rows), encode)  # noqa: E731
+                self._submit(connection, request, call, work)
+        except Exception as error:
+            self._answer_fault(connection, request, call, error)
+
+    def _submit(
+        self, connection: Connection, request: Request, call: Call, work: Callable[[], Reply]
+    ) -> None:
+        """Let a thread make the reply."""
+        job = self._begin_job(connection, request, call)
+
+        def run() -> Reply:
+            current.call = call
+            return work()
+
+        job.future = self._threads.submit(run)
+        job.future.add_done_callback(lambda _: self._later(self._end_job, job))
+
+    def _queue(
+        self, connection: Connection, request: Request, call: Call, rows: Any, encode: Encode
+    ) -> None:
+        """Let the model's queue predict the rows."""
+        job = self._begin_job(connection, request, call)
+        job.future = self.service.engine.submit(rows)
+        job.future.add_done_callback(lambda _: self._later(self._end_job, job, encode))
+
+    def _begin_job(self, connection: Connection, request: Request, call: Call | None) -> Job:
+        """Note that a request waits; raises Overloaded where too many do."""
+        if self._busy >= self.settings.max_concurrent:
+            raise Overloaded
+        self._busy += 1
+        job = Job(connection, request, call, self.now() + self.settings.request_seconds)
+        connection.job = job
+        self._jobs[job] = None
+        return job
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Call a function when all that has come until now was looked at."""
+        self._loop.call_soon(function)
+
+    def _later(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function on the event loop, from any thread; nobody waits for it once that has ended."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _end_job(self, job: Job, encode: Encode | None = None) -> None:
+        self._busy -= 1
+        self._jobs.pop(job, None)
+        if job.future.cancelled():
+            if job.call:
+                self.service.end(job.call, CLIENT_CLOSED)
+            return
+        call = current.call = job.call or Call("", "")
+        try:
+            result: Any = job.future.result()
+            if encode:
+                result = self.service.finish(call, result, encode)
+        except Exception as error:
+            self._answer_fault(job.connection, job.request, call, error)
+        else:
+            self._answer(job.connection, job.request, call, result)
+
+    def _refuse_job(self, job: Job) -> None:
+        call, job.call = job.call, None
+        if not call:
+            call = call_of(job.request)
+            self.service.begin(call)
+        self._answer_fault(job.connection, job.request, call, Overloaded())
+
+    def _answer(self, connection: Connection, request: Request, call: Call, reply: Reply) -> None:
+        self.service.end(call, 200)
+        body, content_type, headers = reply
+        more = encode_headers([*headers, *call.headers()])
+        close, ending = self._ending(request)
+        connection.send(
+            b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
+            % (self._date, content_type.encode(), len(body), self._head, more, ending, body),
+            close,
+        )
+
+    def _answer_fault(
+        self, connection: Connection, request: Request, call: Call, error: Exception
+    ) -> None:
+        current.call = call
+        if isinstance(error, HTTPException):
+            response = problems.describe(error)
+        else:
+            response = problems.describe_unexpected(error)
+        headers = [*response.headers, *self.service.headers, *call.headers()]
+        self.service.end(call, response.status_code)
+        self._write(connection, request, response.status_code, headers, response.get_data())
+
+    def _ask_application(self, connection: Connection, request: Request) -> None:
+        """Let a thread ask the WSGI application, which counts and logs the request itself."""
+        environ = environ_of(request, connection.peer, self.settings)
+        is_health = environ["PATH_INFO"] in self.service.keys.health
+        threads = self._health_thread if is_health else self._threads
+        if not is_health and self._busy >= self.settings.max_concurrent:
+            call = call_of(request)
+            self.service.begin(call)
+            self._answer_fault(connection, request, call, Overloaded())
+            return
+        job = Job(connection, request, None, self.now() + self.settings.request_seconds)
+        self._busy += not is_health
+        connection.job = job
+        job.future = threads.submit(ask, self.application, environ)
+        self._jobs[job] = None
+        job.future.add_done_callback(lambda _: self._later(self._end_asking, job, is_health))
+
+    def _end_asking(self, job: Job, is_health: bool) -> None:
+        self._busy -= not is_health
+        self._jobs.pop(job, None)
+        if job.future.cancelled():
+            return
+        try:
+            status, headers, body = job.future.result()
+        except Exception as error:
+            # Raised around the service, which answers for its own faults.
+            call = call_of(job.request)
+            self.service.begin(call)
+            self._answer_fault(job.connection, job.request, call, error)
+        else:
+            self._write(job.connection, job.request, status, headers, body)
+
+    def _write(
+        self, connection: Connection, request: Request, status: int, headers: Headers, body: bytes
+    ) -> None:
+        """Send an answer of any kind."""
+        if connection.transport.is_closing():
+            return
+        kept = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
+        if request.method == b"HEAD":
+            kept += [pair for pair in headers if pair[0].lower() == "content-length"]
+            body = b""
+        elif status not in WITHOUT_BODY:
+            kept.append(("Content-Length", str(len(body))))
+        else:
+            body = b""
+        close, ending = self._ending(request)
+        line = STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n".encode()
+        head = b"%bDate: %b\r\n%b%b\r\n" % (line, self._date, encode_headers(kept), ending)
+        connection.send(head + body, close)
+
+    def _ending(self, request: Request) -> tuple[bool, bytes]:
+        """Whether the connection ends with the answer to a request, and the header that says so."""
+        if request.is_last or self.is_draining:
+            return True, b"Connection: close\r\n"
+        return False, b"Connection: keep-alive\r\n" if request.version == "1.0" else b""
+
+
+def is_idle(connection: Connection) -> bool:
+    """Whether nobody waits for anything of a connection."""
+    return not connection.active and not connection.reading
+
+
+def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
+    """Headers as they are sent; raises ValueError for one that would end its line."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        raise ValueError("a header of the answer holds a line break")
+    return text.encode("latin-1")
+
+
+def path_of(target: bytes) -> tuple[str, str]:
+    """The path, decoded as WSGI wants it, and the query of a request's target."""
+    if not target.startswith(b"/"):
+        # Absolute, as a proxy sends it: http://host/path.
+        _, _, rest = target.partition(b"://")
+        _, slash, rest = rest.partition(b"/")
+        target = slash + rest or target
+    path, _, query = target.partition(b"?")
+    return unquote_to_bytes(path).decode("latin-1"), query.decode("latin-1")
+
+
+def call_of(request: Request) -> Call:
+    """The call of a request that Flask may not see."""
+    headers = request.headers
+    path = request.target.decode("latin-1")
+    if "%" in path or "?" in path or not path.startswith("/"):
+        path = path_of(request.target)[0].encode("latin-1").decode(errors="replace")
+    return Call(
+        request.method.decode() or "-",
+        path or "-",
+        headers.get(b"x-request-id", b"").decode("latin-1"),
+        headers[b"traceparent"].decode("latin-1") if b"traceparent" in headers else None,
+    )
+
+
+def asked_of(request: Request, settings: Settings) -> Asked:
+    """What a request sent to a door; raises as ``decompress`` does."""
+    headers = request.headers
+    body = bytes(request.body)
+    encoding = request.header(b"content-encoding")
+    if encoding:
+        body = decompress(body, encoding.lower(), settings.max_body_bytes)
+    length = headers.get(JSON_LENGTH.lower().encode())
+    return Asked(
+        body,
+        headers.get(b"content-type", b"").decode("latin-1"),
+        headers.get(b"accept", b"").decode("latin-1"),
+        None if length is None else length.decode("latin-1"),
+    )
+
+
+def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> dict[str, Any]:
+    """The WSGI environment of a request (PEP 3333), its body already there."""
+    path, query = path_of(request.target)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method.decode(),
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "REQUEST_URI": request.target.decode("latin-1"),
+        "SERVER_NAME": settings.host,
+        "SERVER_PORT": str(settings.port),
+        "SERVER_PROTOCOL": f"HTTP/{request.version}",
+        "REMOTE_ADDR": peer[0],
+        "REMOTE_PORT": str(peer[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in request.headers.items():
+        # X_Api_Key would be the same variable as X-Api-Key.
+        if b"_" not in name:
+            key = name.decode("latin-1").upper().replace("-", "_")
+            environ[f"HTTP_{key}"] = value.decode("latin-1")
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if f"HTTP_{key}" in environ:
+            environ[key] = environ.pop(f"HTTP_{key}")
+    if environ.pop("HTTP_TRANSFER_ENCODING", None):
+        environ["CONTENT_LENGTH"] = str(len(request.body))
+    return environ
+
+
+def ask(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
+    """The whole answer of a WSGI application."""
+    started: list[Any] = []
+    parts: list[bytes] = []
+
+    def start(status: str, headers: Headers, error: object = None) -> Callable[[bytes], None]:
+        started[:] = status, headers
+        return parts.append
+
+    body = application(environ, start)
+    try:
+        parts += body
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+    status, headers = started
+    return int(status[:3]), headers, b"".join(parts)

@@ -1,0 +1,82 @@
+"""What every request passes, whoever answers it: keys, limits, counts, headers, a line of log."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.config import Settings
+from inference.http.api_keys import Keys
+from inference.http.context import Call
+from inference.runtime.engine import Engine
+from inference.runtime.signature import Prediction
+from inference.watch.logs import log_request
+from inference.watch.metrics import Metrics
+
+Headers = list[tuple[str, str]]
+
+
+class Asked(NamedTuple):
+    """What a client sent to a door, its body without a Content-Encoding."""
+
+    body: bytes
+    content_type: str
+    accept: str
+    json_length: str | None
+
+
+class Reply(NamedTuple):
+    """The body of a good answer and what its headers say of it."""
+
+    body: bytes
+    content_type: str
+    headers: Sequence[tuple[str, str]] = ()
+
+
+# Makes rows of what was sent, and gives what makes a reply of their prediction.
+Encode = Callable[[Prediction], Reply]
+Door = Callable[[Asked], tuple[NDArray[np.float32], Encode]]
+
+
+@dataclass
+class Service:
+    """The model with all that stands around it.
+
+    ``doors`` are the ways to ask it, by path, each with the route that Flask has for it.
+    """
+
+    settings: Settings
+    engine: Engine
+    doors: Mapping[str, tuple[Door, str]]
+    metrics: Metrics
+    keys: Keys
+    # Of every answer.
+    headers: Sequence[tuple[str, str]]
+    # The largest number of rows that may be predicted on the event loop.
+    inline_rows: int
+    # Flask's views of the doors, by endpoint.
+    views: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    places: list[None] = field(default_factory=list)
+
+    def begin(self, call: Call) -> None:
+        """Count a request as being answered."""
+        self.metrics.enter()
+
+    def end(self, call: Call, status: int) -> None:
+        """Count a request as answered, and log it."""
+        seconds = time.perf_counter() - call.started
+        self.metrics.leave(call.route, status, seconds, call.predictions)
+        log_request(call.describe(status, seconds))
+
+    def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
+        """Answer a request for predictions, in this thread."""
+        rows, encode = door(asked)
+        return self.finish(call, self.engine.predict(rows), encode)
+
+    def finish(self, call: Call, prediction: Prediction, encode: Encode) -> Reply:
+        """The reply to a request whose rows were predicted."""
+        call.record(prediction)
+        return encode(prediction)

@@ -1,0 +1,431 @@
+"""The server: HTTP/1.1 as it should be and as it should not, slow clients, limits, and the end."""
+
+import contextlib
+import gzip
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inference.runtime.artifact import checksum_path
+from tests.server import read_all, read_answer, serving
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(model_path, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(log, MODEL_PATH=model_path, WORKERS=1, MAX_BODY_BYTES=65_536) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def body(row):
+    return json.dumps({"instances": [row]}).encode()
+
+
+def post(body, path="/predict", kind="application/json", **headers):
+    """A request for predictions; headers have _ for -."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}"]
+    lines += [f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def ask(server, request):
+    """The answer to one request on a connection of its own."""
+    with server.connect() as connection:
+        connection.sendall(request)
+        return read_answer(connection)
+
+
+def status_of(server, raw):
+    """The status of what the server answers to raw bytes, None where it closes without a word."""
+    answer = server.exchange(raw)
+    return int(answer.split(b" ")[1]) if answer else None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"instances": []}', '{"instances": [[1e400]]}', "x" * 70_000, None]
+)
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "br"])
+def test_the_way_past_flask_answers_as_flask_does(server, row, text, encoding):
+    text = json.dumps({"instances": [row, row]}) if text is None else text
+    data = gzip.compress(text.encode()) if encoding == "gzip" else text.encode()
+    given = {"Content_Encoding": encoding, "X_Request_ID": "the-same"}
+    answers = [
+        # The path of the second is another to the server, and the same to Flask.
+        ask(server, post(data, path=path, **given))
+        for path in ("/predict", "/predict?")
+    ]
+    for _, headers, _ in answers:
+        headers.pop("date")
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /ping HTTP/1.1\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\nHost: x\n\n", 400),
+        (b"GET /ping HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (b"GET /ping\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"NONSENSE / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 9000 + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+    ],
+)
+def test_what_is_no_request_is_refused_logged_and_counted(server, request_, status):
+    with server.connect() as connection:
+        connection.sendall(request_)
+        code, headers, body = read_answer(connection)
+        assert read_all(connection) == b""
+    assert code == status
+    assert headers["connection"] == "close"
+    assert json.loads(body)["status"] == status
+    wait_for(lambda: any(e.get("request_id") == headers["x-request-id"] for e in server.entries()))
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+@pytest.mark.parametrize("end", [b"zz\r\n", b"5\r\nab", b""])
+def test_half_a_chunked_body_is_no_request(server, row, path, end):
+    line = ",".join(map(str, row)).encode() + b"\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n".encode()
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(head + b"%x\r\n%b\r\n" % (len(line), line) + end)
+        connection.shutdown(1)
+        assert read_answer(connection)[0] == 400
+
+
+def test_chunked_body_with_trailers_is_answered(server, body):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    with server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(head + chunks + b"0\r\nContent-Type: text/plain\r\nHost: y\r\n\r\n")
+            assert read_answer(connection)[0] == 200
+
+
+def test_chunks_of_nearly_nothing_end_somewhere(server):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(head + (b"1;" + b"a" * 10_000 + b"\r\na\r\n") * 120)
+        assert read_answer(connection)[0] == 413
+
+
+def test_requests_in_a_row_are_answered_in_their_order(server, body):
+    with server.connect() as connection:
+        kinds = [post(body, X_Request_ID=f"a{number}") for number in range(5)]
+        kinds[1] = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-Request-ID: a1\r\n\r\n"
+        kinds[3] = post(body, path="/v2", X_Request_ID="a3")
+        connection.sendall(b"".join(kinds))
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 5:
+            received += connection.recv(65_536)
+    ids = [line for line in received.split(b"\r\n") if line.startswith(b"X-Request-ID")]
+    assert ids == [b"X-Request-ID: a%d" % number for number in range(5)]
+
+
+def test_request_byte_by_byte_is_answered(server, body):
+    with server.connect() as connection:
+        for byte in post(body):
+            connection.sendall(bytes([byte]))
+        assert read_answer(connection)[0] == 200
+
+
+def test_client_that_has_ended_its_side_gets_its_answer(server, body):
+    for request in (post(body), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with server.connect() as connection:
+            connection.sendall(request)
+            connection.shutdown(1)
+            assert read_answer(connection)[0] == 200
+            assert read_all(connection) == b""
+
+
+def test_connection_is_kept_or_closed_as_the_client_wants(server, body):
+    for version, given, kept in [
+        ("1.1", None, True),
+        ("1.1", "close", False),
+        ("1.0", None, False),
+        ("1.0", "keep-alive", True),
+    ]:
+        request = post(body, **({"Connection": given} if given else {}))
+        with server.connect() as connection:
+            connection.sendall(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+            assert read_answer(connection)[0] == 200
+            connection.sendall(PING)
+            if kept:
+                assert read_answer(connection)[0] == 200
+            else:
+                assert read_all(connection) == b""
+
+
+def test_answer_before_the_whole_body_says_that_the_connection_ends(server):
+    with server.connect() as connection:
+        connection.sendall(post(b"x" * 300_000))
+        status, headers, _ = read_answer(connection)
+        assert (status, headers["connection"]) == (413, "close")
+
+
+def test_client_that_expects_to_be_told_to_go_on_is(server, body):
+    with server.connect() as connection:
+        head = post(body, Expect="100-continue").removesuffix(body)
+        connection.sendall(head)
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert read_answer(connection)[0] == 200
+
+
+def test_head_and_upgrade_are_answered_like_get(server):
+    raw = server.exchange(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert rest == b""
+    assert int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
+    upgrade = b"GET /ping HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
+    assert status_of(server, upgrade) == 200
+
+
+def test_header_with_an_underscore_is_no_key(model_path, body, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, API_KEY="key") as server:
+        for path in ("/predict", "/predict?"):
+            assert ask(server, post(body, path=path, X_API_Key="key"))[0] == 200
+            raw = post(body, path=path, X_API_Key="key").replace(b"X-API-Key", b"X_API_Key")
+            assert ask(server, raw)[0] == 401
+
+
+def descriptors(server):
+    (worker,) = server.workers()
+    return len(os.listdir(f"/proc/{worker}/fd"))
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+SLOW = {
+    "silent in the headers": b"POST /predict HTTP/1.1\r\nHos",
+    "silent in the body": b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+    "silent in a chunk": b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+    "silent in a tensor": b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{",
+    "silent from the start": b"",
+}
+
+
+def test_slow_clients_hold_up_nobody_and_are_cut_off(model_path, body, tmp_path):
+    short = {"BODY_SECONDS": 2, "KEEP_ALIVE_SECONDS": 3, "HEADER_SECONDS": 2}
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, **short) as server:
+        before = descriptors(server)
+        with contextlib.ExitStack() as stack:
+            slow = [
+                (kind, stack.enter_context(server.connect())) for kind in SLOW for _ in range(60)
+            ]
+            for kind, connection in slow:
+                connection.sendall(SLOW[kind])
+            trickling = stack.enter_context(server.connect())
+            trickling.sendall(post(b" " * 99).removesuffix(b" " * 99))
+            # However it trickles, the whole body has one deadline.
+            for _ in range(10):
+                assert ask(server, PING)[0] == 200
+                assert ask(server, post(body))[0] == 200
+                with contextlib.suppress(ConnectionError):
+                    trickling.sendall(b" ")
+                time.sleep(0.3)
+            for kind, connection in slow:
+                answer = read_all(connection)
+                assert answer[9:12] == (b"" if kind == "silent from the start" else b"408"), kind
+            assert b" 408 " in read_all(trickling)
+        wait_for(lambda: descriptors(server) == before)
+
+
+def test_client_that_does_not_take_its_answers_is_cut_off(model_path, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, SEND_SECONDS=1) as server:
+        before = descriptors(server)
+        with server.connect(timeout=10) as connection, contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        wait_for(lambda: descriptors(server) == before)
+        assert ask(server, PING)[0] == 200
+
+
+def test_too_many_connections_end_those_that_are_idle_for_longest(model_path, tmp_path):
+    with (
+        serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, MAX_CONNECTIONS=8) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        idle = [stack.enter_context(server.connect()) for _ in range(8)]
+        for connection in idle:
+            connection.sendall(PING)
+            read_answer(connection)
+        assert ask(server, PING)[0] == 200
+        assert read_all(idle[0]) == b""
+
+        # Those that have begun a request stay: in the end the next is refused at once.
+        def refused():
+            connection = stack.enter_context(server.connect())
+            connection.sendall(post(b"x" * 9).removesuffix(b"x"))
+            status, headers, _ = ask(server, PING)
+            return status == 503 and headers["retry-after"] == "1"
+
+        wait_for(refused)
+
+
+def test_bodies_of_all_clients_together_are_bounded(model_path, tmp_path):
+    size = 60_000
+    limits = {"MAX_BODY_BYTES": 65_536, "WORKERS": 1}
+    with serving(tmp_path / "log", MODEL_PATH=model_path, **limits) as server:
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                connection = stack.enter_context(server.connect())
+                connection.sendall(post(b"x" * size)[:-1])
+            wait_for(lambda: sum(entry.get("status") == 503 for entry in server.entries()) >= 20)
+        wait_for(lambda: ask(server, post(b" " * size))[0] == 400)
+
+
+def test_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(model_path, body):
+    from tests.server import Server
+
+    reader, pipe = os.pipe()
+    server = Server(Path(f"/proc/self/fd/{pipe}"), MODEL_PATH=model_path, WORKERS=1)
+    os.close(pipe)
+    try:
+        wait_for_listening(server)
+        with server.connect() as connection:
+            for _ in range(3000):
+                connection.sendall(post(body))
+                assert read_answer(connection)[0] == 200
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 15
+    finally:
+        server.process.kill()
+        os.close(reader)
+
+
+def wait_for_listening(server):
+    def answers():
+        with contextlib.suppress(OSError):
+            return ask(server, PING)[0] == 200
+
+    wait_for(answers)
+
+
+def test_idle_clients_get_a_last_answer_when_the_service_ends(model_path, body, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1) as server:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(server.connect()) for _ in range(20)]
+            for connection in clients:
+                connection.sendall(post(body))
+                assert "connection" not in read_answer(connection)[1]
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not listens(server))
+            for connection in clients:
+                connection.sendall(post(body))
+                status, headers, _ = read_answer(connection)
+                assert (status, headers["connection"]) == (200, "close")
+                assert read_all(connection) == b""
+        assert server.process.wait(timeout=30) == 0
+
+
+def listens(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_and_its_workers(model_path, tmp_path, number):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
+        workers = server.workers()
+        assert server.stop(number) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_end_with_their_parent(model_path, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
+        workers = server.workers()
+        server.process.kill()
+        server.process.wait()
+        wait_for(lambda: not any(is_running(pid) for pid in workers))
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
+        wait_for(lambda: sum(entry["message"] == "Ready" for entry in server.entries()) == 2)
+        first, second = server.workers()
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: len(set(server.workers()) - {first}) == 2)
+        wait_for(lambda: any("replaces" in entry for entry in server.entries()))
+        assert second in server.workers()
+        (said,) = (entry["replaces"] for entry in server.entries() if "replaces" in entry)
+        assert said == f"worker {first} ended by SIGKILL"
+
+
+def sockets(pid):
+    folder = Path(f"/proc/{pid}/fd")
+    kinds = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            kinds.append(os.readlink(path))
+    return sum(kind.startswith("socket:") for kind in kinds)
+
+
+def test_workers_share_the_connections(model_path, tmp_path):
+    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
+        wait_for(lambda: sum(entry["message"] == "Ready" for entry in server.entries()) == 2)
+        before = [sockets(pid) for pid in server.workers()]
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                connection = stack.enter_context(server.connect())
+                connection.sendall(PING)
+                read_answer(connection)
+            after = [sockets(pid) for pid in server.workers()]
+            shares = [now - then for now, then in zip(after, before, strict=True)]
+            # One that was closed just now may still be counted.
+            assert min(shares) >= 9
+
+
+def test_model_that_goes_wrong_ends_the_start_with_one_line(model_path, tmp_path):
+    from tests.server import Server
+
+    copy = tmp_path / "model"
+    copy.write_bytes(b"not a model")
+    checksum_path(copy).write_text("0" * 64)
+    server = Server(tmp_path / "log", MODEL_PATH=copy, WORKERS=2)
+    assert server.process.wait(timeout=60) == 1
+    (line,) = server.log.read_text().splitlines()
+    assert str(copy) in line
