@@ -81,6 +81,16 @@ def serving(project, folder, **variables):
             service.stop()
 
 
+def copy_of(project, folder, **files):
+    """A copy of the project with other text in some files, named with __ for each /."""
+    copy = folder / "copy"
+    subprocess.run(["cp", "-a", project.path, copy], check=True)
+    for name, change in files.items():
+        path = copy / f"{name.replace('__', '/')}.py"
+        path.write_text(change(path.read_text()))
+    return BakedProject(copy)
+
+
 @pytest.fixture(scope="module")
 def service(project, tmp_path_factory):
     with serving(project, tmp_path_factory.mktemp("service"), WORKERS="1") as service:
@@ -373,17 +383,16 @@ def test_clients_that_go_away_do_no_harm(service):
 
 
 def test_overload_is_refused_and_health_still_answered(project, tmp_path):
-    copy = tmp_path / "copy"
-    subprocess.run(["cp", "-a", project.path, copy], check=True)
-    predictor = copy / "inference" / "predictor.py"
-    text = predictor.read_text()
-    predictor.write_text(
-        text.replace(
-            "        outputs = self", "        time.sleep(0.05)\n        outputs = self"
-        ).replace("import os\n", "import os\nimport time\n")
+    slow = "        time.sleep(0.05)\n        outputs = self"
+    copy = copy_of(
+        project,
+        tmp_path,
+        inference__predictor=lambda text: text.replace("        outputs = self", slow).replace(
+            "import os\n", "import os\nimport time\n"
+        ),
     )
     variables = {"WORKERS": "1", "BATCHING": "on", "MAX_CONCURRENT": "4"}
-    with serving(BakedProject(copy), tmp_path, **variables) as service:
+    with serving(copy, tmp_path, **variables) as service:
         with load(service, 200) as clients:
             for _ in range(10):
                 started = time.monotonic()
@@ -406,11 +415,12 @@ def test_no_two_requests_have_the_same_id(project, tmp_path):
         for number in range(60):
             if number == 40:
                 # A worker that is killed takes along the lines that it has not written yet.
-                while len(service.entries()) < 40:
+                while sum(entry.get("path") == "/predict" for entry in service.entries()) < 40:
                     time.sleep(0.05)
                 os.kill(service.workers()[0], signal.SIGKILL)
                 time.sleep(2)
             assert post(service, "/predict", BODY, Content_Type="application/json") == 200
+        service.stop()
         ids = [line["request_id"] for line in service.entries() if "request_id" in line]
     assert len(set(ids)) == len(ids) >= 60
 
@@ -430,12 +440,10 @@ def test_metrics_add_up_over_workers(project, tmp_path):
 
 
 def test_model_that_gives_no_answer_never_listens(project, tmp_path):
-    copy = tmp_path / "copy"
-    subprocess.run(["cp", "-a", project.path, copy], check=True)
-    predictor = copy / "inference" / "predictor.py"
-    predictor.write_text(
-        predictor.read_text().replace("outputs = self", "1 / 0\n        outputs = self")
-    )
+    broken = "1 / 0\n        outputs = self"
+    copy = copy_of(
+        project, tmp_path, inference__predictor=lambda text: text.replace("outputs = self", broken)
+    ).path
     port = free_port()
     result = subprocess.run(
         [".venv/bin/python", "-m", "inference"],
@@ -448,3 +456,198 @@ def test_model_that_gives_no_answer_never_listens(project, tmp_path):
     assert result.returncode == 1
     assert "division by zero; run `make train`" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def extras(project, tmp_path_factory):
+    """A folder with what owners add to a Flask application, and other WSGI servers."""
+    folder = tmp_path_factory.mktemp("extras")
+    packages = ("flask-cors==6.0.5", "opentelemetry-sdk==1.45.1")
+    packages += (
+        "opentelemetry-instrumentation-flask==0.66b1",
+        "gunicorn==27.0.1",
+        "waitress==3.0.2",
+    )
+    uv = Path(sys.executable).with_name("uv")
+    python = project.path / ".venv" / "bin" / "python"
+    command = (uv, "pip", "install", "--quiet", "--python", python, "--target", folder, *packages)
+    subprocess.run(command, check=True)
+    return folder
+
+
+ABORT = """
+from flask import abort
+
+@app.before_request
+def refuse():
+    abort(429)
+"""
+CORS = """
+from flask_cors import CORS
+
+CORS(app)
+"""
+TRACES = """
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(
+    SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.to_json(None) + chr(10)))
+)
+FlaskInstrumentor().instrument_app(app, tracer_provider=provider)
+"""
+MIDDLEWARE = """
+class Stamp:
+    def __init__(self, wrapped):
+        self.wrapped = wrapped
+
+    def __call__(self, environ, start_response):
+        def start(status, headers, error=None):
+            return start_response(status, [*headers, ("X-Stamp", "seen")], error)
+
+        return self.wrapped(environ, start)
+
+application = Stamp(app)
+"""
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"])
+@pytest.mark.parametrize(
+    ("code", "status", "header", "line"),
+    [
+        ("", 200, None, '"message":"Ready"'),
+        (ABORT, 429, None, '"flask_sees_all_because_of":"before_request"'),
+        (CORS, 200, "Access-Control-Allow-Origin", '"flask_sees_all_because_of":"after_request"'),
+        (TRACES, 200, None, '"http.route": "/predict"'),
+        (MIDDLEWARE, 200, "X-Stamp", '"flask_sees_all_because_of":"application"'),
+    ],
+    ids=["nothing", "abort", "flask-cors", "opentelemetry", "middleware"],
+)
+def test_what_is_hooked_into_flask_sees_every_prediction(
+    project, extras, tmp_path, code, status, header, line, kind
+):
+    copy = copy_of(project, tmp_path, application=lambda text: text + code)
+    with serving(copy, tmp_path, WORKERS="1", PYTHONPATH=str(extras)) as service:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        connection.request("POST", "/predict", BODY, {"Content-Type": kind, "Origin": "http://a"})
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert header is None or answer.getheader(header)
+        connection.close()
+        service.stop()
+        text = service.log.read_text()
+        assert line in text
+        assert ("flask_sees_all" in text) == bool(code)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("flask", "--app", "application", "run", "--port", "{port}"),
+        ("gunicorn", "--bind", "127.0.0.1:{port}", "application:application"),
+        ("waitress", "--listen", "127.0.0.1:{port}", "application:application"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_any_wsgi_server_gives_the_same_answers(project, service, extras, command):
+    port = free_port()
+    process = subprocess.Popen(
+        [".venv/bin/python", "-m", *(part.format(port=port) for part in command)],
+        cwd=project.path,
+        env={**os.environ, "PYTHONPATH": str(extras)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for path, body in [
+            ("/predict", {"instances": [SETOSA]}),
+            ("/predict", {}),
+            ("/ping", None),
+        ]:
+            headers = {"X-Request-ID": "the-same"}
+            assert ask(f"http://127.0.0.1:{port}{path}", body, headers=headers) == ask(
+                f"{service.url}{path}", body, headers=headers
+            )
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_prediction_that_sleeps_holds_up_no_health(project, tmp_path):
+    slow = "        import time; time.sleep(1.5)\n        outputs = self"
+    copy = copy_of(
+        project,
+        tmp_path,
+        inference__predictor=lambda text: text.replace("        outputs = self", slow),
+    )
+    serving_file = copy.path / "model" / "serving.json"
+    # As training measures a predictor of the owner's own.
+    serving_file.write_text('{"queue":false}')
+    variables = {"WORKERS": "1", "REQUEST_SECONDS": "4"}
+    with serving(copy, tmp_path, **variables) as service:
+        outcomes = collections.Counter()
+
+        def predict():
+            outcomes[ask(f"{service.url}/predict", {"instances": [SETOSA]}, seconds=60)[0]] += 1
+
+        clients = [threading.Thread(target=predict) for _ in range(100)]
+        for client in clients:
+            client.start()
+        while any(client.is_alive() for client in clients):
+            for path in ("/ping", "/v2/health/ready"):
+                # An answer that waits for a prediction would be later.
+                assert ask(f"{service.url}{path}", seconds=1)[0] == 200
+            time.sleep(0.1)
+        assert sum(outcomes.values()) == 100
+        assert set(outcomes) == {200, 503}
+
+
+def test_honest_upload_of_a_megabyte_may_take_its_time(service):
+    body = BODY.ljust(1_000_000)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
+        for start in range(0, len(body), 125_000):
+            time.sleep(1)
+            connection.sendall(body[start : start + 125_000])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_termination_tells_clients_that_keep_their_connections(project, tmp_path):
+    with serving(project, tmp_path, WORKERS="2") as service:
+        stop, lock = threading.Event(), threading.Lock()
+        outcomes = collections.Counter()
+
+        def keep_asking():
+            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+            connection.connect()
+            outcome = "told"
+            while True:
+                try:
+                    connection.request(
+                        "POST", "/predict", BODY, {"Content-Type": "application/json"}
+                    )
+                    answer = connection.getresponse()
+                    answer.read()
+                except OSError:
+                    outcome = "lost"
+                    break
+                if answer.getheader("Connection") == "close":
+                    break
+                if stop.wait(0.05):
+                    outcome = "kept"
+                    break
+            with lock:
+                outcomes[outcome] += 1
+
+        clients = [threading.Thread(target=keep_asking) for _ in range(200)]
+        for client in clients:
+            client.start()
+        time.sleep(2)
+        assert service.stop() == 0
+        stop.set()
+        for client in clients:
+            client.join(timeout=60)
+        assert outcomes["told"] + outcomes["lost"] == 200
+        assert outcomes["lost"] < 200 / 50

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 # The model computes in one thread for each process; threads of its own would not survive a fork either.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import msgspec
 import uvloop
 from flask import Flask
 
@@ -40,7 +39,7 @@ def main() -> None:
     try:
         settings = Settings.from_environment(os.environ)
         listener = listen(settings.host, settings.port)
-        settings = allow_descriptors(settings)
+        allow_descriptors(settings.max_connections)
     except StartupError as error:
         sys.exit(str(error))
     workers = settings.workers or available_cpus()
@@ -72,16 +71,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def allow_descriptors(settings: Settings) -> Settings:
-    """Allow a descriptor for each connection, or as many as the system lets this process have."""
+def allow_descriptors(connections: int) -> None:
+    """Allow a descriptor for each connection; where the system does not, allow fewer connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_connections + SPARE_DESCRIPTORS
+    wanted = connections + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if soft < wanted:
-            return msgspec.structs.replace(settings, max_connections=soft - SPARE_DESCRIPTORS)
-    return settings
+            # From where the workers read their settings.
+            os.environ["MAX_CONNECTIONS"] = str(max(soft - SPARE_DESCRIPTORS, 8))
 
 
 def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:

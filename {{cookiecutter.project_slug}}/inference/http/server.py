@@ -211,6 +211,7 @@ class Server:
 
     def _sweep(self) -> None:
         """Look at all deadlines."""
+        self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self.now()
         self._date = formatdate(usegmt=True).encode()
         for connection in list(self.connections):
@@ -228,8 +229,6 @@ class Server:
                 self._refuse_job(job)
         if self.is_draining and (not self.connections or now >= self._end_by):
             self._stopped.set()
-        else:
-            self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     # Requests.
 
