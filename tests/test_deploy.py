@@ -513,6 +513,19 @@ def test_deploy_again_replaces_no_task(deployed):
     assert (tasks(), deployed.revisions()) == before
 
 
+def registered(account):
+    """The container in the service's task definition."""
+    revision = account.service()["taskDefinition"]
+    answer = account.aws("ecs", "describe-task-definition", "--task-definition", revision)
+    (container,) = answer["taskDefinition"]["containerDefinitions"]
+    return container
+
+
+def test_log_that_nobody_takes_stops_no_answer(deployed):
+    options = registered(deployed)["logConfiguration"]["options"]
+    assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
+
+
 def test_env_file_does_not_leak_into_the_task(deployed):
     file = os.path.join(deployed.path, ".env")
     with open(file, "w") as env:
@@ -520,9 +533,7 @@ def test_env_file_does_not_leak_into_the_task(deployed):
     with task_variable(deployed, "SEEN", "x${SECRET:-no}"):
         deployed.make("service-up", IMAGE_TAG="beside-env")
     os.remove(file)
-    revision = deployed.service()["taskDefinition"]
-    answer = deployed.aws("ecs", "describe-task-definition", "--task-definition", revision)
-    (container,) = answer["taskDefinition"]["containerDefinitions"]
+    container = registered(deployed)
     environment = {item["name"]: item["value"] for item in container["environment"]}
     assert environment == {"SEEN": "xno", "WORKERS": "1"}
     assert container["image"] == image(deployed, "beside-env")

@@ -295,7 +295,9 @@ def test_answers_stand_where_they_belong(bake):
     service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
     assert service["ports"] == ["${PORT:-8080}:8080"]
     assert service["environment"] == {"WORKERS": "4"}
-    assert service["logging"]["options"]["awslogs-region"] == "eu-central-1"
+    logging = service["logging"]["options"]
+    assert logging["awslogs-region"] == "eu-central-1"
+    assert (logging["mode"], logging["max-buffer-size"]) == ("non-blocking", "25m")
     size = yaml.safe_load(project.read("ecs-params.yml"))["task_definition"]["task_size"]
     assert size == {"cpu_limit": "4096", "mem_limit": "30720"}
     assert "FROM" in project.read("Dockerfile")

@@ -306,6 +306,11 @@ def test_release_is_watched_and_rolled_back(service):
     assert delay < look(service(), f"{CONTAINER}.StopTimeout")
 
 
+def test_log_that_nobody_takes_stops_no_answer(service):
+    options = look(service(), f"{CONTAINER}.LogConfiguration.Options")
+    assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
+
+
 def test_container_has_no_more_rights_than_it_needs(service):
     container = look(service(), CONTAINER)
     assert container["User"] == "10001"
