@@ -22,7 +22,9 @@ def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
     assert {"ml-ecs-template", "FastAPI", "Flask tutorial"} <= peers
     assert {sample["setting"] for sample in results["samples"]} == set(results["settings"])
     assert all(sample["errors"] == 0 for sample in results["samples"])
-    assert "one row, 1 client, against the best peer" in (tmp_path / "results.md").read_text()
+    report = (tmp_path / "results.md").read_text()
+    assert "one worker on one CPU, 1 / 16 / 64 clients, against the best peer" in report
+    assert {sample["cell"]["cpus"] for sample in results["samples"]} >= {None, 1}
     assert (tmp_path / "ratios.svg").read_text().startswith("<svg")
 
 
@@ -31,4 +33,12 @@ def test_benchmark_says_what_it_needs():
     run = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True)
     assert run.returncode == 1
     assert "wrk" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_benchmark_says_which_scenarios_there_are():
+    command = [sys.executable, "bench/serving", "--only", "one-cpu:17"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "there is no scenario 'one-cpu:17': two-workers, one-cpu, quarter-cpu" in run.stderr
     assert "Traceback" not in run.stderr

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,33 +23,37 @@ import load
 import machine
 import numpy as np
 import report
-from environments import PROJECT, ROOT, Environment
-from machine import Watch
-from peer import Launch, Request, Setting
-from report import Cell, Sample
+from environments import ROOT, Environment
+from machine import LOAD_CPUS, SERVER_CPU, Watch, stay_on
+from peer import BEFORE, PROJECT, Launch, Request, Setting
+from report import ONE, QUOTA, Cell, Sample
 from server import Quota, Server, ServerError, adopt_orphans, free_port
-from settings import LIMITS, SETTINGS
+from settings import LIMITS, SETTINGS, before
 
-QUOTA = 0.25
-CELLS = (
-    *(Cell("logistic", 1, "json", clients) for clients in (1, 16, 64)),
-    Cell("logistic", 64, "json", 16),
-    *(Cell("forest", 1, "json", clients) for clients in (1, 16)),
-    *(Cell("mlp", 1, "json", clients) for clients in (1, 16, 64)),
-    *(Cell("mlp", 64, encoding, 16) for encoding in ("json", "binary")),
-    *(Cell("logistic", 1, "json", clients, QUOTA) for clients in (1, 16)),
-)
+# The first is what settings are chosen by.
+SCENARIOS = {
+    "two-workers": [Cell("logistic", 1, "json", clients) for clients in (1, 16, 64)],
+    "one-cpu": [Cell("logistic", 1, "json", clients, ONE) for clients in (1, 16, 64)],
+    "quarter-cpu": [Cell("logistic", 1, "json", clients, QUOTA) for clients in (1, 16)],
+    "rows": [Cell("logistic", 64, "json", 16)],
+    "forest": [Cell("forest", 1, "json", 16)],
+    "mlp": [Cell("mlp", 1, "json", clients) for clients in (1, 16, 64)],
+    "tensors": [Cell("mlp", 64, encoding, 16) for encoding in ("json", "binary")],
+}
+CELLS = tuple(cell for cells in SCENARIOS.values() for cell in cells)
 OPEN_LOOP = Cell("logistic", 1, "json", load.CONNECTIONS)
 # Shares of the best peer's rate that all are offered.
 COMMON_LOADS = (0.5, 0.8)
 OURS = SETTINGS[0]
+# What --only holds ours beside: the best common peer, and the one that is written by hand.
+RIVALS = ("FastAPI, ONNX Runtime, async", "FastAPI by hand")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is measured, and for how long; without screening every setting is measured.
 
-    ``own_loads`` are the shares of its own rate that each is offered.
+    ``own_loads`` are the shares of its own rate that each is offered; none, and no rate is offered to any.
     """
 
     cells: Sequence[Cell] = CELLS
@@ -68,6 +72,7 @@ def quick_plan() -> Plan:
     cells = [
         Cell("logistic", 1, "json", 16),
         Cell("logistic", 64, "json", 16),
+        Cell("logistic", 1, "json", 16, ONE),
         Cell("logistic", 1, "json", 16, QUOTA),
     ]
     names = {"FastAPI": "ONNX Runtime, async", "Flask tutorial": "gunicorn"}
@@ -84,6 +89,26 @@ def quick_plan() -> Plan:
     )
 
 
+def partial_plan(scenarios: Sequence[str]) -> Plan:
+    """The cells of some scenarios, with nothing but what their targets are about."""
+    return Plan(
+        cells=[cell for scenario in scenarios for cell in cells_of(scenario)],
+        settings=[OURS, *(one for one in SETTINGS if report.key(one).startswith(RIVALS))],
+        limits=[],
+        screening_seconds=0,
+        own_loads=[],
+    )
+
+
+def cells_of(scenario: str) -> list[Cell]:
+    """The cells of ``one-cpu``, or the one cell of ``one-cpu:16``; KeyError where there is none."""
+    name, _, clients = scenario.partition(":")
+    found = [cell for cell in SCENARIOS[name] if clients in ("", str(cell.clients))]
+    if not found:
+        raise KeyError(scenario)
+    return found
+
+
 class Group(NamedTuple):
     """Cells that one start of a server serves."""
 
@@ -91,7 +116,7 @@ class Group(NamedTuple):
     cpus: float | None
 
     def __str__(self) -> str:
-        return self.model + (f" at {self.cpus} CPU" if self.cpus else "")
+        return self.model + (f" at {self.cpus:g} CPU" if self.cpus else "")
 
 
 @dataclass
@@ -119,22 +144,36 @@ class Run:
         if self.plan.screening_seconds:
             self.say(f"this takes about {self.plan.minutes:.0f} minutes on a quiet machine")
         self.say("generating the default project, make setup")
-        project = environments.bake(self.work)
+        project = environments.bake(ROOT, self.work / "generated")
         self.places[PROJECT] = environments.of_project(project, self.work)
         settings = (*self.plan.settings, *self.plan.limits)
-        for name in sorted({setting.environment for setting in settings} - {PROJECT}):
+        for one in settings:
+            if one.environment == BEFORE:
+                self.say(f"the same for {one.name}")
+                self.places[BEFORE] = environments.of_release_before(one.name, self.work)
+        for name in sorted({setting.environment for setting in settings} - self.places.keys()):
             self.say(f"installing {name}")
             self.places[name] = environments.of_peer(name, self.work)
         self.say("training the models")
-        self.models = environments.write_models(project, self.work)
+        self.models = self.work / "models"
+        environments.write_models(project, self.models)
 
     def server(self, setting: Setting, group: Group) -> Server:
-        """Start a server with two workers, or one where it has less than a CPU."""
+        """Start a server with two workers, or with one where it has a CPU or less."""
         place = self.places[setting.environment]
         workers = 1 if group.cpus else 2
-        launch = Launch(place.python, free_port(), workers, group.model, self.models)
-        quota = self.quota if group.cpus else None
-        return Server(setting, launch, place.folder, self.work / "server.log", quota)
+        models = place.models or self.models
+        launch = Launch(place.python, free_port(), workers, group.model, models)
+        confine = {ONE: stay_on([SERVER_CPU]), QUOTA: self.quota and self.quota.enter}
+        log = self.work / "server.log"
+        return Server(setting, launch, place.folder, log, confine.get(group.cpus))
+
+    def drive(
+        self, server: Server, request: Request, clients: int, seconds: int, cpus: float | None
+    ) -> load.Load:
+        """Load a server; where it has a CPU for itself, the load generator has the others."""
+        confine = stay_on(LOAD_CPUS) if cpus == ONE else None
+        return load.closed_loop(server.port, request, clients, seconds, self.work, confine)
 
     def request(self, setting: Setting, model: str, rows: int, encoding: str) -> Request:
         """The request for the first rows of a model."""
@@ -166,10 +205,10 @@ class Run:
         except ServerError as error:
             raise ServerError(f"{report.key(setting)}, {group}: {error}") from error
 
-    def warm_up(self, server: Server, model: str) -> None:
+    def warm_up(self, server: Server, group: Group) -> None:
         """Load a server for a second that does not count."""
-        request = self.request(server.setting, model, 1, "json")
-        load.closed_loop(server.port, request, 16, 1, self.work)
+        request = self.request(server.setting, group.model, 1, "json")
+        self.drive(server, request, 16, 1, group.cpus)
 
     def turn(
         self, setting: Setting, group: Group, cells: Sequence[Cell], seconds: int, number: int
@@ -178,7 +217,7 @@ class Run:
         with self.server(setting, group) as server:
             self.started(server, group)
             if number:
-                self.warm_up(server, group.model)
+                self.warm_up(server, group)
             for cell in cells:
                 self.samples.append(self.sample(server, cell, seconds, number))
         rates = ", ".join(f"{sample.rate:,.0f}" for sample in self.samples[-len(cells) :])
@@ -190,7 +229,7 @@ class Run:
         request = self.request(server.setting, cell.model, cell.rows, cell.encoding)
         with Watch() as watch:
             before = server.cpu_seconds()
-            result = load.closed_loop(server.port, request, cell.clients, seconds, self.work)
+            result = self.drive(server, request, cell.clients, seconds, cell.cpus)
             cpu = server.cpu_seconds() - before
         return Sample(
             setting=report.key(server.setting),
@@ -209,7 +248,7 @@ class Run:
         """The plan's cells by what one start serves."""
         groups: dict[Group, list[Cell]] = {}
         for cell in self.plan.cells:
-            if self.quota or not cell.cpus:
+            if self.quota or cell.cpus != QUOTA:
                 groups.setdefault(Group(cell.model, cell.cpus), []).append(cell)
         return groups
 
@@ -220,7 +259,7 @@ class Run:
         for group, cells in self.groups().items():
             self.say(f"screening {group}: " + "; ".join(cell.load for cell in cells))
             for setting in self.candidates(group):
-                mine = [cell for cell in cells if serves(setting, cell)]
+                mine = [cell for cell in cells if self.takes(setting, cell)]
                 try:
                     self.turn(setting, group, mine, self.plan.screening_seconds, 0)
                 except ServerError as error:
@@ -240,20 +279,24 @@ class Run:
         rates = self.screened(Cell("logistic", 1, "json", 16))
         best: dict[str, float] = {}
         for one in found:
-            for kind in self.kinds(one, group.model):
+            for kind in self.kinds(one, group):
                 best[kind] = max(best.get(kind, 0), rates.get(report.key(one), 0))
         return [
             one
             for one in found
             if any(
-                rates.get(report.key(one), 0) >= best[kind] / 2
-                for kind in self.kinds(one, group.model)
+                rates.get(report.key(one), 0) >= best[kind] / 2 for kind in self.kinds(one, group)
             )
         ]
 
-    def kinds(self, setting: Setting, model: str) -> list[str]:
-        """What it may be the best of: its peer, and with the forest of those that use scikit-learn."""
-        scikit_learn = model == "forest" and report.uses_scikit_learn(report.key(setting))
+    def kinds(self, setting: Setting, group: Group) -> list[str]:
+        """What it may be the best of: its peer, and with the forest of those that use scikit-learn.
+
+        On one CPU only the best of all peers says something that two workers do not.
+        """
+        if group.cpus == ONE and is_peer(setting):
+            return ["peer"]
+        scikit_learn = group.model == "forest" and report.uses_scikit_learn(report.key(setting))
         return [setting.peer, *(["scikit-learn"] if scikit_learn else [])]
 
     def screened(self, cell: Cell) -> dict[str, float]:
@@ -265,21 +308,30 @@ class Run:
         }
 
     def contestants(self, cell: Cell) -> list[Setting]:
-        """Ours, the best setting of each peer, of those written by hand, and of scikit-learn."""
-        rates = self.screened(cell)
+        """Ours, the best setting of each peer, of those written by hand, and of scikit-learn.
+
+        All that there are, where none was screened.
+        """
         if not self.plan.screening_seconds:
-            rates = {report.key(setting): 0 for setting in self.plan.settings}
+            return [
+                one for one in (*self.plan.settings, *self.plan.limits) if self.takes(one, cell)
+            ]
+        rates = self.screened(cell)
         best: dict[str, Setting] = {}
         for setting in self.plan.settings:
             if report.key(setting) not in rates:
                 continue
-            for kind in self.kinds(setting, cell.model):
+            for kind in self.kinds(setting, Group(cell.model, cell.cpus)):
                 if kind not in best or rates[report.key(setting)] > rates[report.key(best[kind])]:
                     best[kind] = setting
-        chosen = [OURS, *best.values()]
-        if cell.rows == 1 and not cell.cpus:
-            chosen += [one for one in self.plan.limits if cell.model in one.models]
-        return list({report.key(one): one for one in chosen if serves(one, cell)}.values())
+        chosen = [OURS, *best.values(), *self.plan.limits]
+        return list({report.key(one): one for one in chosen if self.takes(one, cell)}.values())
+
+    def takes(self, setting: Setting, cell: Cell) -> bool:
+        """Whether a setting has the cell's model and speaks its encoding; a limit has one row, and time."""
+        if setting in self.plan.limits and (cell.rows > 1 or cell.cpus == QUOTA):
+            return False
+        return cell.model in setting.models and cell.encoding in setting.encodings
 
     def turns(self) -> list[tuple[Setting, Group, list[Cell]]]:
         """A round: which server is started for which cells."""
@@ -307,7 +359,7 @@ class Run:
         # Beside its start a turn has a warm-up of a second, the checks and the end.
         fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in turns)
         loads = self.plan.repeats * sum(len(cells) for *_, cells in turns)
-        servers = len(self.contestants(OPEN_LOOP))
+        servers = len(self.contestants(OPEN_LOOP)) if self.plan.own_loads else 0
         shares = len(COMMON_LOADS) + len(self.plan.own_loads)
         rest = self.plan.repeats * fixed + servers * (4 + shares * self.plan.open_loop_seconds)
         left = self.plan.minutes * 60 - (time.perf_counter() - self.began) - rest
@@ -327,15 +379,13 @@ class Run:
 
     def offer(self) -> None:
         """Offer rates that do not wait for the answers."""
+        if not self.plan.own_loads:
+            return
         cell = OPEN_LOOP
         if cell not in self.plan.cells:
             cell = self.plan.cells[0]
         rates = report.medians(self.samples, cell)
-        common = max(
-            rates.get(report.key(one), 0)
-            for one in self.plan.settings
-            if one is not OURS and not one.tuned
-        )
+        common = max(rates.get(report.key(one), 0) for one in self.plan.settings if is_peer(one))
         group = Group(cell.model, None)
         self.say(f"offering rates; the best peer's is {common:,.0f} requests/s")
         for setting in self.contestants(cell):
@@ -347,7 +397,7 @@ class Run:
             loads.sort(key=lambda one: one[1])
             with self.server(setting, group) as server:
                 self.started(server, group)
-                self.warm_up(server, group.model)
+                self.warm_up(server, group)
                 request = self.request(setting, cell.model, cell.rows, cell.encoding)
                 for share, rate, of in loads:
                     if rate > own:
@@ -383,6 +433,7 @@ class Run:
                     "peer": one.peer,
                     "name": one.name,
                     "environment": one.environment,
+                    "before": one.environment == BEFORE,
                     "tuned": one.tuned,
                     "limit": limit,
                 }
@@ -401,9 +452,9 @@ class Run:
         }
 
 
-def serves(setting: Setting, cell: Cell) -> bool:
-    """Whether a setting has the cell's model and speaks its encoding."""
-    return cell.model in setting.models and cell.encoding in setting.encodings
+def is_peer(setting: Setting) -> bool:
+    """Whether it is what a user would pick: neither ours, nor written by hand for speed."""
+    return setting.environment not in (PROJECT, BEFORE) and not setting.tuned
 
 
 def latencies(offered: list[dict[str, Any]], setting: Setting) -> str:
@@ -412,23 +463,54 @@ def latencies(offered: list[dict[str, Any]], setting: Setting) -> str:
     return ", ".join(f"p99 {one['p99']:.1f} ms at {one['offered']:,.0f}/s" for one in mine)
 
 
-def main() -> None:
-    """Measure, write results.json, results.md and the plots."""
-    parser = argparse.ArgumentParser(prog="bench/serving", description=__doc__.partition("\n")[0])
+def read_arguments() -> argparse.Namespace:
+    """The command line; ``plan`` is what it asks for."""
+    parser = argparse.ArgumentParser(
+        prog="bench/serving",
+        description=__doc__.partition("\n")[0],
+        epilog=f"Scenarios: {', '.join(SCENARIOS)}; one-cpu:16 is one-cpu with 16 clients.",
+    )
     parser.add_argument("--quick", action="store_true", help="check that all works; time nothing")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="SCENARIO",
+        help="these alone, beside FastAPI alone; shows the results, writes them with --output",
+    )
+    parser.add_argument("--before", metavar="REF", help="the project of another commit, too")
     parser.add_argument("--output", type=Path, help="where results go, docs/bench by default")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench-serving")
     parser.add_argument("--minutes", type=float, default=Plan.minutes, help="what it may take")
+    parser.add_argument("--repeats", type=int, default=Plan.repeats, help="rounds of each load")
     arguments = parser.parse_args()
+    plan = Plan()
+    if arguments.only:
+        try:
+            plan = partial_plan(arguments.only)
+        except KeyError as error:
+            parser.error(f"there is no scenario {error}: {', '.join(SCENARIOS)}")
+    plan = replace(plan, minutes=arguments.minutes, repeats=arguments.repeats)
+    if arguments.quick:
+        plan = quick_plan()
+    if arguments.before:
+        release = before(environments.describe(arguments.before))
+        plan = replace(plan, settings=[OURS, release, *plan.settings[1:]])
+    arguments.plan = plan
+    return arguments
+
+
+def main() -> None:
+    """Measure, write results.json, results.md and the plots."""
+    arguments = read_arguments()
     if fault := load.missing():
         sys.exit(fault)
     # As Ctrl-C does: the server that runs is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated"))
     adopt_orphans()
-    plan = quick_plan() if arguments.quick else Plan(minutes=arguments.minutes)
+    plan = arguments.plan
     with contextlib.ExitStack() as stack:
         output = arguments.output or ROOT / "docs" / "bench"
-        if arguments.quick and not arguments.output:
+        if (arguments.quick or arguments.only) and not arguments.output:
             output = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         arguments.work.mkdir(parents=True, exist_ok=True)
         run = Run(plan, arguments.work.resolve())
@@ -450,6 +532,8 @@ def main() -> None:
         output.mkdir(parents=True, exist_ok=True)
         report.write(run.results(), output)
         run.say(f"wrote {output / 'results.md'}")
+        if arguments.only:
+            print(report.in_short(run.results()))
 
 
 if __name__ == "__main__":

@@ -21,19 +21,22 @@ VARIABLES = {
     "UV_COMPILE_BYTECODE": "1",
     "VIRTUAL_ENV": "",
 }
-PROJECT = "project"
 # Part of every environment, not of what a service needs.
 NOT_SERVING = {"pip", "setuptools", "__pycache__", "_virtualenv.py", "_distutils_hack"}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a server's commands run, the Python that has its packages, and what these take."""
+    """Where a server's commands run, the Python that has its packages, and what these take.
+
+    ``models`` is the folder of its models, where it does not take those of all others.
+    """
 
     folder: Path
     python: Path
     megabytes: float
     packages: dict[str, str]
+    models: Path | None = None
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
@@ -51,11 +54,12 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
         sys.exit(f"Could not run {' '.join(map(str, command))}:\n{error.stdout}{error.stderr}")
 
 
-def bake(work: Path) -> Path:
+def bake(template: Path, folder: Path) -> Path:
     """Generate the default project and install everything that it develops with."""
-    folder = work / "generated"
     shutil.rmtree(folder, ignore_errors=True)
-    project = cookiecutter(str(ROOT), no_input=True, output_dir=str(folder), default_config=True)
+    project = cookiecutter(
+        str(template), no_input=True, output_dir=str(folder), default_config=True
+    )
     run("make", "setup", cwd=Path(project))
     return Path(project)
 
@@ -98,19 +102,41 @@ def of_peer(name: str, work: Path) -> Environment:
     return Environment(folder, python, installed_megabytes(python), installed_packages(python))
 
 
-def of_project(project: Path, work: Path) -> Environment:
-    """The generated project's; its size is that of the packages in its image."""
+def of_project(project: Path, work: Path, models: Path | None = None) -> Environment:
+    """A generated project's; its size is that of the packages in its image."""
     serving = install("serving", project / "requirements.txt", work)
     return Environment(
         project,
         project / ".venv" / "bin" / "python",
         installed_megabytes(serving),
         installed_packages(serving),
+        models,
     )
 
 
-def write_models(project: Path, work: Path) -> Path:
-    """Train the models and write them for every server."""
-    folder = work / "models"
-    run(project / ".venv" / "bin" / "python", HERE / "models.py", folder, project)
-    return folder
+def write_models(project: Path, folder: Path, here: Path = HERE) -> None:
+    """Train the models and write them for every server; ``here`` is the benchmark that fits the project."""
+    run(project / ".venv" / "bin" / "python", here / "models.py", folder, project)
+
+
+def describe(reference: str) -> str:
+    """The name of a commit that ``reference`` means: its tag's, or its own."""
+    return run("git", "describe", "--always", "--abbrev=12", reference, cwd=ROOT).strip()
+
+
+def of_release_before(name: str, work: Path) -> Environment:
+    """The project as the template of that commit generates it, with models of its own, made once."""
+    folder = work / "before" / name
+    template, generated, models = (folder / part for part in ("template", "generated", "models"))
+    complete = folder / ".complete"
+    if not complete.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        template.mkdir(parents=True)
+        archive = folder / "template.tar"
+        run("git", "archive", f"--output={archive}", name, cwd=ROOT)
+        shutil.unpack_archive(archive, template, filter="data")
+        project = bake(template, generated)
+        write_models(project, models, template / "bench" / "serving")
+        complete.touch()
+    (project,) = generated.iterdir()
+    return of_project(project, work, models)

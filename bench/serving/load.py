@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,8 +77,18 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def closed_loop(port: int, request: Request, clients: int, seconds: int, folder: Path) -> Load:
-    """Let each client send its next request when it has its answer; a script is written to ``folder``."""
+def closed_loop(
+    port: int,
+    request: Request,
+    clients: int,
+    seconds: int,
+    folder: Path,
+    confine: Callable[[], None] | None = None,
+) -> Load:
+    """Let each client send its next request when it has its answer; a script is written to ``folder``.
+
+    wrk calls ``confine`` before it starts.
+    """
     body = folder / "request.body"
     body.write_bytes(request.body)
     headers = {"Content-Type": request.content_type, **request.headers}
@@ -93,7 +104,12 @@ def closed_loop(port: int, request: Request, clients: int, seconds: int, folder:
     command += ["--latency", f"--timeout={TIMEOUT_SECONDS}s", f"--script={script}"]
     command += [f"http://{HOST}:{port}{request.path}"]
     output = subprocess.run(  # noqa: S603
-        command, check=True, stdout=subprocess.PIPE, text=True, timeout=seconds + 60
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=seconds + 60,
+        preexec_fn=confine,
     ).stdout
     return Load(**json.loads(output.splitlines()[-1]))
 

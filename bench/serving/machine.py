@@ -4,10 +4,14 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self
 
-CPUS = len(os.sched_getaffinity(0))
+SERVER_CPU, *REST = sorted(os.sched_getaffinity(0))
+# Where the load generator is while a server has a CPU for itself, if there is another.
+LOAD_CPUS = REST or [SERVER_CPU]
+CPUS = 1 + len(REST)
 TICKS = os.sysconf("SC_CLK_TCK")
 # What starting and ending the load generator may take beside its load.
 SLACK_SECONDS = 0.2
@@ -31,6 +35,11 @@ def about(folder: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": commit,
     }
+
+
+def stay_on(cpus: Collection[int]) -> Callable[[], None]:
+    """What keeps the process that calls it, and those that it starts, on these CPUs."""
+    return lambda: os.sched_setaffinity(0, cpus)
 
 
 def busy_seconds() -> float:

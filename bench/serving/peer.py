@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+# Environments that are no folder below peers: the generated project, and that of the release before.
+PROJECT = "project"
+BEFORE = "before"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -41,7 +45,8 @@ class Encoding:
 class Setting:
     """One way to run a peer.
 
-    ``environment`` names the folder below ``peers`` whose requirements.txt it runs with. ``models`` are
+    ``environment`` names the folder below ``peers`` whose requirements.txt it runs with, or is PROJECT or
+    BEFORE. ``models`` are
     those that it serves, ``encodings`` what it speaks, by name: "json", "binary". A ``tuned`` setting is
     written by hand for speed, and reported beside the rest.
     """

@@ -11,6 +11,7 @@ INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 ACCENT, OTHER, BESIDE = "#0969da", "#8c959f", "#d1d9e0"
 COLORS = {
     OURS: ACCENT,
+    "the release before": "#54aeff",
     "FastAPI by hand": "#0a7c72",
     "FastAPI": "#1a7f37",
     "Flask tutorial": "#9a6700",

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -104,7 +104,8 @@ def free_port() -> int:
 class Server:
     """A process that was started for a setting; to be used as a context, which ends it.
 
-    One at a time: every process below this one is taken for the server's.
+    One at a time: every process below this one is taken for the server's. It calls ``confine`` before it
+    becomes the server.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Server:
         launch: Launch,
         folder: Path,
         log: Path,
-        quota: Quota | None = None,
+        confine: Callable[[], None] | None = None,
     ) -> None:
         self.setting = setting
         self.port = launch.port
@@ -133,7 +134,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=quota.enter if quota else None,
+                preexec_fn=confine,
             )
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from models import MODELS
 from numpy.typing import NDArray
-from peer import Encoding, Launch, Request, Setting
+from peer import BEFORE, PROJECT, Encoding, Launch, Request, Setting
 
 PEERS = Path(__file__).parent / "peers"
 OURS = "ml-ecs-template"
@@ -112,12 +112,12 @@ def workers(launch: Launch) -> int:
     return launch.workers
 
 
-def ours() -> Setting:
-    """The generated service, as it is generated."""
+def generated(peer: str, name: str, environment: str) -> Setting:
+    """A generated service, as it is generated."""
     return Setting(
-        peer=OURS,
-        name="as generated",
-        environment="project",
+        peer=peer,
+        name=name,
+        environment=environment,
         command=with_environment(
             lambda launch: [str(launch.python), "-m", "inference"],
             PORT=port,
@@ -127,6 +127,11 @@ def ours() -> Setting:
         encodings={"json": predictions(), "binary": protocol_binary()},
         models=MODELS,
     )
+
+
+def before(name: str) -> Setting:
+    """What the template generated at an earlier commit."""
+    return generated("the release before", name, BEFORE)
 
 
 def fastapi(
@@ -228,14 +233,14 @@ def litserve(name: str, variables: Mapping[str, str]) -> Setting:
 
 
 def flask(name: str, command: Command) -> Setting:
-    """The tutorial's Flask, which answers the class alone."""
+    """The tutorial's Flask, which answers the class alone; with the MLP it is far behind all others."""
     return Setting(
         peer="Flask tutorial",
         name=name,
         environment="flask",
         command=with_environment(command, PORT=port),
         encodings={"json": predictions()},
-        models=MODELS,
+        models=("logistic", "forest"),
     )
 
 
@@ -252,35 +257,10 @@ def gunicorn(launch: Launch) -> list[str]:
     ]
 
 
-def limit(peer: str, name: str, application: str, threads: int) -> Setting:
-    """A WSGI application from peers/limits under the server of the generated service."""
-
-    def command(launch: Launch) -> list[str]:
-        return [
-            *(script(launch, "granian"), "--interface", "wsgi"),
-            *("--host", "127.0.0.1", "--port", str(launch.port)),
-            *("--workers", str(launch.workers), "--blocking-threads", str(threads)),
-            *("--runtime-threads", "1", "--http", "1", "--no-ws", application),
-        ]
-
-    return Setting(
-        peer,
-        name,
-        "project",
-        with_environment(
-            command,
-            PYTHONPATH=lambda _: PEERS / "limits",
-            MODEL_PATH=lambda launch: launch.models / launch.model / "project" / "model.onnx",
-        ),
-        {"json": predictions()},
-        ("logistic",),
-    )
-
-
 BATCH_ITEMS = instances("/predict", lambda answer: [item["prediction"] for item in answer])
 
 SETTINGS: tuple[Setting, ...] = (
-    ours(),
+    generated(OURS, "as generated", PROJECT),
     fastapi("scikit-learn", "with_sklearn"),
     fastapi("ONNX Runtime", "with_onnx"),
     fastapi("ONNX Runtime, async", "with_onnx", "/predict-async"),
@@ -303,7 +283,16 @@ SETTINGS: tuple[Setting, ...] = (
 
 LIMITS: tuple[Setting, ...] = (
     # It answers setosa, whatever it is asked.
-    limit("WSGI hello", "granian", "hello:application", threads=1),
-    # As many threads as the generated service has.
-    limit(OURS, "nothing but the model", "bare:application", threads=4),
+    Setting(
+        peer="event loop's hello",
+        name="uvloop, httptools",
+        environment="fastapi",
+        command=with_environment(
+            lambda launch: [str(launch.python), str(PEERS / "limits" / "hello.py")],
+            PORT=port,
+            WORKERS=workers,
+        ),
+        encodings={"json": predictions()},
+        models=("logistic",),
+    ),
 )
