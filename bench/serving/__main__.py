@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import math
 import signal
 import statistics
 import sys
@@ -45,7 +46,11 @@ OPEN_LOOP = Cell("logistic", 1, "json", load.CONNECTIONS)
 # Shares of the best peer's rate that all are offered.
 COMMON_LOADS = (0.5, 0.8)
 OURS = SETTINGS[0]
-# What --only holds ours beside: the best common peer, and the one that is written by hand.
+# A setting with less of the rate of its peer's best one is left out elsewhere.
+WORTH_A_LOOK = 0.7
+# A server with less of our rate is measured in one round: more would say the same.
+FAR_BEHIND = 1 / 3
+# The best common peer, and what is written by hand: always measured, and alone with --only.
 RIVALS = ("FastAPI, ONNX Runtime, async", "FastAPI by hand")
 
 
@@ -60,10 +65,10 @@ class Plan:
     settings: Sequence[Setting] = SETTINGS
     limits: Sequence[Setting] = LIMITS
     screening_seconds: int = 1
-    own_loads: Sequence[float] = (0.2, 0.4, 0.6, 0.75, 0.9)
-    open_loop_seconds: float = 3
+    own_loads: Sequence[float] = (0.25, 0.5, 0.75, 0.9)
+    open_loop_seconds: float = 2.5
     repeats: int = 3
-    minutes: float = 18
+    minutes: float = 22
     longest_seconds: int = 4
 
 
@@ -93,7 +98,7 @@ def partial_plan(scenarios: Sequence[str]) -> Plan:
     """The cells of some scenarios, with nothing but what their targets are about."""
     return Plan(
         cells=[cell for scenario in scenarios for cell in cells_of(scenario)],
-        settings=[OURS, *(one for one in SETTINGS if report.key(one).startswith(RIVALS))],
+        settings=[OURS, *filter(is_rival, SETTINGS)],
         limits=[],
         screening_seconds=0,
         own_loads=[],
@@ -253,25 +258,21 @@ class Run:
         return groups
 
     def screen(self) -> None:
-        """Time every setting of every peer shortly, to find the best of each."""
+        """Time every setting of every peer shortly, to find the best of each; on the whole machine."""
         if not self.plan.screening_seconds:
             return
         for group, cells in self.groups().items():
+            if group.cpus:
+                continue
             self.say(f"screening {group}: " + "; ".join(cell.load for cell in cells))
             for setting in self.candidates(group):
                 mine = [cell for cell in cells if self.takes(setting, cell)]
-                try:
-                    self.turn(setting, group, mine, self.plan.screening_seconds, 0)
-                except ServerError as error:
-                    if not group.cpus:
-                        raise
-                    self.notes.append(f"Left out: {str(error).splitlines()[0]}")
-                    self.say(f"  {self.notes[-1]}")
+                self.turn(setting, group, mine, self.plan.screening_seconds, 0)
 
     def candidates(self, group: Group) -> list[Setting]:
         """The settings that are worth a look.
 
-        Of those that are far behind with the logistic model, none with another light one or less CPU.
+        Of those that are far behind with the logistic model, none with another light one.
         """
         found = [one for one in self.plan.settings if group.model in one.models]
         if group == Group("logistic", None) or group.model == "mlp":
@@ -285,30 +286,33 @@ class Run:
             one
             for one in found
             if any(
-                rates.get(report.key(one), 0) >= best[kind] / 2 for kind in self.kinds(one, group)
+                rates.get(report.key(one), 0) >= best[kind] * WORTH_A_LOOK
+                for kind in self.kinds(one, group)
             )
         ]
 
     def kinds(self, setting: Setting, group: Group) -> list[str]:
-        """What it may be the best of: its peer, and with the forest of those that use scikit-learn.
+        """What it may be the best of: its peer, or of all peers where each alone says nothing new.
 
-        On one CPU only the best of all peers says something that two workers do not.
+        With the forest those that use scikit-learn have a best of their own.
         """
-        if group.cpus == ONE and is_peer(setting):
-            return ["peer"]
-        scikit_learn = group.model == "forest" and report.uses_scikit_learn(report.key(setting))
-        return [setting.peer, *(["scikit-learn"] if scikit_learn else [])]
+        if not is_peer(setting) or (group.model != "forest" and group.cpus != ONE):
+            return [setting.peer]
+        if group.model == "forest" and report.uses_scikit_learn(report.key(setting)):
+            return ["scikit-learn"]
+        return ["peer"]
 
     def screened(self, cell: Cell) -> dict[str, float]:
-        """The rate of every setting that was screened there without an error."""
+        """The rate of every setting that was screened there, on the whole machine, without an error."""
+        screened = replace(cell, cpus=None)
         return {
             sample.setting: sample.rate
             for sample in self.samples
-            if sample.cell == cell and sample.number == 0 and not sample.errors
+            if sample.cell == screened and sample.number == 0 and not sample.errors
         }
 
     def contestants(self, cell: Cell) -> list[Setting]:
-        """Ours, the best setting of each peer, of those written by hand, and of scikit-learn.
+        """Ours, its rivals, the best setting of each peer and of scikit-learn, and the limits.
 
         All that there are, where none was screened.
         """
@@ -324,7 +328,7 @@ class Run:
             for kind in self.kinds(setting, Group(cell.model, cell.cpus)):
                 if kind not in best or rates[report.key(setting)] > rates[report.key(best[kind])]:
                     best[kind] = setting
-        chosen = [OURS, *best.values(), *self.plan.limits]
+        chosen = [OURS, *filter(is_rival, self.plan.settings), *best.values(), *self.plan.limits]
         return list({report.key(one): one for one in chosen if self.takes(one, cell)}.values())
 
     def takes(self, setting: Setting, cell: Cell) -> bool:
@@ -344,6 +348,20 @@ class Run:
                     turns.append((setting, group, mine))
         return turns
 
+    def far_behind(self, turn: tuple[Setting, Group, list[Cell]]) -> bool:
+        """Whether a server that was screened is no rival of ours in any of a turn's cells."""
+        setting, _, cells = turn
+        if is_rival(setting):
+            return False
+        for cell in cells:
+            rates = self.screened(cell)
+            if (
+                rates.get(report.key(setting), math.inf)
+                >= rates.get(report.key(OURS), 0) * FAR_BEHIND
+            ):
+                return False
+        return True
+
     def start_seconds(self, setting: Setting, group: Group) -> float:
         """What a start took so far, or is thought to take."""
         known = [
@@ -356,26 +374,41 @@ class Run:
     def measure(self) -> None:
         """Time the best settings in interleaved repeats, as long as the run may take."""
         turns = self.turns()
+        rivals = [turn for turn in turns if not self.far_behind(turn)]
+        rounds = [turns, *[rivals] * (self.plan.repeats - 1)]
+        all_turns = [turn for turns in rounds for turn in turns]
         # Beside its start a turn has a warm-up of a second, the checks and the end.
-        fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in turns)
-        loads = self.plan.repeats * sum(len(cells) for *_, cells in turns)
+        fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in all_turns)
+        loads = sum(len(cells) for *_, cells in all_turns)
         servers = len(self.contestants(OPEN_LOOP)) if self.plan.own_loads else 0
         shares = len(COMMON_LOADS) + len(self.plan.own_loads)
-        rest = self.plan.repeats * fixed + servers * (4 + shares * self.plan.open_loop_seconds)
+        rest = fixed + servers * (4 + shares * self.plan.open_loop_seconds)
         left = self.plan.minutes * 60 - (time.perf_counter() - self.began) - rest
         seconds = min(self.plan.longest_seconds, max(1, int(left / loads)))
         total = rest + loads * seconds
         self.say(
-            f"measuring {len(turns)} servers in {self.plan.repeats} rounds, {seconds} s a cell;"
+            f"measuring {len(turns)} servers, {len(rivals)} of them in {self.plan.repeats} rounds,"
+            f" {seconds} s a cell;"
             f" about {total / 60:.0f} minutes to go"
         )
-        for number in range(1, self.plan.repeats + 1):
+        unfit: list[tuple[Setting, Group, list[Cell]]] = []
+        for number, turns in enumerate(rounds, 1):
             group = None
             for turn in turns:
+                if turn in unfit:
+                    continue
                 if turn[1] != group:
                     group = turn[1]
                     self.say(f"round {number} of {self.plan.repeats}, {group}")
-                self.turn(*turn, seconds, number)
+                try:
+                    self.turn(*turn, seconds, number)
+                except ServerError as error:
+                    # Not every peer starts, or answers, on a part of a CPU.
+                    if not group.cpus or turn[0] is OURS:
+                        raise
+                    unfit.append(turn)
+                    self.notes.append(f"Left out: {str(error).splitlines()[0]}")
+                    self.say(f"  {self.notes[-1]}")
 
     def offer(self) -> None:
         """Offer rates that do not wait for the answers."""
@@ -455,6 +488,11 @@ class Run:
 def is_peer(setting: Setting) -> bool:
     """Whether it is what a user would pick: neither ours, nor written by hand for speed."""
     return setting.environment not in (PROJECT, BEFORE) and not setting.tuned
+
+
+def is_rival(setting: Setting) -> bool:
+    """Whether what targets ask of ours is asked beside it."""
+    return report.key(setting).startswith(RIVALS)
 
 
 def latencies(offered: list[dict[str, Any]], setting: Setting) -> str:

@@ -554,11 +554,17 @@ def about(results: Results) -> list[str]:
         " Two workers for every server on the same CPUs as the load generator (wrk, one thread); at 1 CPU one"
         " worker that is pinned to a CPU, wrk to another; at 0.25 CPU one worker in a cgroup with that quota."
         f" Medians of {rounds} interleaved rounds, each with a new start of the server; the spread is"
-        " (max - min) / median of the rates. Every peer runs in its best setting for each load, which a"
-        " first round found; at 1 CPU only the best of all peers. A server in *italics* is no peer: the"
-        " release before, written by hand for speed, or a limit.",
+        " (max - min) / median of the rates. A server in *italics* is no peer: the release before, written by"
+        " hand for speed, or a limit.",
         "",
     ]
+    if any(sample.number == 0 for sample in results.samples):
+        lines += [
+            "Every peer runs in its best setting for each load, which a short first round with two workers"
+            " found; with the forest and at 1 CPU it is only the best of all peers. But for FastAPI, those with"
+            " less than a third of our rate there are measured in one round.",
+            "",
+        ]
     others = sorted(sample.others for sample in results.samples if sample.number)
     if others and others[-1] > QUIET:
         disturbed = sum(share > QUIET for share in others)

@@ -19,6 +19,8 @@ ONNX = {
     "ORT_DISABLE_TELEMETRY": "1",
     "BENTOML_DO_NOT_TRACK": "True",
 }
+# With the MLP scikit-learn is far behind all others.
+LIGHT = ("logistic", "forest")
 Command = Callable[[Launch], list[str]]
 Rows = NDArray[np.float32]
 
@@ -185,7 +187,13 @@ def bentoml(name: str, service: str, encoding: Encoding) -> Setting:
     )
 
 
-def mlserver(name: str, runtime: str, parallel: bool, batch: int = 0) -> Setting:
+def mlserver(
+    name: str,
+    runtime: str,
+    parallel: bool,
+    batch: int = 0,
+    models: tuple[str, ...] = MODELS,
+) -> Setting:
     """MLServer, without the second and third server that it would start, as far as it can be."""
     return Setting(
         peer="MLServer",
@@ -201,7 +209,7 @@ def mlserver(name: str, runtime: str, parallel: bool, batch: int = 0) -> Setting
             MLSERVER_MODEL_URI=lambda launch: launch.models / launch.model,
         ),
         encodings={"json": protocol_json()},
-        models=MODELS,
+        models=models,
         variables=ONNX
         | {
             "MLSERVER_HOST": "127.0.0.1",
@@ -233,14 +241,14 @@ def litserve(name: str, variables: Mapping[str, str]) -> Setting:
 
 
 def flask(name: str, command: Command) -> Setting:
-    """The tutorial's Flask, which answers the class alone; with the MLP it is far behind all others."""
+    """The tutorial's Flask, which answers the class alone."""
     return Setting(
         peer="Flask tutorial",
         name=name,
         environment="flask",
         command=with_environment(command, PORT=port),
         encodings={"json": predictions()},
-        models=("logistic", "forest"),
+        models=LIGHT,
     )
 
 
@@ -261,7 +269,7 @@ BATCH_ITEMS = instances("/predict", lambda answer: [item["prediction"] for item 
 
 SETTINGS: tuple[Setting, ...] = (
     generated(OURS, "as generated", PROJECT),
-    fastapi("scikit-learn", "with_sklearn"),
+    fastapi("scikit-learn", "with_sklearn", models=LIGHT),
     fastapi("ONNX Runtime", "with_onnx"),
     fastapi("ONNX Runtime, async", "with_onnx", "/predict-async"),
     fastapi("ONNX Runtime, async, its threads", "with_onnx", "/predict-async", ("mlp",), 0),
@@ -270,7 +278,7 @@ SETTINGS: tuple[Setting, ...] = (
     bentoml("no batching", "Single", predictions()),
     bentoml("no batching, async", "Single", predictions("/predict-async")),
     bentoml("adaptive batching", "Batching", BATCH_ITEMS),
-    mlserver("scikit-learn, one process", "mlserver_sklearn.SKLearnModel", parallel=False),
+    mlserver("scikit-learn, one process", "mlserver_sklearn.SKLearnModel", False, models=LIGHT),
     mlserver("ONNX Runtime, one process", "onnx_runtime.OnnxRuntime", parallel=False),
     mlserver("ONNX Runtime, parallel workers", "onnx_runtime.OnnxRuntime", parallel=True),
     mlserver("ONNX Runtime, batching", "onnx_runtime.OnnxRuntime", parallel=False, batch=32),
