@@ -306,6 +306,14 @@ def test_release_is_watched_and_rolled_back(service):
     assert delay < look(service(), f"{CONTAINER}.StopTimeout")
 
 
+def test_service_keeps_connections_longer_than_the_load_balancer(generated, service):
+    attributes = look(service(), "LoadBalancer.LoadBalancerAttributes")
+    idle = {item["Key"]: item["Value"] for item in attributes}["idle_timeout.timeout_seconds"]
+    settings = generated.read("inference/config.py")
+    (keep_alive,) = re.findall(r"^    keep_alive_seconds: .+ = (\d+)$", settings, re.MULTILINE)
+    assert int(keep_alive) > int(idle)
+
+
 def test_log_that_nobody_takes_stops_no_answer(service):
     options = look(service(), f"{CONTAINER}.LogConfiguration.Options")
     assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
