@@ -109,7 +109,8 @@ def test_client_chooses_outputs(infer, tensor):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)],
 )
 def test_body_may_be_compressed(infer, tensor, encoding, compress):
     body = json.dumps({"inputs": [tensor]}).encode()
@@ -122,8 +123,25 @@ def test_body_may_be_compressed(infer, tensor, encoding, compress):
     assert infer(compress(b" " * 70_000), **headers).status_code == 413
 
 
-def test_unknown_encoding_is_refused(infer, tensor):
-    assert infer({"inputs": [tensor]}, **{"Content-Encoding": "br"}).status_code == 415
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip"])
+def test_unknown_encoding_is_refused_with_those_that_are_known(infer, tensor, encoding):
+    response = infer({"inputs": [tensor]}, **{"Content-Encoding": encoding})
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "gzip, deflate"
+
+
+def test_several_members_of_gzip_are_one_body(infer, tensor):
+    body = json.dumps({"inputs": [tensor]}).encode()
+    members = [gzip.compress(part) for part in (body[:9], b"", body[9:])]
+    headers = {"Content-Encoding": "gzip"}
+    assert infer(b"".join(members), **headers).json == infer(body).json
+    assert infer(b"".join(members)[:-1], **headers).status_code == 400
+    assert infer(b"".join(members) + b"x", **headers).status_code == 400
+    # The limit is on all of them together.
+    assert infer(gzip.compress(b" " * 33_000) * 2, **headers).status_code == 413
+    exact = gzip.compress(b" " * 32_768) + gzip.compress(body.ljust(32_768))
+    assert infer(exact, **headers).status_code == 200
+    assert infer(gzip.compress(b"") * 1001 + members[0], **headers).status_code == 400
 
 
 @pytest.mark.parametrize(
