@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import Overloaded
+from inference.runtime.contract import check_finite
 from inference.runtime.signature import Predict, Prediction
 
 # A batch that has so many rows takes no further request.
@@ -30,14 +31,22 @@ class Batcher:
         threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows`` as the model does; raises Overloaded, and what the model raises."""
-        outcome: Future[Prediction] = Future()
-        self._jobs.put((rows, outcome))
+        """Answer ``rows`` as the model does; raises Overloaded, and what a future of ``submit`` does."""
+        outcome = self.submit(rows)
         try:
             return outcome.result(self._seconds_to_wait)
         except TimeoutError:
             outcome.cancel()
             raise Overloaded from None
+
+    def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
+        """Let ``rows`` wait; the future gets the model's answer, what it raises, or InvalidInstances.
+
+        A future that is cancelled while it waits costs the model nothing.
+        """
+        outcome: Future[Prediction] = Future()
+        self._jobs.put((rows, outcome))
+        return outcome
 
     def _work(self) -> None:
         while True:
@@ -66,5 +75,10 @@ class Batcher:
         for rows, outcome in jobs:
             end = start + len(rows)
             part = None if probabilities is None else probabilities[start:end]
-            outcome.set_result(Prediction(values[start:end], part))
+            try:
+                answer = check_finite(Prediction(values[start:end], part))
+            except Exception as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(answer)
             start = end
