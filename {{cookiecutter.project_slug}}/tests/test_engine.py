@@ -13,6 +13,7 @@ from inference.predictor import Predictor
 from inference.runtime import serving
 from inference.runtime.engine import Batcher, Engine
 from inference.runtime.signature import Feature, ModelCard, Prediction
+from training.__main__ import main
 from training.output import measure, write_serving
 
 
@@ -256,10 +257,45 @@ def test_queue_is_for_models_that_gain_by_it_or_are_slow():
     assert not measure(lambda rows: Prediction([1.0] * len(rows)), row).queue
 
 
+@pytest.mark.parametrize(
+    ("seconds_a_row", "max_rows", "expected"),
+    [(0, 0, 0), (0, 20, 20), (0, 1000, 1000), (200e-6, 1000, 4), (2e-3, 1000, 0), (200e-6, 3, 3)],
+)
+def test_rows_for_the_event_loop_are_those_answered_within_a_millisecond(
+    monkeypatch, seconds_a_row, max_rows, expected
+):
+    monkeypatch.setattr(
+        "training.output.fastest", lambda predict, rows, times=0: len(rows) * seconds_a_row
+    )
+    assert measure(None, np.ones(1, np.float32), max_rows).inline_rows == expected
+
+
+def test_code_that_may_block_stays_off_the_event_loop():
+    assert Engine(Doubler(), False, 10).may_block
+    model = Doubler()
+    model.may_block = False
+    assert not Engine(model, False, 10).may_block
+
+
+def test_training_measures_for_the_event_loop_what_cannot_block(tmp_path, monkeypatch):
+    for may_block in (True, False):
+        monkeypatch.setattr(Predictor, "may_block", may_block)
+        monkeypatch.setattr("sys.argv", ["train", str(tmp_path / "model")])
+        monkeypatch.setattr("training.output.INLINE_SECONDS", 60)
+        main()
+        expected = 0 if may_block else 1000
+        assert serving.read(tmp_path / "model").inline_rows == expected
+
+
+def test_older_measurement_knows_the_queue_alone(tmp_path):
+    (tmp_path / "serving.json").write_text('{"queue": true}')
+    assert serving.read(tmp_path / "model") == serving.Serving(queue=True, inline_rows=0)
+
+
 def test_measurement_is_kept_beside_the_model(tmp_path):
     path = tmp_path / "model"
     assert not serving.read(path).queue
-    write_serving(path, serving.Serving(queue=True))
-    assert serving.read(path).queue
+    write_serving(path, serving.Serving(queue=True, inline_rows=7))
+    assert serving.read(path) == serving.Serving(queue=True, inline_rows=7)
     (tmp_path / "serving.json").write_text("nonsense")
     assert not serving.read(path).queue
