@@ -122,7 +122,7 @@ def write_for_project(path: Path, model: str, data: Data) -> None:
     content = export(estimator(model).fit(data.rows, data.labels), card, dataset)
     write_model(path, content)
     row = np.array([feature.example for feature in card.features], np.float32)
-    write_serving(path, measure(Predictor.load(content).predict, row))
+    write_serving(path, measure(Predictor.load(content).predict, row, max_inline=1000))
 
 
 if __name__ == "__main__":

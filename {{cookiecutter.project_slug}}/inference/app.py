@@ -67,13 +67,15 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def load_engine(model: Artifact, settings: Settings) -> Engine:
-    """Load a verified model file and let it answer its own example.
+    """Load a verified model file and hold it to its contract (``Engine``).
 
-    Raises StartupError when the predictor cannot make sense of the file, or does not answer.
+    Raises StartupError when the predictor cannot make sense of the file, or its answer to its own example does
+    not fit its card.
     """
     try:
         predictor = Predictor.load(model.content)
         return Engine(predictor, settings.uses_queue(), settings.request_seconds)
     except Exception as error:
-        reason = " ".join(str(error).split())
+        # An HTTP error says its status in str().
+        reason = " ".join(str(getattr(error, "description", error)).split())
         raise StartupError(f"Could not load {model.path}: {reason}; {artifact.REMEDY}") from error

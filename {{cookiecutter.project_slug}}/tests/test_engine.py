@@ -6,10 +6,14 @@ import time
 import numpy as np
 import pytest
 
-from inference.errors import InvalidInstances, Overloaded
+from inference.app import create_app
+from inference.config import Settings
+from inference.errors import InvalidInstances, Overloaded, StartupError
+from inference.predictor import Predictor
 from inference.runtime import serving
 from inference.runtime.engine import Batcher, Engine
 from inference.runtime.signature import Feature, ModelCard, Prediction
+from training.__main__ import main
 from training.output import measure, write_serving
 
 
@@ -102,16 +106,196 @@ def test_answer_that_is_no_number_is_an_error_of_its_row(queue):
         predict(np.array([[1], [np.inf], [1]], np.float32))
 
 
+def test_waiting_requests_hold_no_thread_and_may_give_up():
+    model = Doubler(seconds=0.05)
+    engine = Engine(model, True, 10)
+    model.batches.clear()
+    threads = threading.active_count()
+    futures = [engine.submit(np.full((2, 1), number, np.float32)) for number in range(100, 200)]
+    assert threading.active_count() == threads
+    cancelled = [future for future in futures[50:] if future.cancel()]
+    assert len(cancelled) == 50
+    for number, future in enumerate(futures[:50], start=100):
+        assert future.result(30).values == [2 * number, 2 * number]
+    assert engine.predict(np.ones((1, 1), np.float32)).values == [2]
+    assert sum(model.batches) == 101
+
+
+def test_submitted_rows_are_checked_as_others_are():
+    engine = Engine(Doubler(), True, 10)
+    good, bad = (engine.submit(np.array([[1], [last]], np.float32)) for last in (1, np.inf))
+    assert good.result(30).values == [2, 2]
+    with pytest.raises(InvalidInstances, match=r"instances\[1\]: the model has no finite answer"):
+        bad.result(30)
+    failed = engine.submit(np.array([[13]], np.float32))
+    with pytest.raises(ValueError, match="13"):
+        failed.result(30)
+
+
+def test_without_a_queue_nothing_waits():
+    engine = Engine(Doubler(), False, 10)
+    assert engine.batcher is None
+    with pytest.raises(RuntimeError, match="no queue"):
+        engine.submit(np.ones((1, 1), np.float32))
+
+
+class Answering:
+    """A classifier of two classes whose ``predict`` is given."""
+
+    def __init__(self, predict, features=("one", "two"), classes=("a", "b"), **fields):
+        self.card = ModelCard(
+            **{"name": "mine", "dataset": "none", "trained_on": "2026-01-01", "target": "kind"}
+            | fields,
+            metrics={},
+            features=tuple(Feature(name, 0, 9, 1) for name in features),
+            classes=tuple(classes),
+        )
+        self.predict = predict
+
+
+@pytest.mark.parametrize("queue", [False, True])
+@pytest.mark.parametrize(
+    ("values", "classes", "expected"),
+    [
+        (lambda rows: np.array(["a"] * len(rows)), "ab", "a"),
+        (lambda rows: np.array([["a"]] * len(rows)), "ab", "a"),
+        (lambda rows: np.array(["a"] * len(rows), object), "ab", "a"),
+        (lambda rows: ["a" for _ in rows], "ab", "a"),
+        (lambda rows: tuple("a" for _ in rows), "ab", "a"),
+        (lambda rows: [np.str_("a") for _ in rows], "ab", "a"),
+        (lambda rows: [np.float32(0.5) for _ in rows], "", 0.5),
+        (lambda rows: rows[:, 0] / 2, "", 0.5),
+        (lambda rows: [np.float64(0.5) for _ in rows], "", 0.5),
+        (lambda rows: np.array([7] * len(rows)), "", 7),
+        (lambda rows: np.array([np.int64(7)] * len(rows), object), "", 7),
+    ],
+)
+def test_values_of_numpy_become_plain_ones(queue, values, classes, expected):
+    engine = Engine(Answering(lambda rows: Prediction(values(rows)), classes=classes), queue, 10)
+    answer = engine.predict(np.ones((3, 2), np.float32))
+    assert answer == Prediction([expected] * 3)
+    assert {type(value) for value in answer.values} == {type(expected)}
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_probabilities_in_lists_become_an_array(queue):
+    model = Answering(lambda rows: (["b"] * len(rows), [[0.25, 0.75]] * len(rows)))
+    engine = Engine(model, queue, 10)
+    assert engine.gives_probabilities
+    answer = engine.predict(np.ones((3, 2), np.float32))
+    assert answer.probabilities.dtype == np.float64
+    assert answer.probabilities.tolist() == [[0.25, 0.75]] * 3
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_answer_of_too_few_values_is_nobodys(queue):
+    model = Answering(lambda rows: Prediction(["a"] * min(len(rows), 2)))
+    with pytest.raises(ValueError, match=r"2 values for 3 row\(s\)"):
+        Engine(model, queue, 10).predict(np.ones((3, 2), np.float32))
+
+
+def only_one_row(rows):
+    if len(rows) > 1:
+        raise ValueError("index 0 Got: 2 Expected: 1")
+    return Prediction(["a"])
+
+
+def answers(value, probabilities=None):
+    """A function that answers each row with a value, and perhaps with a row of probabilities."""
+    return lambda rows: Prediction(
+        [value] * len(rows),
+        None if probabilities is None else np.array([probabilities] * len(rows)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        ((answers("a"), ()), "the card names no feature"),
+        ((answers("a"), ("x", "x")), "two of the card's names of a feature are 'x'"),
+        ((answers("a"), ("x", " ")), "the name of feature 1 is ' '"),
+        ((answers("a"), ("x\n",)), r"the name of feature 0 is 'x\\n'"),
+        ((answers("a"), ("x\u202e",)), r"the name of feature 0 is 'x\\u202e'"),
+        ((answers("a"), ('x"',)), "the name of feature 0 is 'x\"'"),
+        ((answers("a"), ("x",), ("a", "b", "a")), "two of the card's names of a class are 'a'"),
+        ((answers("a"), ("x",), ("a", "b\0")), "the name of class 1"),
+        ((answers("c"),), "the model answers 'c', its card has"),
+        ((answers(1),), "the model answers 1, its card has"),
+        ((answers("a"), ("x",), ()), "the model answers 'a', its card has no classes"),
+        ((answers(True), ("x",), ()), "the model answers True, its card has no classes"),
+        ((answers(1.0, [1.0]), ("x",), ()), "probabilities, its card has no classes"),
+        (
+            (answers("a", [0.5, 0.5, 0.0]),),
+            r"shape \(1, 3\) for 1 row\(s\), its card has 2 classes",
+        ),
+        ((answers("a", [1, 0]),), "probabilities are int64, not floats"),
+        ((answers(float("nan")), ("x",), ()), "the model has no finite answer"),
+        ((lambda rows: ["a"] * len(rows),), "predict gives a list, not a Prediction"),
+        ((lambda rows: Prediction([]),), r"0 values for 1 row\(s\)"),
+        ((lambda rows: Prediction(["a"]),), "one row and not two.*1 values for 2 row"),
+        ((only_one_row,), "export it with a free first dimension, the rows .*Got: 2 Expected: 1"),
+    ],
+)
+def test_model_that_breaks_the_contract_is_refused_at_the_start_in_one_line(
+    model_path, monkeypatch, model, fault
+):
+    monkeypatch.setattr(Predictor, "load", lambda content: Answering(*model))
+    with pytest.raises(StartupError, match=fault) as error:
+        create_app(Settings(model_path=str(model_path)))
+    assert "make train" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_model_whose_name_no_header_carries_is_refused():
+    with pytest.raises(ValueError, match="headers carry ASCII"):
+        Engine(Answering(answers("a"), name="modèle"), False, 10)
+
+
 def test_queue_is_for_models_that_gain_by_it_or_are_slow():
     row = np.ones(1, np.float32)
     assert measure(Doubler(seconds=0.002).predict, row).queue
     assert not measure(lambda rows: Prediction([1.0] * len(rows)), row).queue
 
 
+@pytest.mark.parametrize(
+    ("seconds_a_row", "max_rows", "expected"),
+    [(0, 0, 0), (0, 20, 20), (0, 1000, 1000), (200e-6, 1000, 4), (2e-3, 1000, 0), (200e-6, 3, 3)],
+)
+def test_rows_for_the_event_loop_are_those_answered_within_a_millisecond(
+    monkeypatch, seconds_a_row, max_rows, expected
+):
+    monkeypatch.setattr(
+        "training.output.fastest", lambda predict, rows, times=0: len(rows) * seconds_a_row
+    )
+    assert measure(None, np.ones(1, np.float32), max_rows).inline_rows == expected
+
+
+def test_code_that_may_block_stays_off_the_event_loop():
+    assert Engine(Doubler(), False, 10).may_block
+    model = Doubler()
+    model.may_block = False
+    assert not Engine(model, False, 10).may_block
+
+
+def test_training_measures_for_the_event_loop_what_cannot_block(tmp_path, monkeypatch):
+    for may_block in (True, False):
+        monkeypatch.setattr(Predictor, "may_block", may_block)
+        monkeypatch.setattr("sys.argv", ["train", str(tmp_path / "model")])
+        monkeypatch.setattr("training.output.INLINE_SECONDS", 60)
+        main()
+        expected = 0 if may_block else 1000
+        assert serving.read(tmp_path / "model").inline_rows == expected
+
+
+def test_older_measurement_knows_the_queue_alone(tmp_path):
+    (tmp_path / "serving.json").write_text('{"queue": true}')
+    assert serving.read(tmp_path / "model") == serving.Serving(queue=True, inline_rows=0)
+
+
 def test_measurement_is_kept_beside_the_model(tmp_path):
     path = tmp_path / "model"
     assert not serving.read(path).queue
-    write_serving(path, serving.Serving(queue=True))
-    assert serving.read(path).queue
+    write_serving(path, serving.Serving(queue=True, inline_rows=7))
+    assert serving.read(path) == serving.Serving(queue=True, inline_rows=7)
     (tmp_path / "serving.json").write_text("nonsense")
     assert not serving.read(path).queue

@@ -47,8 +47,11 @@ def test_answer_may_be_csv(client, card, row):
 @pytest.mark.parametrize(
     ("change", "detail"),
     [
-        (lambda row: "", "0 rows are not between 1 and 8"),
-        (lambda row: "\n".join([line(row)] * 9), "9 rows are not between 1 and 8"),
+        (lambda row: "", "0 rows: send between 1 and 8"),
+        (
+            lambda row: "\n".join([line(row)] * 9),
+            "more than 8 rows: split them into several requests, or raise MAX_ROWS",
+        ),
         (lambda row: line(row[1:]), "line 1: "),
         (lambda row: line(row) + "\n\n" + line(row[1:]), "line 3: "),
         (lambda row: line(row) + "\n" + line([*row[1:], "x"]), "'x' is not a finite number"),

@@ -123,7 +123,9 @@ def test_wrong_value_behind_the_last_feature_is_refused(client, row):
 def test_too_many_rows_are_refused(client, row):
     response = client.post("/predict", json={"instances": [row] * 9})
     assert response.status_code == 422
-    assert response.json["detail"] == "instances: Expected `array` of length <= 8"
+    assert response.json["detail"] == (
+        "instances: more than 8 rows: split them into several requests, or raise MAX_ROWS"
+    )
 
 
 def test_too_large_a_body_is_refused(client):

@@ -109,7 +109,8 @@ def test_client_chooses_outputs(infer, tensor):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)],
 )
 def test_body_may_be_compressed(infer, tensor, encoding, compress):
     body = json.dumps({"inputs": [tensor]}).encode()
@@ -122,8 +123,25 @@ def test_body_may_be_compressed(infer, tensor, encoding, compress):
     assert infer(compress(b" " * 70_000), **headers).status_code == 413
 
 
-def test_unknown_encoding_is_refused(infer, tensor):
-    assert infer({"inputs": [tensor]}, **{"Content-Encoding": "br"}).status_code == 415
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip"])
+def test_unknown_encoding_is_refused_with_those_that_are_known(infer, tensor, encoding):
+    response = infer({"inputs": [tensor]}, **{"Content-Encoding": encoding})
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "gzip, deflate"
+
+
+def test_several_members_of_gzip_are_one_body(infer, tensor):
+    body = json.dumps({"inputs": [tensor]}).encode()
+    members = [gzip.compress(part) for part in (body[:9], b"", body[9:])]
+    headers = {"Content-Encoding": "gzip"}
+    assert infer(b"".join(members), **headers).json == infer(body).json
+    assert infer(b"".join(members)[:-1], **headers).status_code == 400
+    assert infer(b"".join(members) + b"x", **headers).status_code == 400
+    # The limit is on all of them together.
+    assert infer(gzip.compress(b" " * 33_000) * 2, **headers).status_code == 413
+    exact = gzip.compress(b" " * 32_768) + gzip.compress(body.ljust(32_768))
+    assert infer(exact, **headers).status_code == 200
+    assert infer(gzip.compress(b"") * 1001 + members[0], **headers).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -132,19 +150,27 @@ def test_unknown_encoding_is_refused(infer, tensor):
         ({"name": "x"}, "the model has one input, instances"),
         ({"shape": [2]}, "shape [2] is not [rows, "),
         ({"shape": [-2, -4]}, "Expected `int` >= 0"),
-        ({"shape": [0, ...], "data": []}, "0 rows are not between 1 and 8"),
-        ({"shape": [9, ...]}, "9 rows are not between 1 and 8"),
-        ({"shape": [10**30, ...]}, "rows are not between 1 and 8"),
+        ({"shape": [0, ...], "data": []}, "0 rows: send between 1 and 8"),
+        ({"shape": [9, ...]}, "instances: more than 8 rows: split them into several requests, or raise"),
+        ({"shape": [10**30, ...]}, "more than 8 rows"),
         ({"shape": [3, ...]}, "values do not fill shape"),
         ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64"),
         ({"datatype": "BYTES"}, "datatype BYTES is not"),
         ({"datatype": "INT32", "data": [[0.5]]}, "data is not of datatype INT32"),
         ({"datatype": "INT32", "data": [2**31] * 4}, "data is not of datatype INT32"),
         ({"data": None}, "data is not of datatype FP32"),
-        ({"data": ["1", "2"]}, "Expected `bool | int | float | array`, got `str`"),
-        ({"data": [[["1"]]]}, "Expected `bool | int | float`, got `array`"),
+        ({"data": ["1", "2"]}, "data is not of datatype FP32: Expected `float | array`, got `str`"),
+        ({"data": [[["1"]]]}, "Expected `float`, got `array`"),
         ({"data": [[1], [1, 2]]}, "data is neither flat nor nested evenly"),
-        ({"data": 1}, "Expected `array | null`"),
+        ({"data": 1}, "Expected `array`, got `int`"),
+        ({"data": [True, 1, 1, 1] * 2}, "data is not of datatype FP32: Expected `float | array`"),
+        ({"data": [[True, 1, 1, 1]] * 2, "datatype": "INT32"}, "Expected `int`, got `bool`"),
+        ({"data": [1] * 8, "datatype": "BOOL"}, "data is not of datatype BOOL"),
+        ({"data": [2**63] * 8, "datatype": "INT64"}, "data is not of datatype INT64"),
+        ({"data": [10**30] * 8, "datatype": "INT64"}, "data is not of datatype INT64"),
+        ({"shape": [1] * 65}, "Expected `array` of length <= 64"),
+        ({"parameters": {"x": []}}, "Expected `bool | int | float | str | null`, got `array`"),
+        ({"parameters": {str(x): 1 for x in range(65)}}, "Expected `object` of length <= 64"),
         ({"parameters": {"binary_data_size": 99}}, "binary_data_size is 99, 0 bytes are left"),
         ({"parameters": {"binary_data_size": -1}}, "binary_data_size is -1"),
         ({"parameters": {"binary_data_size": True}}, "binary_data_size is True"),

@@ -227,8 +227,8 @@ def test_metrics_count_requests_rows_and_classes(client, card, row):
 
 
 def test_class_that_the_card_does_not_know_is_answered(model_path, row, monkeypatch):
-    monkeypatch.setattr(Predictor, "predict", lambda self, rows: Prediction(["odd"] * len(rows)))
     client = create_app(Settings(model_path=str(model_path), batching="off")).test_client()
+    monkeypatch.setattr(Predictor, "predict", lambda self, rows: Prediction(["odd"] * len(rows)))
     assert client.post("/predict", json={"instances": [row]}).json == {"predictions": ["odd"]}
     assert metric(client, "http_requests_in_flight") == 1
 

@@ -42,7 +42,21 @@ def test_missing_model_is_refused(tmp_path):
 
 def test_missing_checksum_is_refused(copy):
     artifact.checksum_path(copy).unlink()
-    with pytest.raises(StartupError, match=r"model\.sha256.*make train"):
+    with pytest.raises(
+        StartupError, match=r"model\.sha256: No such file.*sha256sum model >model\.sha256"
+    ):
+        artifact.read(copy)
+
+
+def test_checksum_may_be_in_capitals(copy):
+    checksum = artifact.checksum_path(copy)
+    checksum.write_text(checksum.read_text().upper())
+    assert artifact.read(copy).content == copy.read_bytes()
+
+
+def test_pointer_of_git_lfs_is_named_as_such(copy):
+    write_model(copy, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(StartupError, match="git lfs pull"):
         artifact.read(copy)
 
 
@@ -61,7 +75,7 @@ def test_altered_model_is_refused(copy):
 
 def test_file_that_is_no_model_is_refused(copy):
     write_model(copy, b"not a model")
-    with pytest.raises(StartupError, match=r"Could not load .*make train"):
+    with pytest.raises(StartupError, match=r"Could not load .*; train or export it again"):
         create_app(Settings(model_path=str(copy)))
 
 

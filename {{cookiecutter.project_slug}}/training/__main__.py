@@ -74,7 +74,9 @@ def main() -> None:
     predictor = Predictor.load(model.content)
     card = predictor.card
     row = np.array([feature.example for feature in card.features], np.float32)
-    serving = measure(predictor.predict, row)
+    # The service's default, not what happens to be set here.
+    max_inline = 0 if predictor.may_block else Settings().max_rows
+    serving = measure(predictor.predict, row, max_inline)
     write_serving(path, serving)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
     print(metrics, "on held-out rows")

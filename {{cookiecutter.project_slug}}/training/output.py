@@ -17,6 +17,8 @@ WORTHWHILE_SECONDS = 100e-6
 # A slower model must not be asked by more clients at once than will wait for it.
 SLOW_SECONDS = 1e-3
 ROWS = 32
+# So long an event loop may be busy with one request.
+INLINE_SECONDS = 1e-3
 
 
 def write_model(path: Path, content: bytes) -> Artifact:
@@ -40,11 +42,27 @@ def replace(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def measure(predict: Predict, row: NDArray[np.float32]) -> Serving:
-    """Time ``predict`` on ``row``, of shape (features,), alone and in a batch."""
+def measure(predict: Predict, row: NDArray[np.float32], max_inline: int = 0) -> Serving:
+    """Time ``predict`` on ``row``, of shape (features,), alone and in a batch.
+
+    Requests of up to ``max_inline`` rows may be answered on the event loop, where that is quick: 0 for
+    a model that may block.
+    """
     alone = fastest(predict, row[np.newaxis])
     saved = alone - fastest(predict, np.repeat(row[np.newaxis], ROWS, axis=0)) / ROWS
-    return Serving(queue=saved > WORTHWHILE_SECONDS or alone > SLOW_SECONDS)
+    queue = saved > WORTHWHILE_SECONDS or alone > SLOW_SECONDS
+    return Serving(queue, count_inline_rows(predict, row, max_inline))
+
+
+def count_inline_rows(predict: Predict, row: NDArray[np.float32], max_rows: int) -> int:
+    """The largest of 1, 2, 4, ... and ``max_rows`` rows that ``predict`` answers in time."""
+    quick = 0
+    while quick < max_rows:
+        rows = min(2 * quick or 1, max_rows)
+        if fastest(predict, np.repeat(row[np.newaxis], rows, axis=0), times=5) > INLINE_SECONDS:
+            break
+        quick = rows
+    return quick
 
 
 def fastest(predict: Predict, rows: NDArray[np.float32], times: int = 20) -> float:

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from inference.errors import InvalidInstances
+from inference.formats.decoding import (
+    LARGE_BYTES,
+    DuplicateKeyError,
+    check_keys,
+    one_at_a_time,
+    skip_mark,
+    too_many_rows,
+)
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 PATH = re.compile(r"\$\.instances(\[(?P<row>\d+)\](\[(?P<column>\d+)\]|\.(?P<name>.+))?)?")
@@ -27,6 +35,9 @@ class InstancesDecoder:
         row = Annotated[list[number], Meta(min_length=len(features), max_length=len(features))]
         # A feature's name need not be an identifier, so each field has a name of its own.
         fields = {f"feature_{index}": name for index, name in enumerate(features)}
+        # An object has that many colons, those of its names among them.
+        self._colons = sum(1 + name.count(":") for name in features)
+        self._names_have_colons = self._colons > len(features)
         named_row = msgspec.defstruct(
             "Instance",
             [(field, number) for field in fields],
@@ -45,14 +56,40 @@ class InstancesDecoder:
         Raises BadRequest for a body that is not JSON, and InvalidInstances, which names the row
         and the feature, for JSON that does not fit the model.
         """
+        if len(body) > LARGE_BYTES:
+            with one_at_a_time:
+                return self._decode(body)
+        return self._decode(body)
+
+    def _decode(self, body: bytes) -> NDArray[np.float32]:
         try:
             instances = self._decoder.decode(body).instances
         except msgspec.ValidationError as error:
             raise self._explain(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            after_mark = skip_mark(body)
+            if after_mark is not None:
+                return self._decode(after_mark)
             raise self._explain_malformed(body, error) from None
+        # One colon is the one after "instances": no key can be there twice.
+        if (colons := body.count(b":")) != 1:
+            self._refuse_duplicates(body, instances, colons)
         rows = [row if type(row) is list else msgspec.structs.astuple(row) for row in instances]
         return np.array(rows, dtype=np.float32)
+
+    def _refuse_duplicates(self, body: bytes, instances: list[Any], colons: int) -> None:
+        """Raise InvalidInstances for a key that is there twice, of which msgspec takes the last.
+
+        Each row has all its keys, and a key more is a colon more; looking for it in earnest is for bodies
+        with a wrong number, and for those that may have written a name's own colon as an escape.
+        """
+        named = len(instances) - [type(row) for row in instances].count(list)
+        if colons == 1 + named * self._colons and not (self._names_have_colons and b"\\" in body):
+            return
+        try:
+            check_keys(body)
+        except DuplicateKeyError as error:
+            raise InvalidInstances(f"{error} is twice in one object", "") from None
 
     def _explain(
         self, error: msgspec.ValidationError, fault: str | None = None
@@ -64,6 +101,8 @@ class InstancesDecoder:
         if place is None:
             return InvalidInstances(f'{fault}: send an object with a list "instances"', "")
         row, column, name = place["row"], place["column"], place["name"]
+        if reason == f"Expected `array` of length <= {self.max_rows}" and row is None:
+            fault = too_many_rows(self.max_rows)
         if row is None:
             return InvalidInstances(f"instances: {fault}", "/instances")
         if column is not None and int(column) < len(self.features):

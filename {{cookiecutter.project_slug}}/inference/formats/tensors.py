@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, Raw, UnsetType
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
+
+from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, turn
 
 DTYPES = {
     "BOOL": np.dtype("?"),
@@ -21,21 +23,25 @@ DTYPES = {
     "FP64": np.dtype("<f8"),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-KINDS = {"BOOL": "b", "INT32": "iu", "INT64": "iu", "FP32": "iuf", "FP64": "iuf"}
 
 Size = Annotated[int, Meta(ge=0)]
-Parameters = dict[str, Any]
-Number = bool | int | float
+# Lists that a request has no use for are cut short, for what they would cost.
+Few = Meta(max_length=64)
+Parameters = Annotated[dict[str, bool | int | float | str | None], Few]
+NUMBER = {"type": ["boolean", "number"]}
+# Values are decoded once their datatype and shape are known. For readers of the schema: flat or nested.
+NESTED = {"anyOf": [NUMBER, {"type": "array", "items": NUMBER}]}
+Data = Annotated[Raw, Meta(extra_json_schema={"type": ["array", "null"], "items": NESTED})]
 
 
 class InputTensor(msgspec.Struct):
     """A tensor of a request: its values in ``data``, flat or nested, or as bytes after the JSON."""
 
     name: str
-    shape: list[Size]
+    shape: Annotated[list[Size], Few]
     datatype: str
     parameters: Parameters | None = None
-    data: list[Number | list[Number]] | None = None
+    data: Data | UnsetType = UNSET
 
 
 class RequestedOutput(msgspec.Struct):
@@ -48,10 +54,10 @@ class RequestedOutput(msgspec.Struct):
 class InferenceRequest(msgspec.Struct):
     """The JSON of a request."""
 
-    inputs: Annotated[list[InputTensor], Meta(min_length=1)]
+    inputs: Annotated[list[InputTensor], Meta(min_length=1, max_length=64)]
     id: str | None = None
     parameters: Parameters | None = None
-    outputs: list[RequestedOutput] | None = None
+    outputs: Annotated[list[RequestedOutput], Few] | None = None
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):
@@ -60,7 +66,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: Parameters = {}
+    parameters: dict[str, Any] = {}
     data: list[Any] | None = None
 
 
@@ -74,6 +80,12 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
 
 
 decoder = msgspec.json.Decoder(InferenceRequest)
+# A datatype takes no values of another kind, but whole numbers as floats.
+VALUES: dict[str, msgspec.json.Decoder[Any]] = {
+    "b": msgspec.json.Decoder(list[bool | list[bool]]),
+    "i": msgspec.json.Decoder(list[int | list[int]]),
+    "f": msgspec.json.Decoder(list[float | list[float]]),
+}
 
 
 def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes | None]]:
@@ -86,10 +98,8 @@ def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes 
         raise BadRequest(
             f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
         )
-    try:
-        request = decoder.decode(body[:json_length])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(str(error)) from None
+    with turn(json_length):
+        request = decode_json(body[:json_length])
     rest = memoryview(body)[json_length:]
     parts: list[bytes | None] = []
     for tensor in request.inputs:
@@ -108,6 +118,40 @@ def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes 
     return request, parts
 
 
+def decode_json(body: bytes) -> InferenceRequest:
+    """Decode the JSON of a request, but not the values of its tensors; raises BadRequest."""
+    try:
+        try:
+            request = decoder.decode(body)
+        except msgspec.DecodeError:
+            after_mark = skip_mark(body)
+            if after_mark is None:
+                raise
+            body, request = after_mark, decoder.decode(after_mark)
+        # A key more is a colon more: twice, unknown or null, or the colon is in a text.
+        if body.count(b":") != count_keys(request) or b"\\" in body:
+            check_keys(body)
+    except DuplicateKeyError as error:
+        raise BadRequest(f"{error} is twice in one object") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise BadRequest(str(error)) from None
+    return request
+
+
+def count_keys(request: InferenceRequest) -> int:
+    """How many keys the objects of a request have, each once and none of them null."""
+    tensors = request.inputs
+    outputs = request.outputs
+    keys = 1 + (request.id is not None) + 3 * len(tensors)
+    keys += sum(tensor.data is not UNSET for tensor in tensors)
+    if outputs is not None:
+        keys += 1 + len(outputs)
+    for part in (request, *tensors, *(outputs or ())):
+        if part.parameters is not None:
+            keys += 1 + len(part.parameters)
+    return keys
+
+
 def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
     """The values of a tensor in its shape; raises BadRequest where they do not fit it."""
     dtype = DTYPES.get(tensor.datatype)
@@ -121,16 +165,29 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
                 f"{tensor.shape} and datatype {tensor.datatype}"
             )
         return np.frombuffer(part, dtype).reshape(tensor.shape)
-    try:
-        values = np.array(tensor.data if tensor.data is not None else "missing")
-    except ValueError:
-        raise BadRequest(f"{tensor.name}: data is neither flat nor nested evenly") from None
-    is_of_kind = values.dtype.kind in KINDS[tensor.datatype]
-    if not is_of_kind or (dtype.kind == "i" and (values.astype(dtype) != values).any()):
-        raise BadRequest(f"{tensor.name}: data is not of datatype {tensor.datatype}")
+    if tensor.data is UNSET:
+        raise BadRequest(f"{tensor.name}: data is missing")
+    with turn(memoryview(tensor.data).nbytes):
+        values = decode_values(tensor, tensor.data, dtype)
     if values.size != count:
         raise BadRequest(f"{tensor.name}: {values.size} values do not fill shape {tensor.shape}")
     return values.reshape(tensor.shape)
+
+
+def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The values in JSON, flat or nested; raises BadRequest where they are not of the datatype."""
+    fault = f"{tensor.name}: data is not of datatype {tensor.datatype}"
+    try:
+        values = np.array(VALUES[dtype.kind].decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"{fault}: {error}") from None
+    except ValueError:
+        raise BadRequest(f"{tensor.name}: data is neither flat nor nested evenly") from None
+    if dtype.kind == "i" and (
+        values.dtype.kind not in "iu" or (values.astype(dtype) != values).any()
+    ):
+        raise BadRequest(fault)
+    return values
 
 
 def encode(name: str, values: NDArray[Any], as_bytes: bool) -> tuple[OutputTensor, bytes]:

@@ -15,7 +15,22 @@ from werkzeug.wsgi import get_input_stream
 # What gives the body of a WSGI request.
 Reader = Callable[[dict[str, Any]], bytes]
 
-WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+GZIP = 16 + zlib.MAX_WBITS
+# How zlib reads each coding; x-gzip is another name of gzip (RFC 9110).
+WINDOW_BITS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": zlib.MAX_WBITS}
+# More parts than any compressor makes of a body; each costs some microseconds, though it be empty.
+MAX_GZIP_MEMBERS = 1000
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """A Content-Encoding that is not read here; the answer says which are (RFC 9110, 12.5.3)."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Content-Encoding {encoding} is not gzip or deflate.")
+
+    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        """The headers of any error, and Accept-Encoding."""
+        return [*super().get_headers(*args, **kwargs), ("Accept-Encoding", "gzip, deflate")]
 
 
 def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
@@ -40,18 +55,29 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
 
 
 def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Undo a Content-Encoding; raises as ``read_body`` does."""
+    """Undo a Content-Encoding, in lower case; several members of gzip are one body (RFC 1952).
+
+    Raises UnsupportedEncoding, BadRequest where the body is not of that coding, or not whole, and
+    RequestEntityTooLarge where more than ``max_bytes`` would come of it.
+    """
     if encoding == "identity":
         return body
     if encoding not in WINDOW_BITS:
-        raise UnsupportedMediaType(f"Content-Encoding {encoding} is not gzip or deflate.")
-    stream = zlib.decompressobj(WINDOW_BITS[encoding])
-    try:
-        content = stream.decompress(body, max_bytes)
-    except zlib.error as error:
-        raise BadRequest(f"The body is not {encoding}: {error}") from None
-    if stream.unconsumed_tail:
-        raise RequestEntityTooLarge
-    if not stream.eof or stream.unused_data:
+        raise UnsupportedEncoding(encoding)
+    bits = WINDOW_BITS[encoding]
+    content = b""
+    for _ in range(MAX_GZIP_MEMBERS if bits == GZIP else 1):
+        stream = zlib.decompressobj(bits)
+        try:
+            # One byte too many tells a body that is too large; a limit of 0 would mean none.
+            content += stream.decompress(body, max_bytes - len(content) + 1)
+        except zlib.error as error:
+            raise BadRequest(f"The body is not {encoding}: {error}") from None
+        if len(content) > max_bytes:
+            raise RequestEntityTooLarge
+        body = stream.unused_data
+        if not stream.eof or not body:
+            break
+    if not stream.eof or body:
         raise BadRequest(f"The body is not one whole {encoding} stream")
     return content

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest, NotFound
 
 from inference.formats import tensors
+from inference.formats.decoding import too_many_rows
 from inference.formats.instances import FLOAT32_MAX
 from inference.formats.tensors import InferenceResponse, RequestedOutput
 from inference.http.body import Reader
@@ -137,8 +138,10 @@ def find_rows(
         raise BadRequest(f"the model has one input, {INPUT}")
     if len(tensor.shape) != 2 or tensor.shape[1] != features:
         raise BadRequest(f"{INPUT}: shape {tensor.shape} is not [rows, {features}]")
-    if not 1 <= tensor.shape[0] <= max_rows:
-        raise BadRequest(f"{INPUT}: {tensor.shape[0]} rows are not between 1 and {max_rows}")
+    if tensor.shape[0] > max_rows:
+        raise BadRequest(f"{INPUT}: {too_many_rows(max_rows)}")
+    if tensor.shape[0] < 1:
+        raise BadRequest(f"{INPUT}: 0 rows: send between 1 and {max_rows}")
     values = tensors.to_array(tensor, part)
     if not (np.abs(values, dtype=np.float64) <= FLOAT32_MAX).all():
         raise BadRequest(f"{INPUT}: a value is not a number that FP32 can hold")

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from inference.errors import StartupError
 
-REMEDY = "run `make train`"
+# `make train` would write over a file that is there, and that may be somebody's only copy.
+REMEDY = "train or export it again"
+LFS_POINTER = b"version https://git-lfs"
 
 
 class Artifact(NamedTuple):
@@ -34,16 +36,29 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     Raises StartupError when either file is missing or unreadable, or when they disagree.
     """
     path = Path(path)
+    checksum = checksum_path(path)
     try:
         content = path.read_bytes()
-        expected = checksum_path(path).read_text("ascii").split(maxsplit=1)[0]
-    except (OSError, ValueError, IndexError) as error:
-        file = getattr(error, "filename", None) or checksum_path(path)
-        reason = getattr(error, "strerror", None) or "not a checksum file"
-        raise StartupError(f"Could not read the model: {file}: {reason}; {REMEDY}") from error
+        expected = checksum.read_text("ascii").split(maxsplit=1)[0].lower()
+    except FileNotFoundError as error:
+        remedy = f"write it with `sha256sum {path.name} >{checksum.name}` where the model is right"
+        if error.filename == str(path):
+            remedy = "run `make train`, or set MODEL_PATH"
+        raise StartupError(
+            f"Could not read the model: {error.filename}: {error.strerror}; {remedy}"
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"Could not read the model: {error.filename}: {error.strerror}"
+        ) from error
+    except (ValueError, IndexError) as error:
+        raise StartupError(f"Could not read the model: {checksum}: not a checksum file") from error
     digest = hashlib.sha256(content).hexdigest()
+    if content.startswith(LFS_POINTER):
+        raise StartupError(f"{path} is a pointer of Git LFS, not the model; run `git lfs pull`")
     if digest != expected:
         raise StartupError(
-            f"{path} is not the file that {checksum_path(path).name} names; {REMEDY}"
+            f"{path} is not the file that {checksum.name} names: it was changed, or copied without "
+            "its checksum; put the two back that belong together"
         )
     return Artifact(path, content, digest)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import Overloaded
+from inference.runtime.contract import check_finite
 from inference.runtime.signature import Predict, Prediction
 
 # A batch that has so many rows takes no further request.
@@ -30,7 +31,7 @@ class Batcher:
         threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows`` as the model does; raises Overloaded, and what the model raises."""
+        """Answer ``rows`` as the model does; raises Overloaded, and what a future of ``submit`` does."""
         outcome = self.submit(rows)
         try:
             return outcome.result(self._seconds_to_wait)
@@ -39,7 +40,10 @@ class Batcher:
             raise Overloaded from None
 
     def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
-        """Let ``rows`` wait for the model."""
+        """Let ``rows`` wait; the future gets the model's answer, what it raises, or InvalidInstances.
+
+        A future that is cancelled while it waits costs the model nothing.
+        """
         outcome: Future[Prediction] = Future()
         self._jobs.put((rows, outcome))
         return outcome
@@ -71,5 +75,10 @@ class Batcher:
         for rows, outcome in jobs:
             end = start + len(rows)
             part = None if probabilities is None else probabilities[start:end]
-            outcome.set_result(Prediction(values[start:end], part))
+            try:
+                answer = check_finite(Prediction(values[start:end], part))
+            except Exception as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(answer)
             start = end

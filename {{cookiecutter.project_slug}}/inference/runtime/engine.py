@@ -1,54 +1,49 @@
 """What runs the model: at once, or for the requests of several clients together."""
 
-import math
 from concurrent.futures import Future
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from inference.errors import InvalidInstances
 from inference.predictor import Predictor
 from inference.runtime.batching import Batcher
-from inference.runtime.signature import ModelCard, Predict, Prediction
+from inference.runtime.contract import check_card, check_example, check_finite, keep
+from inference.runtime.signature import ModelCard, Prediction
 
 
 class Engine:
-    """A model that answered its own example, and what runs it: a queue, or each request by itself."""
+    """A model that keeps its contract, and what runs it: a queue, or each request by itself.
+
+    ``batcher`` is None without a queue. Raises ValueError where the model's card or its answer to its own
+    example cannot be served, and what the model raises.
+    """
 
     def __init__(self, predictor: Predictor, queue: bool, seconds_to_wait: float) -> None:
         self.card: ModelCard = predictor.card
-        example = np.array([[feature.example for feature in self.card.features]], np.float32)
-        self.gives_probabilities = predictor.predict(example).probabilities is not None
-        run: Predict = predictor.predict
-        self.batcher = Batcher(run, seconds_to_wait) if queue else None
-        self._run = self.batcher.predict if self.batcher else run
+        self._predictor = predictor
+        check_card(self.card)
+        self.gives_probabilities = check_example(self.card, predictor.predict)
+        self.may_block: bool = getattr(predictor, "may_block", True)
+        self.batcher = Batcher(self._run, seconds_to_wait) if queue else None
 
     def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows``, of shape (rows, features).
+        """Answer ``rows``, of shape (rows, features), in this thread or in the queue's.
 
-        Raises Overloaded, and InvalidInstances where an answer is no number.
+        Raises Overloaded, InvalidInstances where an answer is no number, and what the model raises.
         """
-        prediction = self._run(rows)
-        values, probabilities = prediction
-        numbers: Any = values if probabilities is None else probabilities.ravel()
-        # The sum of squares is not finite where a number is not: cheaper than to ask each.
-        if not isinstance(numbers[0], str) and not math.isfinite(np.vdot(numbers, numbers)):
-            check_finite(numbers, len(rows))
-        return prediction
+        if self.batcher:
+            return self.batcher.predict(rows)
+        return check_finite(self._run(rows))
 
     def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
-        """Let the queue predict ``rows``; the future raises as ``predict`` does."""
+        """Let ``rows`` wait in the queue, without a thread; only where there is one.
+
+        The future ends as ``predict`` does, but it never gives up by itself: whoever waits no longer
+        cancels it, and where that succeeds the model is not asked.
+        """
         if self.batcher is None:
-            raise ValueError("the model has no queue")
+            raise RuntimeError("the engine has no queue")
         return self.batcher.submit(rows)
 
-
-def check_finite(numbers: ArrayLike, rows: int) -> None:
-    """Raise InvalidInstances, which names the first of ``rows`` that has no finite answer, if any."""
-    is_finite = np.isfinite(numbers).reshape(rows, -1).all(axis=1)
-    if not is_finite.all():
-        row = int(np.argmin(is_finite))
-        raise InvalidInstances(
-            f"instances[{row}]: the model has no finite answer for it", f"/instances/{row}"
-        )
+    def _run(self, rows: NDArray[np.float32]) -> Prediction:
+        return keep(self._predictor.predict(rows), len(rows))

@@ -1,15 +1,21 @@
 """How the model is best served: what training measured, beside the model file."""
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """Whether requests wait in a queue, for one thread that predicts their rows together."""
+    """Whether requests wait in a queue, for one thread that predicts their rows together.
+
+    ``inline_rows`` is the largest number of rows that the model answers within a millisecond: so many
+    may be answered on the event loop. 0 where that was not measured: never there.
+    """
 
     queue: bool = False
-    inline_rows: int = 0
+    inline_rows: Annotated[int, Meta(ge=0)] = 0
 
 
 def path_of(model_path: Path) -> Path:

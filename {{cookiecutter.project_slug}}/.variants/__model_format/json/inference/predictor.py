@@ -1,6 +1,6 @@
 """The model behind the service: replace this worked example by your own."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -28,7 +28,13 @@ class Predictor:
     """Gaussian naive Bayes in NumPy: each feature normal and independent within a class.
 
     The service needs ``load``, ``predict`` and ``card`` of this class, and nothing else.
+
+    ``may_block`` is True because ``predict`` is code of your own: it may sleep, ask a database or hold the
+    interpreter, and so it never runs on the event loop, where every client would wait for it. Set it to
+    False only for a ``predict`` that does nothing but quick arithmetic.
     """
+
+    may_block: ClassVar[bool] = True
 
     def __init__(self, card: ModelCard, parameters: Parameters) -> None:
         self.card = card

@@ -1,7 +1,7 @@
 """The model behind the service; your own pre- and post-processing goes here."""
 
 import os
-from typing import Self
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -21,7 +21,13 @@ class Predictor:
     Its input is one float32 tensor of shape (rows, features). Its outputs are ``values``, one a
     row - a class's index, or a number - and, where the model has them, ``probabilities`` of shape
     (rows, classes).
+
+    ``may_block`` says whether ``predict`` may wait for anything but the CPU, or hold the interpreter for
+    long: a graph does neither, so that few rows may be answered on the event loop. Set it to True where
+    your own code in ``predict`` sleeps, reads files or asks a database.
     """
+
+    may_block: ClassVar[bool] = False
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard) -> None:
         self.card = card
