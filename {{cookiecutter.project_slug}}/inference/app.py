@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics,
         keys,
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
-        inline_rows=serving.read(model.path).inline_rows,
+        inline_rows=0 if engine.may_block else serving.read(model.path).inline_rows,
         views={
             name: app.view_functions[name]
             for name in ("inference.predict", "inference.invocations", "protocol.infer")
