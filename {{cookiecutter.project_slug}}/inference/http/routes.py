@@ -1,7 +1,7 @@
 """The routes of the service's own API, SageMaker's, and the page for people."""
 
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -17,8 +17,10 @@ from inference.http.api_keys import Keys
 from inference.http.body import Reader
 from inference.http.context import current
 from inference.http.service import Asked, Door, Encode, Reply
-from inference.runtime.engine import Engine
 from inference.runtime.signature import ModelCard, Prediction
+
+if TYPE_CHECKING:
+    from inference.runtime.engine import Engine
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -58,7 +60,7 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
 
 
 def create_blueprint(
-    engine: Engine, doors: dict[str, Door], read: Reader, version: str, keys: Keys, max_rows: int
+    engine: "Engine", doors: dict[str, Door], read: Reader, version: str, keys: Keys, max_rows: int
 ) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     blueprint = Blueprint("inference", __name__)
@@ -92,7 +94,7 @@ def create_blueprint(
     return blueprint
 
 
-def respond(engine: Engine, door: Door, read: Reader) -> Response:
+def respond(engine: "Engine", door: Door, read: Reader) -> Response:
     """Answer Flask's current request at a door."""
     given = request.headers
     asked = Asked(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from inference.config import Settings
 from inference.http.api_keys import Keys
 from inference.http.context import Call
-from inference.runtime.engine import Engine
 from inference.runtime.signature import Prediction
 from inference.watch.logs import log_request
 from inference.watch.metrics import Metrics
+
+if TYPE_CHECKING:
+    from inference.runtime.engine import Engine
 
 Headers = list[tuple[str, str]]
 
@@ -49,7 +51,7 @@ class Service:
     """
 
     settings: Settings
-    engine: Engine
+    engine: "Engine"
     doors: Mapping[str, tuple[Door, str]]
     metrics: Metrics
     keys: Keys
