@@ -151,7 +151,10 @@ def test_several_members_of_gzip_are_one_body(infer, tensor):
         ({"shape": [2]}, "shape [2] is not [rows, "),
         ({"shape": [-2, -4]}, "Expected `int` >= 0"),
         ({"shape": [0, ...], "data": []}, "0 rows: send between 1 and 8"),
-        ({"shape": [9, ...]}, "instances: more than 8 rows: split them into several requests, or raise"),
+        (
+            {"shape": [9, ...]},
+            "instances: more than 8 rows: split them into several requests, or raise",
+        ),
         ({"shape": [10**30, ...]}, "more than 8 rows"),
         ({"shape": [3, ...]}, "values do not fill shape"),
         ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64"),
