@@ -96,8 +96,8 @@ def write_for_peers(place: Path, model: str, data: Data) -> None:
 def write_for_project(path: Path, model: str, data: Data) -> None:
     """Write what ``make train`` leaves in the generated project, for this model."""
     import numpy as np
-    from inference.runtime.signature import ModelCard
     from inference.predictor import Predictor
+    from inference.runtime.signature import ModelCard
     from training.dataset import Dataset
     from training.export import export
     from training.output import measure, write_model, write_serving

@@ -2,11 +2,11 @@
 
 import os
 
-from inference.runtime import artifact
 from inference.app import load_engine
 from inference.config import Settings
 from inference.formats.instances import InstancesDecoder
 from inference.http.routes import predict_json
+from inference.runtime import artifact
 
 settings = Settings.from_environment(os.environ)
 engine = load_engine(artifact.read(settings.model_path), settings)
