@@ -44,7 +44,7 @@ def matches(pattern: str) -> Callable[[str], bool]:
 
 def is_printable_line(value: str, longest: int) -> bool:
     """Text on one line that TOML, YAML and HTML can all hold and that is no template code."""
-    unprintable = {"Cc", "Cn", "Co", "Cs", "Zl", "Zp"}
+    unprintable = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
     return (
         0 < len(value) <= longest
         and value == value.strip()

@@ -24,7 +24,7 @@ hook = load_hook("pre_gen_project")
 RULES = {rule.answer: rule for rule in hook.RULES}
 
 WRONG = {
-    "project_name": ["", " ", " Churn", "Churn ", "a\nb", "a\tb", "a\x00b", "a\u2028b", "x" * 101],
+    "project_name": ["", " ", " Churn", "Churn ", "a\nb", "a\tb", "a\x00b", "a\u2028b", "a\u200bb", "a\u202eb", "x" * 101],
     "project_slug": [
         "ab", "x" * 32, "Churn", "churn_model", "churn model", "-churn", "churn-", "churn--model",
         "1churn", "chürn", "churn\n", "churn:model", "CON",

@@ -1,8 +1,12 @@
 """Run the service: ``python -m inference``."""
 
+import gc
+
+# Imports make many objects and drop few; the workers enable it again.
+gc.disable()
+
 import asyncio
 import errno
-import gc
 import logging
 import logging.config
 import os
@@ -45,7 +49,6 @@ def main() -> None:
     workers = settings.workers or available_cpus()
     shared.allocate(workers)
     # What was imported stays: let the workers share its memory.
-    gc.disable()
     gc.freeze()
     work = partial(serve, settings, listener)
     sys.exit(Supervisor(workers, work, listener, settings.shutdown_seconds).run())

@@ -5,14 +5,16 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from inference.config import ROOT
 from inference.runtime.artifact import checksum_path
-from tests.server import read_all, read_answer, serving
+from tests.server import Server, free_port, read_all, read_answer, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -308,7 +310,6 @@ def test_bodies_of_all_clients_together_are_bounded(model_path, tmp_path):
 
 
 def test_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(model_path, body):
-    from tests.server import Server
 
     reader, pipe = os.pipe()
     server = Server(Path(f"/proc/self/fd/{pipe}"), MODEL_PATH=model_path, WORKERS=1)
@@ -419,8 +420,26 @@ def test_workers_share_the_connections(model_path, tmp_path):
             assert min(shares) >= 9
 
 
+def test_error_of_the_owners_code_is_shown_and_ends_the_start(model_path, tmp_path):
+    # Found before the project's own.
+    (tmp_path / "application.py").write_text("raise RuntimeError('my own mistake')")
+    start = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from inference.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start, tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"MODEL_PATH": str(model_path), "PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: my own mistake" in done.stderr
+    assert "The service did not start: worker " in done.stderr
+
+
 def test_model_that_goes_wrong_ends_the_start_with_one_line(model_path, tmp_path):
-    from tests.server import Server
 
     copy = tmp_path / "model"
     copy.write_bytes(b"not a model")

@@ -44,6 +44,8 @@ DRAIN_SECONDS = 1.0
 # How long a worker leaves a new connection to one that has fewer.
 YIELD_SECONDS = 0.002
 BACKLOG = 2048
+# New connections that are taken before those that are there are looked at.
+AT_ONCE = 64
 
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -142,9 +144,11 @@ class Server:
 
     def _accept(self) -> None:
         """Take new connections, as long as no other worker has fewer."""
+        taken = 0
         while self._yielded or self._shares[self._worker] <= min(self._shares):
             self._yielded = False
-            if not self._accept_one():
+            taken += 1
+            if taken > AT_ONCE or not self._accept_one():
                 return
         # The others are asked too; if they are busy, it is this one's turn after all.
         self._loop.remove_reader(self._listener)
@@ -388,6 +392,7 @@ class Server:
             return
         try:
             status, headers, body = job.future.result()
+            encode_headers(headers)
         except Exception as error:
             # Raised around the service, which answers for its own faults.
             call = call_of(job.request)

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -43,7 +44,7 @@ class Worker:
 
     def fail(self, reason: str) -> None:
         """Tell the parent why this worker cannot start."""
-        os.write(self._report, reason.encode()[: mmap.PAGESIZE])
+        os.write(self._report, reason.encode()[: mmap.PAGESIZE - 1] + b"\0")
 
     def start(self) -> None:
         """Take a share of the connections."""
@@ -127,6 +128,8 @@ class Supervisor:
             os.close(self._life)
             self._work(Worker(number, self._shares, self._lifeline, self._write_report, replaces))
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             # No thread that is still busy holds up the end.
             os._exit(code)
@@ -144,7 +147,9 @@ class Supervisor:
     def _reason(self, pid: int, status: int) -> str:
         """Why a worker did not start: what it said, or how it ended."""
         with suppress(BlockingIOError):
-            return os.read(self._report, mmap.PAGESIZE).decode(errors="replace")
+            # The others would say the same.
+            first, _, _ = os.read(self._report, mmap.PAGESIZE).partition(b"\0")
+            return first.decode(errors="replace")
         return f"The service did not start: {describe(pid, status)}"
 
     def _stop(self) -> None:
@@ -152,8 +157,10 @@ class Supervisor:
         self._listener.close()
         self._due.clear()
         self._kill_at = self._kill_at or time.monotonic() + self._seconds_to_stop + GRACE_SECONDS
-        for pid in self._workers:
-            os.kill(pid, signal.SIGTERM)
+        for pid, number in self._workers.items():
+            # One that does not serve yet has nothing to finish, and may be busy for long.
+            is_starting = self._shares[number] == NONE_TAKEN
+            os.kill(pid, signal.SIGKILL if is_starting else signal.SIGTERM)
 
     def _keep_time(self) -> None:
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """Logs as JSON lines on standard output, one for each request, with its id."""
 
+import atexit
 import logging
 import os
 import threading
@@ -18,7 +19,7 @@ LINES = 10_000
 # Lines of this time are written together.
 INTERVAL = 0.02
 
-encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Writer:
@@ -61,6 +62,7 @@ class Writer:
         with self._start:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
+                atexit.register(self.flush, 1)
                 threading.Thread(target=self._work, name="log", daemon=True).start()
 
     def _work(self) -> None:

@@ -35,8 +35,8 @@ class Shared:
     writes to costs nothing.
     """
 
-    # Of a worker: enough for some 400 routes.
-    SIZE = 2**25
+    # Of a worker: enough for some 200 routes.
+    SIZE = 2**24
 
     def __init__(self) -> None:
         self._memory: memoryview | None = None
