@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -189,10 +190,21 @@ def bake(cookies):
     return bake
 
 
+@pytest.fixture(scope="session")
+def bake_once(cookies_session):
+    """Give the project of some answers, which no test changes."""
+
+    @cache
+    def bake_once(*answers):
+        return BakedProject(bake_with(cookies_session, dict(answers)).project_path)
+
+    return lambda **answers: bake_once(*answers.items())
+
+
 @pytest.fixture(scope="session", params=MATRIX, ids=name_of)
-def project(request, cookies_session):
-    """Each project of the matrix, baked once."""
-    return BakedProject(bake_with(cookies_session, request.param).project_path)
+def project(request, bake_once):
+    """Each project of the matrix."""
+    return bake_once(**request.param)
 
 
 @pytest.fixture(scope="session")
