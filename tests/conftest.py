@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ os.environ |= {
     "GIT_CONFIG_NOSYSTEM": "1",
     "NO_PROXY": "127.0.0.1,localhost",
 }
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
