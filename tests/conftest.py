@@ -66,14 +66,16 @@ MATRIX = [
 SLOW_FILES = (
     "test_pipeline",
     "test_deploy",
+    "test_fresh_machine",
+    "test_project",
     "test_stacks",
     "test_rehearsal",
-    "test_environment",
-    "test_locks",
-    "test_project",
     "test_serving",
-    "test_bench",
+    "test_locks",
     "test_image",
+    "test_environment",
+    "test_bench",
+    "test_page",
 )
 
 
