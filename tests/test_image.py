@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CHOICES, IN_CI, BakedProject, bake_with
+from conftest import CHOICES, IN_CI, BakedProject
 from test_project import SETOSA, ask, free_port
 
 pytestmark = pytest.mark.slow
@@ -46,12 +46,9 @@ def framework(request):
 
 
 @pytest.fixture(scope="module")
-def trained(framework, cookies_session):
+def trained(framework, train):
     """A project of each framework with its model."""
-    answers = {"model_framework": framework, "project_slug": f"image-{framework}"}
-    project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup", "train")
-    return project
+    return train(model_framework=framework, project_slug=f"image-{framework}")
 
 
 @pytest.fixture(scope="module")
