@@ -1,8 +1,10 @@
 """The commands that people type: cookiecutter itself, cruft, make demo."""
 
+import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +200,23 @@ def test_ctrl_c_ends_the_demo_at_any_step(demo, tmp_path, when):
     demo.expect_exact(when)
     demo.expect_exact("\r")
     stop(demo, tmp_path)
+
+
+def test_ctrl_c_while_a_step_is_starting_ends_the_step(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts" / "demo.py")
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    popen, started = subprocess.Popen, []
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.Demo(tmp_path).run(tmp_path, "sleep", "600")
+    assert started[0].poll() == -signal.SIGTERM
 
 
 @pytest.mark.slow
