@@ -159,7 +159,7 @@ class BakedProject:
         texts = "".join(file.read_text() for file in makefiles)
         return re.findall(r"^\.PHONY: ([a-z-]+)$", texts, re.MULTILINE)
 
-    def run(self, *command, timeout=300, **variables):
+    def run(self, *command, timeout=1500, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""
         return subprocess.run(
             command,

@@ -136,7 +136,7 @@ def demo(tmp_path, monkeypatch):
         ["demo"],
         cwd=str(ROOT),
         encoding="utf-8",
-        timeout=500,
+        timeout=1500,
         dimensions=(50, 120),
         env={
             **os.environ,

@@ -61,7 +61,7 @@ class Account:
     def fails(self, *targets, **variables):
         """Make ``targets``, which must fail; return what was printed."""
         process = self.start(*targets, **variables)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1500)
         assert process.returncode != 0, output
         assert "Traceback" not in output
         return output
@@ -69,7 +69,7 @@ class Account:
     def make(self, *targets, **variables):
         """Make ``targets``, which must succeed; return what was printed."""
         process = self.start(*targets, **variables)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1500)
         assert process.returncode == 0, output
         return output
 
@@ -566,7 +566,7 @@ def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
 def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_order(account):
     account.make(*NETWORK)
     both = [account.start("service-up", IMAGE_TAG=tag) for tag in ("one", "two")]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
+    outputs = [process.communicate(timeout=1500)[0] for process in both]
     for process, output in zip(both, outputs, strict=True):
         assert "Traceback" not in output
         assert process.returncode == 0 or re.search(r"the rollout of \S+ failed|FATAL", output)
@@ -587,7 +587,7 @@ def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
     wait_for_line(mine, "a rollout is under way, waiting for its end")
     gate.touch()
     assert f"runs {image(account, 'mine')}" in finish(mine)
-    other.communicate(timeout=300)
+    other.communicate(timeout=1500)
 
 
 def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):

@@ -98,7 +98,7 @@ class Repository:
         """The tag that the image of the current commit gets."""
         return self.git("rev-parse", "--short=12", "HEAD")
 
-    def run(self, *arguments, event=(), timeout=600, **variables):
+    def run(self, *arguments, event=(), timeout=1500, **variables):
         """Run the pipeline of the current commit, or the jobs that are named."""
         given = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
         options = [item if item[0] == "-" else f"--variable={item}" for item in (*given, *event)]
