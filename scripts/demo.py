@@ -26,6 +26,7 @@ INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew in
 ECS_CLI_URL = os.environ.get("ECS_CLI_URL", "https://amazon-ecs-cli.s3.amazonaws.com")
 # The exit code of a rehearsal that could not run the service.
 NOT_REHEARSED = 3
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STARTED = time.monotonic()
 
 
@@ -44,6 +45,20 @@ def end_group(leader: subprocess.Popen[bytes], seconds: float = 10) -> None:
             time.sleep(0.05)
         os.killpg(leader.pid, signal.SIGKILL)
     leader.wait()
+
+
+@contextlib.contextmanager
+def late_interrupt() -> Iterator[None]:
+    """Let Ctrl-C count at the end: a process that is half started is known to nobody who could end it."""
+    came: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 class Demo:
@@ -129,20 +144,22 @@ class Demo:
         self, project: Path, command: tuple[str, ...], is_shown: bool = False
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command in a process group of its own, and end all of the group afterwards."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=project,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=None if is_shown else log,
-                stderr=None if is_shown else subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = None
         try:
+            with self.log.open("ab") as log, late_interrupt():
+                process = subprocess.Popen(
+                    command,
+                    cwd=project,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=None if is_shown else log,
+                    stderr=None if is_shown else subprocess.STDOUT,
+                    start_new_session=True,
+                )
             yield process
         finally:
-            end_group(process)
+            if process:
+                end_group(process)
 
     @contextlib.contextmanager
     def serve(self, project: Path, port: int) -> Iterator[str]:
@@ -219,7 +236,7 @@ def say(what: str) -> None:
 
 def interrupt(*_: object) -> None:
     """Raise KeyboardInterrupt once; what follows is cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -229,7 +246,7 @@ def main() -> int:
     if missing := missing_tools():
         print("The demo needs", *missing, sep="\n  ", file=sys.stderr)
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         signal.signal(number, interrupt)
     folder = Path(tempfile.mkdtemp(prefix="demo-"))
     try:

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,9 @@ os.environ |= {
     "GIT_CONFIG_NOSYSTEM": "1",
     "NO_PROXY": "127.0.0.1,localhost",
 }
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -61,14 +66,16 @@ MATRIX = [
 SLOW_FILES = (
     "test_pipeline",
     "test_deploy",
+    "test_fresh_machine",
+    "test_project",
     "test_stacks",
     "test_rehearsal",
-    "test_environment",
-    "test_locks",
-    "test_project",
     "test_serving",
-    "test_bench",
+    "test_locks",
     "test_image",
+    "test_environment",
+    "test_bench",
+    "test_page",
 )
 
 
@@ -152,7 +159,7 @@ class BakedProject:
         texts = "".join(file.read_text() for file in makefiles)
         return re.findall(r"^\.PHONY: ([a-z-]+)$", texts, re.MULTILINE)
 
-    def run(self, *command, timeout=300, **variables):
+    def run(self, *command, timeout=1500, **variables):
         """Run ``command`` in the project; with the tools of the template's environment on PATH."""
         return subprocess.run(
             command,
@@ -189,18 +196,57 @@ def bake(cookies):
     return bake
 
 
+@pytest.fixture(scope="session")
+def bake_once(cookies_session):
+    """Give the project of some answers, which no test changes."""
+
+    @cache
+    def bake_once(*answers):
+        return BakedProject(bake_with(cookies_session, dict(answers)).project_path)
+
+    return lambda **answers: bake_once(*answers.items())
+
+
 @pytest.fixture(scope="session", params=MATRIX, ids=name_of)
-def project(request, cookies_session):
-    """Each project of the matrix, baked once."""
-    return BakedProject(bake_with(cookies_session, request.param).project_path)
+def project(request, bake_once):
+    """Each project of the matrix."""
+    return bake_once(**request.param)
+
+
+# The environments of a project: the lock that each is installed from, and the file that make looks at.
+ENVIRONMENTS = {
+    ".venv": ("requirements/dev.txt", "bin/.complete"),
+    "rehearsal/.venv": ("rehearsal/requirements.txt", ".complete"),
+}
 
 
 @pytest.fixture(scope="session")
-def installed(cookies_session):
+def train(cookies_session):
+    """Bake, install and train a project; those with the same lock share an environment."""
+    made = {}
+
+    def train(rehearses=False, **answers):
+        project = BakedProject(bake_with(cookies_session, answers).project_path)
+        for name, (lock, complete) in ENVIRONMENTS.items():
+            folder, pinned = project.path / name, project.read(lock)
+            if name == ".venv" or rehearses:
+                if pinned in made:
+                    folder.symlink_to(made[pinned])
+                    # For make, which compares its time with the lock's.
+                    (folder / complete).touch()
+                else:
+                    project.check("make", f"{name}/{complete}")
+                    made[pinned] = folder
+        project.check("make", "train")
+        return project
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def installed(train):
     """A default project with everything installed, its own and the embedded AWS's, and its model."""
-    project = BakedProject(bake_with(cookies_session, {"aws_region": "eu-west-1"}).project_path)
-    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
-    return project
+    return train(rehearses=True, aws_region="eu-west-1")
 
 
 @pytest.fixture(scope="session")

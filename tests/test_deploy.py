@@ -61,7 +61,7 @@ class Account:
     def fails(self, *targets, **variables):
         """Make ``targets``, which must fail; return what was printed."""
         process = self.start(*targets, **variables)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1500)
         assert process.returncode != 0, output
         assert "Traceback" not in output
         return output
@@ -69,7 +69,7 @@ class Account:
     def make(self, *targets, **variables):
         """Make ``targets``, which must succeed; return what was printed."""
         process = self.start(*targets, **variables)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1500)
         assert process.returncode == 0, output
         return output
 
@@ -128,6 +128,15 @@ def open_account(installed, *tools, cluster=SERVICE, **variables):
 def account(installed, ecs_cli):
     with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         yield account
+
+
+@pytest.fixture(scope="module")
+def empty(installed, ecs_cli):
+    """An account in which nothing is; tests leave it so."""
+    with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
+        yield account
+        assert not account.aws("ecs", "list-clusters")["clusterArns"]
+        assert not account.aws("iam", "list-roles")["Roles"]
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +330,7 @@ def test_repository_that_was_there_before_is_left_as_it_is(account):
     assert account.aws("ecr", "describe-repositories") == before
 
 
-def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(account, tmp_path):
+def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(empty, tmp_path):
     home = tmp_path / "home"
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "config").write_text("[profile other]\nregion = eu-west-1\n")
@@ -330,17 +339,17 @@ def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(account, 
     tool.chmod(0o755)
     profiles = {"HOME": str(home), "AWS_PROFILE": "other", "ECS_PROFILE": "other"}
     for target in ("ps", "cluster-up"):
-        assert "profile none none" in account.fails(target, ECS_CLI=str(tool), **profiles)
+        assert "profile none none" in empty.fails(target, ECS_CLI=str(tool), **profiles)
 
 
 @pytest.mark.parametrize("state", ["UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_COMPLETE"])
-def test_stack_that_may_work_is_not_deleted(account, tmp_path, state):
+def test_stack_that_may_work_is_not_deleted(empty, tmp_path, state):
     script = f"#!/bin/sh\ncase $1 in sts) echo {ACCOUNT} ;; *) echo {state} ;; esac\n"
     aws = tmp_path / "aws"
     aws.write_text(script)
     aws.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{account.environment['PATH']}"
-    output = account.start("cluster-up", PATH=path).communicate(timeout=60)[0]
+    path = f"{tmp_path}{os.pathsep}{empty.environment['PATH']}"
+    output = empty.start("cluster-up", PATH=path).communicate(timeout=60)[0]
     expected = {
         "UPDATE_ROLLBACK_FAILED": "is UPDATE_ROLLBACK_FAILED: see CloudFormation's console",
         "UPDATE_ROLLBACK_COMPLETE": f"cluster {SERVICE} exists",
@@ -361,8 +370,8 @@ def test_stack_that_may_work_is_not_deleted(account, tmp_path, state):
         ("logs", "deploy"),
     ],
 )
-def test_step_out_of_order_says_which_comes_first(account, target, first):
-    assert f"'make {first}'" in account.fails(target, "N=2")
+def test_step_out_of_order_says_which_comes_first(empty, target, first):
+    assert f"'make {first}'" in empty.fails(target, "N=2")
 
 
 def test_service_up_without_a_security_group_says_which_step_comes_first(account):
@@ -557,7 +566,7 @@ def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
 def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_order(account):
     account.make(*NETWORK)
     both = [account.start("service-up", IMAGE_TAG=tag) for tag in ("one", "two")]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
+    outputs = [process.communicate(timeout=1500)[0] for process in both]
     for process, output in zip(both, outputs, strict=True):
         assert "Traceback" not in output
         assert process.returncode == 0 or re.search(r"the rollout of \S+ failed|FATAL", output)
@@ -578,7 +587,7 @@ def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
     wait_for_line(mine, "a rollout is under way, waiting for its end")
     gate.touch()
     assert f"runs {image(account, 'mine')}" in finish(mine)
-    other.communicate(timeout=300)
+    other.communicate(timeout=1500)
 
 
 def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):
@@ -641,15 +650,15 @@ def test_logs_follow_what_the_service_says(deployed):
     interrupt(logs)
 
 
-def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(account, tmp_path):
+def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(empty, tmp_path):
     deaf = tmp_path / "aws"
     deaf.write_text(
         "#!/bin/sh\ntrap '' INT\n"
         f"case $1 in sts) echo {ACCOUNT} ;; *) echo asked && sleep 1 ;; esac\n"
     )
     deaf.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{account.environment['PATH']}"
-    logs = account.start("logs", PATH=path)
+    path = f"{tmp_path}{os.pathsep}{empty.environment['PATH']}"
+    logs = empty.start("logs", PATH=path)
     assert any("asked" in line for line in logs.stdout)
     assert "asked" not in interrupt(logs)
 

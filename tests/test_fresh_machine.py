@@ -9,7 +9,7 @@ import pexpect
 import pytest
 from conftest import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 USER = "newcomer"
 # How this machine reaches the package registries.
@@ -81,7 +81,7 @@ def enter(root, cache, script):
     inside = ["/usr/bin/env", "-i", *settings, "bash", "-c", script]
     shell = ["bash", "-c", ENTER.format(user=USER), "enter", str(root), str(cache), *inside]
     options = ["--mount", "--pid", "--fork", "--kill-child"]
-    return pexpect.spawn("unshare", [*options, *shell], encoding="utf-8", timeout=600)
+    return pexpect.spawn("unshare", [*options, *shell], encoding="utf-8", timeout=1500)
 
 
 def test_demo_runs_with_what_readme_names_and_leaves_nothing(machine, cache):

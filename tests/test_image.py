@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CHOICES, IN_CI, BakedProject, bake_with
+from conftest import CHOICES, IN_CI, BakedProject
 from test_project import SETOSA, ask, free_port
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def inspect(docker, image):
 def build(project, tag, **variables):
     """Build the project's image by its Makefile; return its name and what Docker printed."""
     result = project.run(
-        "make", "docker-build", "ECR_REGISTRY=local", f"IMAGE_TAG={tag}", timeout=600, **variables
+        "make", "docker-build", "ECR_REGISTRY=local", f"IMAGE_TAG={tag}", **variables
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return f"local/{project.path.name}:{tag}", result.stdout + result.stderr
@@ -46,12 +46,9 @@ def framework(request):
 
 
 @pytest.fixture(scope="module")
-def trained(framework, cookies_session):
+def trained(framework, train):
     """A project of each framework with its model."""
-    answers = {"model_framework": framework, "project_slug": f"image-{framework}"}
-    project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup", "train")
-    return project
+    return train(model_framework=framework, project_slug=f"image-{framework}")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +211,7 @@ def test_compose_serves_the_image(compose, image, trained):
 
 
 def test_compose_builds_the_image(compose, docker, image, trained):
-    trained.check(*compose, "build", IMAGE="local/composed:test", timeout=600)
+    trained.check(*compose, "build", IMAGE="local/composed:test")
     try:
         assert layers(docker, "local/composed:test") == layers(docker, image)
     finally:
@@ -227,7 +224,7 @@ def pushed(registry, docker, trained):
     tag = f"test-{time.monotonic_ns()}"
     name = f"{registry}/{trained.path.name}:{tag}"
     variables = {"ECR_REGISTRY": registry, "IMAGE_TAG": tag, "MANIFEST_OPTIONS": "--insecure"}
-    trained.check("make", "docker-build", **variables, timeout=600)
+    trained.check("make", "docker-build", **variables)
     yield name, variables
     run(docker, "rmi", "--force", name)
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, bake_with
 
 COPY = """
 import sys
@@ -108,6 +108,14 @@ def copy(project, folder, environment):
     return git(folder / "project", "rev-parse", "HEAD^{tree}")
 
 
+@pytest.fixture(scope="module")
+def plain(cookies_session, tmp_path_factory):
+    """A project, and the hash of what the rehearsal commits where nothing is set."""
+    project = bake_with(cookies_session, {}).project_path
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"} | PLAIN
+    return project, copy(project, tmp_path_factory.mktemp("plain") / "copy", environment)
+
+
 @pytest.mark.parametrize(
     ("settings", "variables"),
     [
@@ -116,11 +124,8 @@ def copy(project, folder, environment):
     ],
     ids=[*SETTINGS, *(f"variables-{name}" for name in VARIABLES)],
 )
-def test_settings_of_git_have_no_effect_on_the_copy(bake, home, tmp_path, settings, variables):
-    project = bake().path
-    plain = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"} | PLAIN
-    expected = copy(project, tmp_path / "plain", plain)
-
+def test_settings_of_git_have_no_effect_on_the_copy(plain, home, tmp_path, settings, variables):
+    project, expected = plain
     for name, value in settings.items():
         git(home, "config", "--file", home / ".gitconfig", name, value.replace("HOME", str(home)))
     before = (git(home / "other", "log"), git(home / "other", "status", "--porcelain"))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import CHOICES, IN_CI, BakedProject, bake_with
+from conftest import CHOICES, IN_CI
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -40,11 +40,8 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=CHOICES["model_framework"])
-def project(request, cookies_session):
-    answers = {"model_framework": request.param, "project_name": "Flower Shop & Sons"}
-    project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup", "train")
-    return project
+def project(request, train):
+    return train(model_framework=request.param, project_name="Flower Shop & Sons")
 
 
 def serve(project, **variables):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, BakedProject, bake_with, environment_with
+from conftest import CHOICES, IN_CI, ROOT, BakedProject, bake_with, environment_with
 from test_deploy import Account, canned_endpoint, open_account
 from test_rehearsal import results
 from test_stacks import REGION, SLUG, given, predict
@@ -98,7 +98,7 @@ class Repository:
         """The tag that the image of the current commit gets."""
         return self.git("rev-parse", "--short=12", "HEAD")
 
-    def run(self, *arguments, event=(), timeout=600, **variables):
+    def run(self, *arguments, event=(), timeout=1500, **variables):
         """Run the pipeline of the current commit, or the jobs that are named."""
         given = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
         options = [item if item[0] == "-" else f"--variable={item}" for item in (*given, *event)]
@@ -135,6 +135,14 @@ JOBS = {
 }
 
 
+@pytest.fixture(scope="module")
+def runner():
+    """What gitlab-ci-local needs to run a job."""
+    if not shutil.which("rsync"):
+        reason = "needs rsync: apt-get install rsync"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
+
+
 @pytest.fixture(scope="module", params=product(CHOICES["deploy_tool"], CHOICES["ci_credentials"]))
 def unborn(request, cookies_session):
     """A repository of each deploy tool and kind of credentials, in which nothing can run."""
@@ -143,26 +151,28 @@ def unborn(request, cookies_session):
     return Repository(project.path, environment_with())
 
 
-def jobs_of(repository, event):
-    """The jobs of a pipeline, as GitLab reads them."""
-    lines = repository.run("--list-json", event=event).output
-    jobs = json.loads(lines[lines.index("[\n") :])
-    return {job["name"]: job for job in jobs if job["when"] != "never"}
+@pytest.fixture(scope="module")
+def jobs(unborn):
+    """The jobs of each pipeline, as GitLab reads them."""
+    jobs = {}
+    for event in JOBS:
+        lines = unborn.run("--list-json", event=event).output
+        listed = json.loads(lines[lines.index("[\n") :])
+        jobs[event] = {job["name"]: job for job in listed if job["when"] != "never"}
+    return jobs
 
 
 @pytest.mark.parametrize("event", JOBS, ids=["merge-request", "default-branch", "schedule"])
-def test_jobs_of_each_pipeline(unborn, event):
-    jobs = jobs_of(unborn, event)
-    assert jobs.keys() == JOBS[event]
-    by_hand = {name for name, job in jobs.items() if job["when"] == "manual"}
+def test_jobs_of_each_pipeline(jobs, event):
+    assert jobs[event].keys() == JOBS[event]
+    by_hand = {name for name, job in jobs[event].items() if job["when"] == "manual"}
     assert by_hand == JOBS[event] & {"production", "rollback"}
 
 
-def test_production_needs_everything_that_checks(unborn):
-    jobs = jobs_of(unborn, ())
+def test_production_needs_everything_that_checks(jobs):
     needed, found = set(), ["production"]
     while found:
-        new = {need["job"] for need in jobs[found.pop()].get("needs") or []} - needed
+        new = {need["job"] for need in jobs[()][found.pop()].get("needs") or []} - needed
         needed |= new
         found += new
     assert needed == {"lint", "test", "train", "audit", "docker-push", "staging"}
@@ -204,7 +214,7 @@ def engine(docker):
 
 
 @pytest.fixture(scope="module")
-def merge_request(installed, tmp_path_factory, engine, registry, osv, ecs_cli):
+def merge_request(runner, installed, tmp_path_factory, engine, registry, osv, ecs_cli):
     """What the pipeline of a merge request did, and where.
 
     Each job has a folder of its own: what one needs of another is handed on as an artifact.
@@ -213,7 +223,11 @@ def merge_request(installed, tmp_path_factory, engine, registry, osv, ecs_cli):
     ignored = shutil.ignore_patterns(".venv", "model.*", ".*_cache", "*.log")
     shutil.copytree(installed.path, path, ignore=ignored)
     environment = environment_with(ECS_CLI=ecs_cli)
-    repository = Repository(path, environment, **engine, AUDIT_URL=osv)
+    # The jobs have no cache of an earlier pipeline's; this machine may have one.
+    uv = Path(sys.executable).with_name("uv")
+    cache = subprocess.run([uv, "cache", "dir"], check=True, text=True, stdout=subprocess.PIPE)
+    variables = {"AUDIT_URL": osv, "UV_CACHE_DIR": cache.stdout.strip()}
+    repository = Repository(path, environment, **engine, **variables)
     leave_few_tests(repository)
     return repository.run("--shell-isolation", event=MERGE_REQUEST), path
 
@@ -252,9 +266,11 @@ def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
 
 
 @pytest.mark.slow
-def test_rehearsal_without_ecs_cli_is_a_warning(installed, tmp_path):
+def test_rehearsal_without_ecs_cli_is_a_warning(runner, installed, tmp_path):
     path = tmp_path / "project"
-    shutil.copytree(installed.path, path, ignore=shutil.ignore_patterns(".git", "*.log"))
+    shutil.copytree(installed.path, path, ignore=shutil.ignore_patterns(".git", ".venv", "*.log"))
+    for name in (".venv", "rehearsal/.venv"):
+        (path / name).symlink_to(installed.path / name)
     environment = environment_with(DOCKER="no-docker", ECS_CLI="no-ecs-cli")
     nowhere = {"ECS_CLI_URL": "http://127.0.0.1:1"}
     run = Repository(path, environment).run("rehearse", event=MERGE_REQUEST, **nowhere)
@@ -337,10 +353,8 @@ TOKEN = "a.token.of.gitlab"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def released(cookies_session, registry, docker, engine, osv):
-    answers = {"deploy_tool": "cloudformation", "aws_region": REGION}
-    project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
+def released(runner, train, registry, docker, engine, osv):
+    project = train(rehearses=True, deploy_tool="cloudformation", aws_region=REGION)
     host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
     first = f"first-{secrets.token_hex(4)}"
     with open_account(project, "docker", "registry", **host) as account:

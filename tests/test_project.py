@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,8 +33,11 @@ def installed(request, cookies_session):
 @pytest.fixture
 def copy(installed, tmp_path):
     """A copy of the installed project, for tests that change it."""
-    subprocess.run(["cp", "-a", installed.path, tmp_path / "copy"], check=True)
-    return BakedProject(tmp_path / "copy")
+    copy = tmp_path / "copy"
+    shutil.copytree(installed.path, copy, ignore=shutil.ignore_patterns(".venv"))
+    # No test changes a package.
+    subprocess.run(["cp", "-al", installed.path / ".venv", copy], check=True)
+    return BakedProject(copy)
 
 
 def free_port():

@@ -99,11 +99,23 @@ def make_owners(project):
     return {name: (project / name).read_bytes() for name in OWNERS}
 
 
+@pytest.fixture(scope="module")
+def baked(tmp_path_factory):
+    """A default project, to be copied."""
+    folder = tmp_path_factory.mktemp("baked")
+    assert cookiecutter(folder).returncode == 0
+    return folder / SLUG
+
+
 @pytest.fixture
-def owned(tmp_path):
+def project(baked, tmp_path):
+    """A default project."""
+    return shutil.copytree(baked, tmp_path / SLUG)
+
+
+@pytest.fixture
+def owned(project):
     """A default project with an owner, and their files."""
-    assert cookiecutter(tmp_path).returncode == 0
-    project = tmp_path / SLUG
     return project, make_owners(project)
 
 
@@ -219,9 +231,7 @@ def make_private(project):
 
 @pytest.mark.parametrize("case", [link_folder, link_file, name_in_latin_1, make_private])
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_links_names_and_permissions_stay(tmp_path, case, options):
-    assert cookiecutter(tmp_path).returncode == 0
-    project = tmp_path / SLUG
+def test_links_names_and_permissions_stay(project, tmp_path, case, options):
     case(project)
     before = snapshot(tmp_path)
     over(tmp_path, *options)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from conftest import BakedProject, bake_with
 from test_deploy import (
     canned_endpoint,
     edited,
@@ -31,12 +30,9 @@ CHECKOV = "checkov==3.3.30"
 
 
 @pytest.fixture(scope="module")
-def generated(cookies_session):
+def generated(train):
     """A project with everything installed, its own and the embedded AWS's, and its model."""
-    answers = {"deploy_tool": "cloudformation", "aws_region": REGION}
-    project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup", "train", "rehearsal/.venv/.complete")
-    return project
+    return train(rehearses=True, deploy_tool="cloudformation", aws_region=REGION)
 
 
 @pytest.fixture
