@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         self.job: Job | None = None
         self.fault: HTTPException | None = None
         self.deadline = math.inf
+        # What the deadline is for.
+        self.timed = IDLE
         self.unread_since = math.inf
         # Requests answered since the event loop last looked at other clients.
         self.turn = 0
@@ -125,6 +127,8 @@ class Connection(asyncio.Protocol):
             self._fail(RequestHeaderFieldsTooLarge())
         elif self.reading == BODY and self.received > self.server.most_bytes:
             self._fail(RequestEntityTooLarge())
+        elif self.reading in (HEADERS, BODY) and self.timed != self.reading:
+            self._set_deadline()
         if self.fault and not self.active and not self.is_advancing:
             self._refuse()
 
@@ -159,7 +163,7 @@ class Connection(asyncio.Protocol):
         if self.reading == DISCARD:
             return
         self.reading = HEADERS
-        self.deadline = self.server.now() + self.server.settings.header_seconds
+        self.timed = IDLE
 
     def on_url(self, part: bytes) -> None:
         """Take a part of the target."""
@@ -193,7 +197,6 @@ class Connection(asyncio.Protocol):
         if b"content-length" in headers or b"transfer-encoding" in headers:
             self.reading = BODY
             self.received = 0
-            self.deadline = self.server.now() + self.server.settings.body_seconds
             if headers.get(b"expect", b"").lower() == b"100-continue" and not self.active:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -273,16 +276,21 @@ class Connection(asyncio.Protocol):
         if self.fault:
             self._refuse()
             return
-        seconds = self.server.idle_seconds()
         if self.is_paused:
             self.is_paused = False
             self.transport.resume_reading()
+        if self.reading != DISCARD:
+            self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        """Give the client its time for what it is to send now."""
+        self.timed = self.reading
         if self.reading == HEADERS:
-            seconds = self.server.settings.header_seconds
+            seconds: float = self.server.settings.header_seconds
         elif self.reading == BODY:
             seconds = self.server.settings.body_seconds
-        elif self.reading == DISCARD:
-            return
+        else:
+            seconds = self.server.idle_seconds()
         self.deadline = self.server.now() + seconds
 
     def _take_turn(self) -> None:

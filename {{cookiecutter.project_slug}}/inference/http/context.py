@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from inference.runtime.signature import Prediction
+from inference.watch.logs import log_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # W3C Trace Context: the trace, the caller's span in it, whether it is sampled. Versions after 00 may say more.
@@ -45,7 +46,7 @@ class Call:
             request_id = secrets.token_hex(16)
         self.request_id = request_id
         self.trace = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-        self.span = secrets.token_hex(8) if self.trace else None
+        self.span = secrets.token_hex(8) if self.trace else ""
         self.method = method
         self.path = path
         self.route = path
@@ -74,24 +75,14 @@ class Call:
             headers.append(("traceparent", value))
         return headers
 
-    def describe(self, status: int, seconds: float) -> dict[str, object]:
-        """The request and what became of it, for the log."""
+    def log(self, status: int, seconds: float) -> None:
+        """Write the request, and what became of it, to the log."""
         path = self.path
         if len(path) > LONGEST_PATH or not path.isprintable():
             path = printable(path[:LONGEST_PATH])
-        fields: dict[str, object] = {
-            "message": f"{self.method} {path} {status}",
-            "request_id": self.request_id,
-            "method": self.method,
-            "path": path,
-            "status": status,
-            "duration_ms": round(seconds * 1000, 3),
-        }
-        if self.predictions:
-            fields["rows"] = len(self.predictions)
-        if self.trace:
-            fields |= {"trace_id": self.trace["trace"], "span_id": self.span}
-        return fields
+        trace = self.trace["trace"] if self.trace else ""
+        rows = len(self.predictions)
+        log_request(self.method, path, status, seconds, self.request_id, rows, trace, self.span)
 
 
 def printable(text: str) -> str:

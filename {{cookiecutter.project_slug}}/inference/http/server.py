@@ -348,7 +348,10 @@ class Server:
     def _answer(self, connection: Connection, request: Request, call: Call, reply: Reply) -> None:
         self.service.end(call, 200)
         body, content_type, headers = reply
-        more = encode_headers([*headers, *call.headers()])
+        # The usual answer has no other: its value was checked, and needs no look for line breaks.
+        more = b"X-Request-ID: %b\r\n" % call.request_id.encode()
+        if headers or call.trace:
+            more = encode_headers([*headers, *call.headers()])
         close, ending = self._ending(request)
         connection.send(
             b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b%b\r\n%b"

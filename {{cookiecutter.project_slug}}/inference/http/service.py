@@ -12,7 +12,6 @@ from inference.config import Settings
 from inference.http.api_keys import Keys
 from inference.http.context import Call
 from inference.runtime.signature import Prediction
-from inference.watch.logs import log_request
 from inference.watch.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Service:
         """Count a request as answered, and log it."""
         seconds = time.perf_counter() - call.started
         self.metrics.leave(call.route, status, seconds, call.predictions)
-        log_request(call.describe(status, seconds))
+        call.log(status, seconds)
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
         """Answer a request for predictions, in this thread."""

@@ -93,45 +93,48 @@ class Metrics:
                 ("requests", float, (len(self._routes), STATUSES, len(SECONDS) + 2)),
             ]
         )
-        self._classes: dict[str | float, int] = {name: i for i, name in enumerate(card.classes)}
         self._counts = shared.take(self._layout)
         self._all = shared.all(self._layout) or [self._counts]
-        counts = self._counts
-        self._in_flight, self._dropped = counts["in_flight"], counts["dropped_lines"]
-        self._rows, self._predictions = counts["rows"][0], counts["predictions"][0]
-        self._requests = counts["requests"][0]
+        # An item of a memoryview takes half the time of one of an array.
+        self._cells: memoryview[float] = memoryview(self._counts.view(float))
+        offsets = {name: place[1] // 8 for name, place in (self._layout.fields or {}).items()}
+        self._in_flight, self._dropped = offsets["in_flight"], offsets["dropped_lines"]
+        self._rows, self._requests = offsets["rows"], offsets["requests"]
+        self._classes = {name: offsets["predictions"] + i for i, name in enumerate(card.classes)}
         # What the worker before this one had in flight is gone.
-        self._in_flight[0] = 0
+        self._cells[self._in_flight] = 0
         self._lock = threading.Lock()
 
     def enter(self) -> None:
         """Count a request that came."""
         with self._lock:
-            self._in_flight[0] += 1
+            self._cells[self._in_flight] += 1
 
     def leave(
         self, route: str, status: int, seconds: float, predictions: Sequence[str | float]
     ) -> None:
         """Count a request as answered."""
         index = self._routes.get(route, self._routes[NO_ROUTE])
+        cells, classes = self._cells, self._classes
+        first = self._requests + (index * STATUSES + status) * (len(SECONDS) + 2)
         with self._lock:
-            self._in_flight[0] -= 1
-            self._requests[index, status, bisect_left(SECONDS, seconds)] += 1
-            self._requests[index, status, -1] += seconds
+            cells[self._in_flight] -= 1
+            cells[first + bisect_left(SECONDS, seconds)] += 1
+            cells[first + len(SECONDS) + 1] += seconds
             if predictions:
                 rows = len(predictions)
-                self._rows[bisect_left(ROWS, rows)] += 1
-                self._rows[-1] += rows
-            if self._classes:
+                cells[self._rows + bisect_left(ROWS, rows)] += 1
+                cells[self._rows + len(ROWS) + 1] += rows
+            if classes:
                 for name in predictions:
                     # One that the card does not know is the predictor's mistake, not the request's.
-                    if name in self._classes:
-                        self._predictions[self._classes[name]] += 1
+                    if name in classes:
+                        cells[classes[name]] += 1
 
     def count_dropped_line(self) -> None:
         """Count a line of the log that nobody read."""
         with self._lock:
-            self._dropped[0] += 1
+            self._cells[self._dropped] += 1
 
     def expose(self) -> Response:
         """Show the metrics of all workers."""
