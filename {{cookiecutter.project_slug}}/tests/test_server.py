@@ -5,14 +5,17 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from inference.config import ROOT
+from inference.http import server as server_module
 from inference.runtime.artifact import checksum_path
 from tests.server import Server, free_port, read_all, read_answer, serving
 
@@ -149,6 +152,15 @@ def test_requests_in_a_row_are_answered_in_their_order(server, body):
             received += connection.recv(65_536)
     ids = [line for line in received.split(b"\r\n") if line.startswith(b"X-Request-ID")]
     assert ids == [b"X-Request-ID: a%d" % number for number in range(5)]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations?"])
+def test_fault_is_answered_after_the_requests_before_it(server, body, path):
+    with server.connect() as connection:
+        connection.sendall(post(body, path) * 40 + b"nonsense\r\n\r\n")
+        received = read_all(connection)
+    statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200"] * 40 + [b"400"]
 
 
 def test_request_byte_by_byte_is_answered(server, body):
@@ -396,28 +408,48 @@ def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
         assert said == f"worker {first} ended by SIGKILL"
 
 
-def sockets(pid):
-    folder = Path(f"/proc/{pid}/fd")
-    kinds = []
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            kinds.append(os.readlink(path))
-    return sum(kind.startswith("socket:") for kind in kinds)
+class Loop:
+    """An event loop that only remembers what it was asked."""
+
+    def __init__(self):
+        self.taken = 0
+        self.is_asked_for_readers = True
+        self.later = []
+
+    def create_task(self, coroutine):
+        self.taken += 1
+        return Mock()
+
+    def connect_accepted_socket(self, factory, client):
+        client.close()
+
+    def add_reader(self, listener, function):
+        self.is_asked_for_readers = True
+
+    def remove_reader(self, listener):
+        self.is_asked_for_readers = False
+
+    def call_later(self, seconds, function):
+        self.later.append(function)
 
 
-def test_workers_share_the_connections(model_path, tmp_path):
-    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
-        wait_for(lambda: sum(entry["message"] == "Ready" for entry in server.entries()) == 2)
-        before = [sockets(pid) for pid in server.workers()]
-        with contextlib.ExitStack() as stack:
-            for _ in range(20):
-                connection = stack.enter_context(server.connect())
-                connection.sendall(PING)
-                read_answer(connection)
-            after = [sockets(pid) for pid in server.workers()]
-            shares = [now - then for now, then in zip(after, before, strict=True)]
-            # One that was closed just now may still be counted.
-            assert min(shares) >= 9
+def test_worker_leaves_connections_to_one_that_has_fewer_but_not_for_long(app):
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        listener.setblocking(False)
+        clients = [
+            stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(4)
+        ]
+        shares = [3, 5]
+        server = server_module.Server(app, app, listener, shares, 0)
+        loop = server._loop = Loop()
+        server._accept()
+        # Until it has more than the other.
+        assert (shares, loop.taken, loop.is_asked_for_readers) == ([6, 5], 3, False)
+        loop.later.pop()()
+        server._accept()
+        # The other has not come.
+        assert (shares, loop.taken) == ([7, 5], 4)
+        assert len(clients) == 4
 
 
 def test_error_of_the_owners_code_is_shown_and_ends_the_start(model_path, tmp_path):

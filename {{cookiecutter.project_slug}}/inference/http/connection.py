@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._release()
         self.waiting.clear()
         self.reading = DISCARD
+        self.is_paused = False
         if self.job:
             self.job.future.cancel()
 
@@ -129,21 +130,20 @@ class Connection(asyncio.Protocol):
             self._fail(RequestEntityTooLarge())
         elif self.reading in (HEADERS, BODY) and self.timed != self.reading:
             self._set_deadline()
-        if self.fault and not self.active and not self.is_advancing:
-            self._refuse()
+        if self.fault:
+            self._advance()
 
     def eof_received(self) -> bool:
         """Refuse half a request; a client may end its side and wait for the answer."""
         if self.reading in (HEADERS, BODY):
             self._fail(BadRequest("The request ended before all of it was sent."))
-            if not self.active:
-                self._refuse()
+            self._advance()
             return True
-        if self.active:
-            self.active.is_last = True
+        last = self.waiting[-1] if self.waiting else self.active
+        if last:
+            last.is_last = True
             self.reading = DISCARD
-            return True
-        return False
+        return last is not None
 
     def pause_writing(self) -> None:
         """Answer no further request of a client that does not take its answers."""
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         if self.reading in (HEADERS, BODY):
             what = "headers" if self.reading == HEADERS else "body"
             self._fail(RequestTimeout(f"The {what} of the request took too long to arrive."))
-            self._refuse()
+            self._advance()
         elif self.reading == IDLE:
             self.transport.close()
         else:

@@ -137,7 +137,7 @@ class Server:
         self._end_by = self.now() + self.settings.shutdown_seconds
         for connection in self.connections:
             connection.deadline = min(connection.deadline, self._end_by)
-            if not connection.active and not connection.reading:
+            if is_idle(connection):
                 connection.deadline = self.now() + DRAIN_SECONDS
 
     # Connections.
@@ -225,7 +225,7 @@ class Server:
                     connection.transport.abort()
             else:
                 connection.unread_since = math.inf
-                if now >= connection.deadline and not connection.active:
+                if now >= connection.deadline and not (connection.active or connection.waiting):
                     connection.expire()
         for job in list(itertools.takewhile(lambda job: job.latest <= now, self._jobs)):
             del self._jobs[job]
@@ -432,7 +432,7 @@ class Server:
 
 def is_idle(connection: Connection) -> bool:
     """Whether nobody waits for anything of a connection."""
-    return not connection.active and not connection.reading
+    return not (connection.active or connection.waiting or connection.reading)
 
 
 def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
