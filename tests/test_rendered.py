@@ -199,17 +199,18 @@ def test_inference_package_is_small_enough_to_read(project):
         and not isinstance(node, ast.Import | ast.ImportFrom)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
     ]
-    assert 500 < len(statements) <= 1700
+    assert 500 < len(statements) <= 2000
 
 
-# Each room of the service imports from those below it. The predictor is the owner's, the engine runs it.
-ROOMS = ("", "http", "watch", "formats", "runtime", "errors")
+# Each room of the service imports from those below it; settings and errors are the ground of all. The predictor
+# is the owner's, the engine runs it.
+ROOMS = ("", "http", "watch", "formats", "runtime", "config", "errors")
 
 
 def test_rooms_of_the_service_import_downward_only(project):
     upward = []
     for path, room, tree in inference_modules(project):
-        here = ROOMS.index("errors" if path.stem == "errors" else room)
+        here = ROOMS.index(path.stem if path.stem in ("config", "errors") else room)
         for node in ast.walk(tree):
             if not (
                 isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inference")

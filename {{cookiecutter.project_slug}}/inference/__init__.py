@@ -9,5 +9,5 @@ The way of a request:
 
 What has no door, and everything once others have hooked into the application, goes through
 ``http/middleware.py`` and Flask instead of 2 to 4, as it does under any other WSGI server.
-Rooms import downward only: http, watch, formats, runtime, errors.
+Rooms import downward only: http, watch, formats, runtime, config, errors.
 """

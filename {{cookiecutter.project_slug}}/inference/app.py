@@ -28,7 +28,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment(os.environ)
     model = artifact.read(settings.model_path)
-    engine = load_engine(model, settings)
+    measured = serving.read(model.path)
+    # As set, or as measured for the model.
+    queue = measured.queue if settings.batching == "auto" else settings.batching == "on"
+    engine = load_engine(model, queue, settings.request_seconds)
     card, version = engine.card, model.version
     decoder = InstancesDecoder([feature.name for feature in card.features], settings.max_rows)
 
@@ -54,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics,
         keys,
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
-        inline_rows=0 if engine.may_block else serving.read(model.path).inline_rows,
+        inline_rows=0 if engine.may_block else measured.inline_rows,
         views={
             name: app.view_functions[name]
             for name in ("inference.predict", "inference.invocations", "protocol.infer")
@@ -66,7 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def load_engine(model: Artifact, settings: Settings) -> Engine:
+def load_engine(model: Artifact, queue: bool, seconds_to_wait: float) -> Engine:
     """Load a verified model file and hold it to its contract (``Engine``).
 
     Raises StartupError when the predictor cannot make sense of the file, or its answer to its own example does
@@ -74,7 +77,7 @@ def load_engine(model: Artifact, settings: Settings) -> Engine:
     """
     try:
         predictor = Predictor.load(model.content)
-        return Engine(predictor, settings.uses_queue(), settings.request_seconds)
+        return Engine(predictor, queue, seconds_to_wait)
     except Exception as error:
         # An HTTP error says its status in str().
         reason = " ".join(str(getattr(error, "description", error)).split())

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from inference.errors import StartupError
-from inference.runtime import serving
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
-    max_rows: Annotated[int, Meta(ge=1)] = 1000
+    max_rows: Annotated[int, Meta(ge=1)] = 10_000
     max_connections: Annotated[int, Meta(ge=8, le=100_000)] = 4096
     max_concurrent: Annotated[int, Meta(ge=1, le=1000)] = 64
     max_header_bytes: Annotated[int, Meta(ge=1024)] = 32_768
@@ -75,12 +74,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not settings.api_key.isascii():
             raise StartupError("API_KEY holds a character that no header can carry: use ASCII")
         return settings
-
-    def uses_queue(self) -> bool:
-        """Whether requests wait in a queue for one thread: as set, or as measured for the model."""
-        if self.batching == "auto":
-            return serving.read(Path(self.model_path)).queue
-        return self.batching == "on"
 
     @property
     def api_keys(self) -> list[str]:

@@ -105,7 +105,7 @@ class Server:
         self._held = 0
         # Those that wait, the oldest first.
         self._jobs: dict[Job, None] = {}
-        waits_in_threads = settings.uses_queue() and not self._doors
+        waits_in_threads = self.service.engine.batcher and not self._doors
         threads = settings.max_concurrent + 8 if waits_in_threads else LIGHT_THREADS
         self._threads = ThreadPoolExecutor(threads, "request")
         # Of its own, so that no prediction is in its way.
