@@ -279,7 +279,7 @@ def test_code_that_may_block_stays_off_the_event_loop():
 
 def test_training_measures_for_the_event_loop_what_cannot_block(tmp_path, monkeypatch):
     for may_block in (True, False):
-        monkeypatch.setattr(Predictor, "may_block", may_block)
+        monkeypatch.setattr(Predictor, "may_block", may_block, raising=False)
         monkeypatch.setattr("sys.argv", ["train", str(tmp_path / "model")])
         monkeypatch.setattr("training.output.INLINE_SECONDS", 60)
         main()

@@ -77,7 +77,8 @@ def main() -> None:
     card = predictor.card
     row = np.array([feature.example for feature in card.features], np.float32)
     # The service's default, not what happens to be set here.
-    max_inline = 0 if predictor.may_block else MAX_INLINE_ROWS
+    # A predictor that does not say is one that may.
+    max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
     serving = measure(predictor.predict, row, max_inline)
     write_serving(path, serving)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
