@@ -374,6 +374,8 @@ def main(folder: str, containers: str = "") -> None:
     os.environ["MOTO_PORT"] = str(server.server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
+    # Nobody reads on: what moto says there of each request would fill the pipe, and then hold up every answer.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stdin.read()
     scheduler.stop_all()
     os._exit(0)
