@@ -517,7 +517,7 @@ application = Stamp(app)
 @pytest.mark.parametrize(
     ("code", "status", "header", "line"),
     [
-        ("", 200, None, '"message":"Ready"'),
+        ("", 200, None, '"message":"Listening at http://'),
         (ABORT, 429, None, '"flask_sees_all_because_of":"before_request"'),
         (CORS, 200, "Access-Control-Allow-Origin", '"flask_sees_all_because_of":"after_request"'),
         (TRACES, 200, None, '"http.route": "/predict"'),

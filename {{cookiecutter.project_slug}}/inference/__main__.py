@@ -114,12 +114,12 @@ async def answer(
         worker.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         host, port = listener.getsockname()[:2]
-        fields = {"address": f"http://{host}:{port}"}
+        fields = {}
         if worker.replaces:
             fields["replaces"] = worker.replaces
         if server.hooks:
             fields["flask_sees_all_because_of"] = ", ".join(server.hooks)
-        logger.info("Ready", extra={"fields": fields})
+        logger.info("Listening at http://%s:%s", host, port, extra={"fields": fields})
 
     await server.run(ready)
 

@@ -398,7 +398,9 @@ def is_running(pid):
 
 def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
-        wait_for(lambda: sum(entry["message"] == "Ready" for entry in server.entries()) == 2)
+        wait_for(
+            lambda: sum(entry["message"].startswith("Listening") for entry in server.entries()) == 2
+        )
         first, second = server.workers()
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: len(set(server.workers()) - {first}) == 2)
