@@ -18,6 +18,7 @@ from inference.config import ROOT
 from inference.http import server as server_module
 from inference.runtime.artifact import checksum_path
 from tests.server import Server, free_port, read_all, read_answer, serving
+from training.output import write_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -408,6 +409,21 @@ def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
         assert second in server.workers()
         (said,) = (entry["replaces"] for entry in server.entries() if "replaces" in entry)
         assert said == f"worker {first} ended by SIGKILL"
+
+
+def test_worker_that_cannot_start_is_tried_again_and_the_log_says_why(model_path, tmp_path):
+    model = write_model(tmp_path / "model", model_path.read_bytes())
+    with serving(tmp_path / "log", MODEL_PATH=model.path, WORKERS=2) as server:
+        wait_for(lambda: sum(e["message"].startswith("Listening") for e in server.entries()) == 2)
+        model.path.unlink()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        # It fails, while the other goes on to serve.
+        wait_for(lambda: len(server.workers()) == 1)
+        assert ask(server, PING)[0] == 200
+        write_model(model.path, model.content)
+        wait_for(lambda: any("replaces" in entry for entry in server.entries()))
+        (why,) = (entry["replaces"] for entry in server.entries() if "replaces" in entry)
+        assert why.startswith(f"Could not read the model: {model.path}: No such file")
 
 
 class Loop:

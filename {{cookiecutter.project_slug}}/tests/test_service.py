@@ -144,6 +144,19 @@ def test_exception_is_logged_with_its_traceback():
     assert "RuntimeError: reason" in json.loads(logs.Handler().format(record))["exception"]
 
 
+def test_wrong_call_of_a_logger_breaks_no_request(app, capsys):
+    logger = logging.Logger("mine")
+    logger.addHandler(logs.Handler())
+
+    @app.get("/careless")
+    def careless():
+        logger.warning("%d rows", "two")
+        return "done"
+
+    assert app.test_client().get("/careless").status_code == 200
+    assert "Logging error" in capsys.readouterr().err
+
+
 def test_unfit_request_id_is_replaced(client):
     response = client.get("/ping", headers={"X-Request-ID": "a b"})
     assert len(response.headers["X-Request-ID"]) == 32

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 # The connections of a worker that takes none yet, or no more: all others have fewer.
 NONE_TAKEN = 2**40
@@ -21,30 +22,23 @@ TICK_SECONDS = 0.1
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 
 
+@dataclass
 class Worker:
     """What a forked process knows of itself, its like, and its parent.
 
-    ``shares`` holds the number of connections of each worker. ``lifeline`` is a pipe that ends with the parent.
-    ``replaces`` says how the worker ended whose place it takes, if any.
+    ``shares`` holds the number of connections of each worker. ``lifeline`` is a pipe that ends with the parent,
+    ``report`` one to it. ``replaces`` says how the worker ended whose place it takes, if any.
     """
 
-    def __init__(
-        self,
-        number: int,
-        shares: "memoryview[int]",
-        lifeline: int,
-        report: int,
-        replaces: str,
-    ) -> None:
-        self.number = number
-        self.shares = shares
-        self.lifeline = lifeline
-        self.replaces = replaces
-        self._report = report
+    number: int
+    shares: "memoryview[int]"
+    lifeline: int
+    report: int
+    replaces: str
 
     def fail(self, reason: str) -> None:
         """Tell the parent why this worker cannot start."""
-        os.write(self._report, reason.encode()[: mmap.PAGESIZE - 1] + b"\0")
+        os.write(self.report, reason.encode()[: mmap.PAGESIZE - 1] + b"\0")
 
     def start(self) -> None:
         """Take a share of the connections."""
@@ -74,7 +68,7 @@ class Supervisor:
         self._lifeline, self._life = os.pipe()
         os.set_blocking(self._report, False)
         self._workers: dict[int, int] = {}
-        # When a worker that could not start is tried again, by its number, and how it ended.
+        # When a worker that could not start is tried again, by its number, and why it could not.
         self._due: dict[int, tuple[float, str]] = {}
         self._kill_at: float | None = None
 
@@ -102,7 +96,8 @@ class Supervisor:
                 if has_served:
                     self._fork(number, describe(pid, status))
                 elif self._serves():
-                    self._due[number] = time.monotonic() + RETRY_SECONDS, describe(pid, status)
+                    # Read each time: reports that nobody takes would fill the pipe, and hold up the next worker.
+                    self._due[number] = time.monotonic() + RETRY_SECONDS, self._reason(pid, status)
                 else:
                     code = 1
                     sys.stderr.write(self._reason(pid, status) + "\n")

@@ -102,8 +102,11 @@ class Handler(logging.Handler):
     """One JSON object a record; ``extra={"fields": {...}}`` adds to it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record."""
-        writer.write(self.format(record).encode())
+        """Write the record; a wrong call of the logger is no error of who made it."""
+        try:
+            writer.write(self.format(record).encode())
+        except Exception:
+            self.handleError(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
