@@ -51,7 +51,7 @@ class Middleware:
         """Answer a request."""
         service = self.service
         call = current.call = Call.of(environ)
-        service.begin(call)
+        service.begin()
         try:
             status, headers, body = self._admit(call, environ)
         except HTTPException as error:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -62,13 +63,19 @@ class Job:
     __slots__ = ("call", "connection", "future", "latest", "request")
 
     def __init__(
-        self, connection: Connection, request: Request, call: Call | None, latest: float
+        self,
+        connection: Connection,
+        request: Request,
+        call: Call | None,
+        future: Future[Any],
+        latest: float,
     ) -> None:
         self.connection = connection
         self.request = request
+        # None where the application counts it itself.
         self.call = call
+        self.future = future
         self.latest = latest
-        self.future: Future[Any] = Future()
 
 
 class Server:
@@ -248,16 +255,19 @@ class Server:
     def refuse(self, connection: Connection, request: Request, error: HTTPException) -> None:
         """Answer what is no request, or one too many, and end the connection."""
         request.is_last = True
-        call = call_of(request)
-        self.service.begin(call)
-        self._answer_fault(connection, request, call, error)
+        self._answer_fault(connection, request, self._begin(request), error)
+
+    def _begin(self, request: Request) -> Call:
+        """The call of a request, which is counted as being answered from now on."""
+        call = current.call = call_of(request)
+        self.service.begin()
+        return call
 
     def _predict(self, connection: Connection, request: Request, door: Door, route: str) -> None:
         """Answer a request for predictions without Flask, in which nobody has an interest."""
         service = self.service
-        call = current.call = call_of(request)
+        call = self._begin(request)
         call.route = route
-        service.begin(call)
         try:
             headers = request.headers
             if service.keys.are_needed_for(call.path):
@@ -284,33 +294,47 @@ class Server:
     def _submit(
         self, connection: Connection, request: Request, call: Call, work: Callable[[], Reply]
     ) -> None:
-        """Let a thread make the reply."""
-        job = self._begin_job(connection, request, call)
+        """Let a thread make the reply; raises Overloaded."""
 
         def run() -> Reply:
             current.call = call
             return work()
 
-        job.future = self._threads.submit(run)
-        job.future.add_done_callback(lambda _: self._later(self._end_job, job))
+        self._wait(connection, request, call, lambda: self._threads.submit(run), self._end_job)
 
     def _queue(
         self, connection: Connection, request: Request, call: Call, rows: Any, encode: Encode
     ) -> None:
-        """Let the model's queue predict the rows."""
-        job = self._begin_job(connection, request, call)
-        job.future = self.service.engine.submit(rows)
-        job.future.add_done_callback(lambda _: self._later(self._end_job, job, encode))
+        """Let the model's queue predict the rows; raises Overloaded."""
+        end = partial(self._end_job, encode=encode)
+        self._wait(connection, request, call, lambda: self.service.engine.submit(rows), end)
 
-    def _begin_job(self, connection: Connection, request: Request, call: Call | None) -> Job:
-        """Note that a request waits; raises Overloaded where too many do."""
-        if self._busy >= self.settings.max_concurrent:
+    def _wait(
+        self,
+        connection: Connection,
+        request: Request,
+        call: Call | None,
+        submit: Callable[[], Future[Any]],
+        end: Callable[[Job], None],
+        counts: bool = True,
+    ) -> None:
+        """Let a request wait for what is submitted, then ``end`` it here.
+
+        Raises Overloaded where it ``counts`` and too many wait.
+        """
+        if counts and self._busy >= self.settings.max_concurrent:
             raise Overloaded
-        self._busy += 1
-        job = Job(connection, request, call, self.now() + self.settings.request_seconds)
-        connection.job = job
+        self._busy += counts
+        latest = self.now() + self.settings.request_seconds
+        job = connection.job = Job(connection, request, call, submit(), latest)
         self._jobs[job] = None
-        return job
+
+        def finish() -> None:
+            self._busy -= counts
+            self._jobs.pop(job, None)
+            end(job)
+
+        job.future.add_done_callback(lambda _: self._later(finish))
 
     def later(self, function: Callable[[], None]) -> None:
         """Call a function when all that has come until now was looked at."""
@@ -322,13 +346,14 @@ class Server:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _end_job(self, job: Job, encode: Encode | None = None) -> None:
-        self._busy -= 1
-        self._jobs.pop(job, None)
-        if job.future.cancelled():
-            if job.call:
-                self.service.end(job.call, CLIENT_CLOSED)
+        call = job.call
+        # Refused before its turn came.
+        if call is None:
             return
-        call = current.call = job.call or Call("", "")
+        if job.future.cancelled():
+            self.service.end(call, CLIENT_CLOSED)
+            return
+        current.call = call
         try:
             result: Any = job.future.result()
             if encode:
@@ -339,10 +364,7 @@ class Server:
             self._answer(job.connection, job.request, call, result)
 
     def _refuse_job(self, job: Job) -> None:
-        call, job.call = job.call, None
-        if not call:
-            call = call_of(job.request)
-            self.service.begin(call)
+        call, job.call = job.call or self._begin(job.request), None
         self._answer_fault(job.connection, job.request, call, Overloaded())
 
     def _answer(self, connection: Connection, request: Request, call: Call, reply: Reply) -> None:
@@ -369,47 +391,38 @@ class Server:
             response = problems.describe_unexpected(error)
         headers = [*response.headers, *self.service.headers, *call.headers()]
         self.service.end(call, response.status_code)
-        self._write(connection, request, response.status_code, headers, response.get_data())
+        connection.send(*self._encode(request, response.status_code, headers, response.get_data()))
 
     def _ask_application(self, connection: Connection, request: Request) -> None:
         """Let a thread ask the WSGI application, which counts and logs the request itself."""
         environ = environ_of(request, connection.peer, self.settings)
         is_health = environ["PATH_INFO"] in self.service.keys.health
         threads = self._health_thread if is_health else self._threads
-        if not is_health and self._busy >= self.settings.max_concurrent:
-            call = call_of(request)
-            self.service.begin(call)
-            self._answer_fault(connection, request, call, Overloaded())
-            return
-        job = Job(connection, request, None, self.now() + self.settings.request_seconds)
-        self._busy += not is_health
-        connection.job = job
-        job.future = threads.submit(ask, self.application, environ)
-        self._jobs[job] = None
-        job.future.add_done_callback(lambda _: self._later(self._end_asking, job, is_health))
+        submit = partial(threads.submit, ask, self.application, environ)
+        try:
+            self._wait(connection, request, None, submit, self._end_asking, counts=not is_health)
+        except Overloaded as error:
+            self._answer_fault(connection, request, self._begin(request), error)
 
-    def _end_asking(self, job: Job, is_health: bool) -> None:
-        self._busy -= not is_health
-        self._jobs.pop(job, None)
+    def _end_asking(self, job: Job) -> None:
         if job.future.cancelled():
             return
         try:
             status, headers, body = job.future.result()
-            encode_headers(headers)
+            data = self._encode(job.request, status, headers, body)
         except Exception as error:
             # Raised around the service, which answers for its own faults.
-            call = call_of(job.request)
-            self.service.begin(call)
-            self._answer_fault(job.connection, job.request, call, error)
+            self._answer_fault(job.connection, job.request, self._begin(job.request), error)
         else:
-            self._write(job.connection, job.request, status, headers, body)
+            job.connection.send(*data)
 
-    def _write(
-        self, connection: Connection, request: Request, status: int, headers: Headers, body: bytes
-    ) -> None:
-        """Send an answer of any kind."""
-        if connection.transport.is_closing():
-            return
+    def _encode(
+        self, request: Request, status: int, headers: Headers, body: bytes
+    ) -> tuple[bytes, bool]:
+        """The bytes of an answer of any kind, and whether the connection ends with it.
+
+        Raises ValueError for a header that would end its line.
+        """
         kept = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
         if request.method == b"HEAD":
             kept += [pair for pair in headers if pair[0].lower() == "content-length"]
@@ -421,7 +434,7 @@ class Server:
         close, ending = self._ending(request)
         line = STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n".encode()
         head = b"%bDate: %b\r\n%b%b\r\n" % (line, self._date, encode_headers(kept), ending)
-        connection.send(head + body, close)
+        return head + body, close
 
     def _ending(self, request: Request) -> tuple[bool, bytes]:
         """Whether the connection ends with the answer to a request, and the header that says so."""

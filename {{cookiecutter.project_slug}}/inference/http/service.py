@@ -62,7 +62,7 @@ class Service:
     views: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     places: list[None] = field(default_factory=list)
 
-    def begin(self, call: Call) -> None:
+    def begin(self) -> None:
         """Count a request as being answered."""
         self.metrics.enter()
 
