@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -153,6 +154,49 @@ def test_killed_rehearsal_leaves_no_process(installed, tmp_path):
             break
         time.sleep(0.1)
         assert attempt < 599, processes_of(tmp_path)
+
+
+HALF_STARTED = """
+import os, signal, subprocess, sys, types
+from pathlib import Path
+from rehearsal.__main__ import running
+
+start = subprocess.Popen._execute_child
+
+def interrupted(*arguments):
+    start(*arguments)
+    signal.raise_signal(signal.SIGINT)
+
+subprocess.Popen._execute_child = interrupted
+stage = types.SimpleNamespace(copy=Path(sys.argv[1]), environment=dict(os.environ))
+with running(["sleep", "600"], stage, sys.stdout):
+    pass
+"""
+
+
+def test_signal_to_a_rehearsal_that_starts_a_process_ends_the_process(installed, tmp_path):
+    result = installed.run(*REHEARSE[:2], "-c", HALF_STARTED, str(tmp_path))
+    assert "KeyboardInterrupt" in result.stderr
+    assert not processes_of(tmp_path)
+
+
+def test_embedded_aws_answers_though_nobody_reads_what_it_prints(installed, tmp_path):
+    with subprocess.Popen(
+        [*REHEARSE[:-1], "rehearsal.embedded_aws", tmp_path],
+        cwd=installed.path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        pipesize=4096,
+    ) as server:
+        proxy = {"http": f"http://127.0.0.1:{server.stdout.readline().strip()}"}
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxy))
+        question = b"Action=GetCallerIdentity&Version=2011-06-15"
+        for _ in range(200):
+            with opener.open("http://sts.us-east-1.amazonaws.com/", question, timeout=30) as answer:
+                assert b"<Account>" in answer.read()
+        server.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from rehearsal.stage import Stage
 REPORT = re.compile(r"(?!make: )[a-z-]+: |  |http:")
 LOG = stage.PROJECT / "rehearsal.log"
 NOT_REHEARSED = 3
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WIDTH = len("the release before it still answers")
 IS_VERBOSE = os.environ.get("V") == "1"
 IS_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -206,29 +207,53 @@ def prerequisites(copy: Path, target: str) -> list[str]:
 @contextlib.contextmanager
 def running(command: list[str], stage: Stage, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a command on the stage in a process group of its own, which an interruption ends whole."""
-    process = subprocess.Popen(
-        command,
-        cwd=stage.copy,
-        env=stage.environment,
-        encoding="utf-8",
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = None
     try:
+        with late_interrupt():
+            process = subprocess.Popen(
+                command,
+                cwd=stage.copy,
+                env=stage.environment,
+                encoding="utf-8",
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         yield process
         process.wait()
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            log.write(process.communicate(timeout=5)[0])
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process:
+            log.write(end_group(process))
         raise
+
+
+def end_group(leader: subprocess.Popen[str]) -> str:
+    """End a process group, by force after 5 s; return what it printed meanwhile."""
+    output = ""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        output = leader.communicate(timeout=5)[0]
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
+    return output
+
+
+@contextlib.contextmanager
+def late_interrupt() -> Iterator[None]:
+    """Let a signal count at the end: a process that is half started is known to nobody who could end it."""
+    came: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def show(step: str, line: str) -> None:
@@ -271,7 +296,7 @@ def report(rehearsal: Rehearsal) -> int:
 
 def interrupt(number: int, _: object) -> None:
     """Raise KeyboardInterrupt once, with the signal's number; what follows is cleaning up."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in INTERRUPTS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
@@ -294,7 +319,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         signal.signal(number, interrupt)
     try:
         sys.exit(main())
