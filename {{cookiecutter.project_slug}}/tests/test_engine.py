@@ -99,6 +99,21 @@ def test_idle_queue_adds_no_wait():
     assert time.perf_counter() - started < 1
 
 
+def test_rows_of_several_requests_are_predicted_at_once_each_with_its_own_answer():
+    model = Doubler()
+    engine = Engine(model, False, 10)
+    model.batches.clear()
+    requests = [np.full((rows, 1), rows, np.float32) for rows in (1, 3, 2)]
+    answers = engine.predict_together(requests)
+    assert [answer.values for answer in answers] == [[2], [6, 6, 6], [4, 4]]
+    assert model.batches == [6]
+    bad = [np.array([[1], [number]], np.float32) for number in (1, np.inf, 13, 2)]
+    good, infinite, failed, other = engine.predict_together(bad)
+    assert [good.values, other.values] == [[2, 2], [2, 4]]
+    assert "instances[1]" in infinite.description
+    assert isinstance(failed, ValueError)
+
+
 @pytest.mark.parametrize("queue", [False, True])
 def test_answer_that_is_no_number_is_an_error_of_its_row(queue):
     predict = Engine(Doubler(), queue, 10).predict

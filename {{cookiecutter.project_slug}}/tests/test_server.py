@@ -16,6 +16,7 @@ import pytest
 
 from inference.config import ROOT
 from inference.http import server as server_module
+from inference.http.connection import Request
 from inference.runtime.artifact import checksum_path
 from tests.server import Server, free_port, read_all, read_answer, serving
 from training.output import write_model
@@ -468,6 +469,43 @@ def test_worker_leaves_connections_to_one_that_has_fewer_but_not_for_long(app):
         # The other has not come.
         assert (shares, loop.taken) == ([7, 5], 4)
         assert len(clients) == 4
+
+
+def test_rows_of_clients_that_ask_at_once_are_predicted_together_up_to_a_bound(app, row):
+    service = app.extensions["service"]
+    service.inline_rows = 4
+    service.engine = Mock(wraps=service.engine, batcher=None)
+    server = server_module.Server(app, app, Mock(), memoryview(bytearray(8)).cast("q"), 0)
+    server._loop = Mock()
+    clients = server.connections = [Mock() for _ in range(5)]
+    counts = (1, 2, 1, 3, 4)
+    for client, rows in zip(clients, counts, strict=True):
+        request = Request()
+        request.method, request.target = b"POST", b"/predict"
+        request.headers = {b"content-type": b"application/json"}
+        request.body = json.dumps({"instances": [row] * rows}).encode()
+        server.handle(client, request)
+    ((later,),) = [call.args for call in server._loop.call_soon.call_args_list]
+    later()
+    asked = [call.args[0] for call in service.engine.predict_together.call_args_list]
+    assert [[len(rows) for rows in together] for together in asked] == [[1, 2, 1], [3], [4]]
+    for client, rows in zip(clients, counts, strict=True):
+        (answer, _), _ = client.send.call_args
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == rows
+
+
+def test_clients_that_ask_at_once_each_get_their_own_answer(server, row):
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(40)]
+        for number, client in enumerate(clients):
+            rows = [row] * (1 + number % 8) if number % 5 else [["x"]]
+            client.sendall(post(json.dumps({"instances": rows}).encode(), X_Request_ID=number))
+        for number, client in enumerate(clients):
+            status, headers, body = read_answer(client)
+            assert headers["x-request-id"] == str(number)
+            assert status == (200 if number % 5 else 422)
+            if number % 5:
+                assert len(json.loads(body)["predictions"]) == 1 + number % 8
 
 
 def test_error_of_the_owners_code_is_shown_and_ends_the_start(model_path, tmp_path):

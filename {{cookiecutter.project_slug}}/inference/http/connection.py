@@ -55,9 +55,9 @@ class Request:
         # Whether the client wants the connection to end with its answer.
         self.is_last = False
 
-    def header(self, name: bytes) -> str:
+    def header(self, name: str) -> str:
         """The value of a header, empty where there is none."""
-        return self.headers.get(name, b"").decode("latin-1")
+        return self.headers.get(name.lower().encode(), b"").decode("latin-1")
 
 
 class Connection(asyncio.Protocol):
@@ -70,9 +70,11 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.reading = IDLE
         self.request = Request()
-        # Bytes of the current message in packets after its first, its headers, and of its body those that count.
-        self.received = self.header_bytes = self.held = 0
-        self.hosts = 0
+        # Bytes of the packet that came last, those of the current message in packets after its first, and of its
+        # body those that count.
+        self.packet = self.received = self.held = 0
+        # Its headers, as they came.
+        self.fields: list[tuple[bytes, bytes]] = []
         self.waiting: deque[Request] = deque()
         # The request that is being answered, and the work on it where another thread does it.
         self.active: Request | None = None
@@ -112,7 +114,8 @@ class Connection(asyncio.Protocol):
         """Read on."""
         if self.reading == DISCARD:
             return
-        self.received += len(data)
+        self.packet = len(data)
+        self.received += self.packet
         self.turn = 0
         try:
             self.parser.feed_data(data)
@@ -159,7 +162,8 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self.request = Request()
-        self.received = self.header_bytes = self.hosts = 0
+        self.received = 0
+        self.fields = []
         if self.reading == DISCARD:
             return
         self.reading = HEADERS
@@ -172,22 +176,18 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; those after the body say nothing here."""
-        if self.reading != HEADERS:
-            return
-        headers = self.request.headers
-        name = name.lower()
-        self.header_bytes += len(name) + len(value) + 4
-        if name == b"host":
-            self.hosts += 1
-        if name in headers:
-            value = headers[name] + b", " + value
-        headers[name] = value
+        if self.reading == HEADERS:
+            self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Refuse what cannot be answered before its body is read."""
         if self.reading != HEADERS:
             return
-        request, headers = self.request, self.request.headers
+        request = self.request
+        headers = request.headers = dict(self.fields)
+        if len(headers) < len(self.fields) <= MAX_HEADERS:
+            for name in headers:
+                headers[name] = b", ".join([value for key, value in self.fields if key == name])
         request.method = self.parser.get_method()
         request.version = self.parser.get_http_version()
         fault = self._find_fault(request)
@@ -305,16 +305,24 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _find_fault(self, request: Request) -> HTTPException | None:
-        headers, version = request.headers, request.version
+        headers, version, fields = request.headers, request.version, self.fields
         coding = headers.get(b"transfer-encoding")
         if version not in ("1.1", "1.0"):
             return BadRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
         if len(request.target) > LONGEST_TARGET:
             return RequestURITooLarge()
-        if self.header_bytes > self.server.settings.max_header_bytes or len(headers) > MAX_HEADERS:
+        most_bytes = self.server.settings.max_header_bytes
+        # They are no longer than what came, which costs less to look at.
+        if len(fields) > MAX_HEADERS or (
+            self.received + self.packet > most_bytes
+            and sum(len(name) + len(value) + 4 for name, value in fields) > most_bytes
+        ):
             return RequestHeaderFieldsTooLarge()
-        if self.hosts > 1 or (version == "1.1" and not self.hosts):
-            return BadRequest(f"A request has one header Host, this one has {self.hosts}.")
+        hosts = int(b"host" in headers)
+        if len(headers) < len(fields):
+            hosts = [name for name, _ in fields].count(b"host")
+        if hosts > 1 or (version == "1.1" and not hosts):
+            return BadRequest(f"A request has one header Host, this one has {hosts}.")
         if coding is not None and version == "1.0":
             return BadRequest("HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":

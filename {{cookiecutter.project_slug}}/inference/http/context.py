@@ -1,7 +1,7 @@
 """The request that is being answered, for the log, the metrics and the errors of it."""
 
+import os
 import re
-import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ class Call:
         self, method: str, path: str, request_id: str = "", traceparent: str | None = None
     ) -> None:
         self.started = time.perf_counter()
-        if not REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(16)
+        if not request_id or not REQUEST_ID.fullmatch(request_id):
+            request_id = os.urandom(16).hex()
         self.request_id = request_id
         self.trace = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-        self.span = secrets.token_hex(8) if self.trace else ""
+        self.span = os.urandom(8).hex() if self.trace else ""
         self.method = method
         self.path = path
         self.route = path

@@ -161,8 +161,8 @@ def to_outputs(prediction: Prediction, card: ModelCard) -> dict[str, NDArray[np.
 
 def json_length(asked: Asked) -> int:
     """The number of bytes of JSON, which the client says where those of tensors come after it."""
-    text = asked.json_length
-    if text is None:
+    text = asked.header(JSON_LENGTH)
+    if not text:
         return len(asked.body)
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")

@@ -54,7 +54,7 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
             rows = csv.decode(asked.body, decoder.features, decoder.max_rows)
         else:
             raise UnsupportedMediaType(f"Send the instances as {JSON} or {CSV}.")
-        return rows, encode_csv if wants_csv(asked.accept) else encode_json
+        return rows, encode_csv if wants_csv(asked.header("Accept")) else encode_json
 
     return {"/predict": predict, "/invocations": invocations}
 
@@ -97,13 +97,7 @@ def create_blueprint(
 def respond(engine: "Engine", door: Door, read: Reader) -> Response:
     """Answer Flask's current request at a door."""
     given = request.headers
-    asked = Asked(
-        read(request.environ),
-        given.get("Content-Type", ""),
-        given.get("Accept", ""),
-        given.get(JSON_LENGTH),
-    )
-    rows, encode = door(asked)
+    rows, encode = door(Asked(read(request.environ), lambda name: given.get(name, "")))
     prediction = engine.predict(rows)
     current.call.record(prediction)
     body, content_type, headers = encode(prediction)
@@ -114,7 +108,7 @@ def respond(engine: "Engine", door: Door, read: Reader) -> Response:
 
 def mimetype(asked: Asked) -> str:
     """The media type of the body, without its parameters."""
-    kind = asked.content_type
+    kind = asked.header("Content-Type")
     return kind if kind == JSON else kind.partition(";")[0].strip().lower()
 
 

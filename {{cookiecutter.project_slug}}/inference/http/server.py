@@ -2,21 +2,20 @@
 
 import asyncio
 import errno
-import io
 import itertools
 import math
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from flask import Flask
+from numpy.typing import NDArray
 from werkzeug.exceptions import HTTPException
 
 from inference.config import Settings
@@ -26,8 +25,9 @@ from inference.http.body import decompress
 from inference.http.connection import DISCARD, Connection, Request
 from inference.http.context import Call, current
 from inference.http.middleware import added_hooks
-from inference.http.routes import JSON_LENGTH
 from inference.http.service import Asked, Door, Encode, Headers, Reply, Service
+from inference.http.wsgi import ask, environ_of, path_of
+from inference.runtime.signature import Prediction
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -78,6 +78,16 @@ class Job:
         self.latest = latest
 
 
+class Light(NamedTuple):
+    """A request whose ``rows`` are few enough to be predicted on the event loop."""
+
+    connection: Connection
+    request: Request
+    call: Call
+    rows: NDArray[np.float32]
+    encode: Encode
+
+
 class Server:
     """Serves ``application`` on ``listener`` until it is told to stop.
 
@@ -101,7 +111,7 @@ class Server:
         self.hooks = added_hooks(app) + ["application"] * (application is not app)
         # Without Flask: only while nobody has an interest in seeing it there.
         doors = {} if self.hooks else self.service.doors
-        self._doors = {path.encode(): (door, route) for path, (door, route) in doors.items()}
+        self._doors = {path.encode(): (path, *door) for path, door in doors.items()}
         self._head = encode_headers(self.service.headers)
         # Of a body with all that its chunks say around it.
         self.most_bytes = settings.max_body_bytes * CHUNK_OVERHEAD + settings.max_header_bytes
@@ -112,6 +122,8 @@ class Server:
         self._held = 0
         # Those that wait, the oldest first.
         self._jobs: dict[Job, None] = {}
+        # Those whose rows will be predicted together.
+        self._batch: list[Light] = []
         waits_in_threads = self.service.engine.batcher and not self._doors
         threads = settings.max_concurrent + 8 if waits_in_threads else LIGHT_THREADS
         self._threads = ThreadPoolExecutor(threads, "request")
@@ -257,21 +269,23 @@ class Server:
         request.is_last = True
         self._answer_fault(connection, request, self._begin(request), error)
 
-    def _begin(self, request: Request) -> Call:
+    def _begin(self, request: Request, path: str = "") -> Call:
         """The call of a request, which is counted as being answered from now on."""
-        call = current.call = call_of(request)
+        call = current.call = call_of(request, path)
         self.service.begin()
         return call
 
-    def _predict(self, connection: Connection, request: Request, door: Door, route: str) -> None:
+    def _predict(
+        self, connection: Connection, request: Request, path: str, door: Door, route: str
+    ) -> None:
         """Answer a request for predictions without Flask, in which nobody has an interest."""
         service = self.service
-        call = self._begin(request)
+        call = self._begin(request, path)
         call.route = route
         try:
             headers = request.headers
             if service.keys.are_needed_for(call.path):
-                key, authorization = request.header(b"x-api-key"), request.header(b"authorization")
+                key, authorization = request.header("x-api-key"), request.header("authorization")
                 service.keys.require(key, authorization)
             is_light = service.inline_rows or service.engine.batcher
             is_small = len(request.body) <= INLINE_BYTES and b"content-encoding" not in headers
@@ -282,14 +296,46 @@ class Server:
             rows, encode = door(asked_of(request, self.settings))
             if service.engine.batcher:
                 self._queue(connection, request, call, rows, encode)
-            elif len(rows) <= service.inline_rows:
-                prediction = service.engine.predict(rows)
-                self._answer(connection, request, call, service.finish(call, prediction, encode))
-            else:
+            elif len(rows) > service.inline_rows:
                 work = lambda: service.finish(call, service.engine.predict(rows), encode)  # noqa: E731
                 self._submit(connection, request, call, work)
+            elif len(self.connections) > 1:
+                self._predict_soon(Light(connection, request, call, rows, encode))
+            else:
+                prediction = service.engine.predict(rows)
+                self._answer(connection, request, call, service.finish(call, prediction, encode))
         except Exception as error:
             self._answer_fault(connection, request, call, error)
+
+    def _predict_soon(self, light: Light) -> None:
+        """Predict here, together with what others have sent by now: a model answers many rows sooner."""
+        self._batch.append(light)
+        if len(self._batch) == 1:
+            self._loop.call_soon(self._predict_batch)
+
+    def _predict_batch(self) -> None:
+        """Answer what was collected, no more rows at a time than may be predicted on the event loop."""
+        batch, self._batch = self._batch, []
+        while batch:
+            ends = itertools.accumulate(len(light.rows) for light in batch)
+            count = sum(end <= self.service.inline_rows for end in ends)
+            part, batch = batch[:count], batch[count:]
+            answers = self.service.engine.predict_together([light.rows for light in part])
+            for light, answer in zip(part, answers, strict=True):
+                self._finish(light, answer)
+
+    def _finish(self, light: Light, prediction: Prediction | Exception) -> None:
+        """Answer a request whose rows were predicted."""
+        connection, request, call, _, encode = light
+        current.call = call
+        try:
+            if isinstance(prediction, Exception):
+                raise prediction
+            reply = self.service.finish(call, prediction, encode)
+        except Exception as error:
+            self._answer_fault(connection, request, call, error)
+        else:
+            self._answer(connection, request, call, reply)
 
     def _submit(
         self, connection: Connection, request: Request, call: Call, work: Callable[[], Reply]
@@ -456,97 +502,21 @@ def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
     return text.encode("latin-1")
 
 
-def path_of(target: bytes) -> tuple[str, str]:
-    """The path, decoded as WSGI wants it, and the query of a request's target."""
-    if not target.startswith(b"/"):
-        # Absolute, as a proxy sends it: http://host/path.
-        _, _, rest = target.partition(b"://")
-        _, slash, rest = rest.partition(b"/")
-        target = slash + rest or target
-    path, _, query = target.partition(b"?")
-    return unquote_to_bytes(path).decode("latin-1"), query.decode("latin-1")
-
-
-def call_of(request: Request) -> Call:
-    """The call of a request that Flask may not see."""
-    headers = request.headers
-    path = request.target.decode("latin-1")
-    if "%" in path or "?" in path or not path.startswith("/"):
-        path = path_of(request.target)[0].encode("latin-1").decode(errors="replace")
+def call_of(request: Request, path: str) -> Call:
+    """The call of a request that Flask may not see; its ``path`` where it is known."""
+    path = path or path_of(request.target)[0].encode("latin-1").decode(errors="replace")
     return Call(
         request.method.decode() or "-",
         path or "-",
-        headers.get(b"x-request-id", b"").decode("latin-1"),
-        headers[b"traceparent"].decode("latin-1") if b"traceparent" in headers else None,
+        request.header("x-request-id"),
+        request.header("traceparent"),
     )
 
 
 def asked_of(request: Request, settings: Settings) -> Asked:
     """What a request sent to a door; raises as ``decompress`` does."""
-    headers = request.headers
     body = bytes(request.body)
-    encoding = request.header(b"content-encoding")
+    encoding = request.headers.get(b"content-encoding")
     if encoding:
-        body = decompress(body, encoding.lower(), settings.max_body_bytes)
-    length = headers.get(JSON_LENGTH.lower().encode())
-    return Asked(
-        body,
-        headers.get(b"content-type", b"").decode("latin-1"),
-        headers.get(b"accept", b"").decode("latin-1"),
-        None if length is None else length.decode("latin-1"),
-    )
-
-
-def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333), its body already there."""
-    path, query = path_of(request.target)
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method.decode(),
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": query,
-        "REQUEST_URI": request.target.decode("latin-1"),
-        "SERVER_NAME": settings.host,
-        "SERVER_PORT": str(settings.port),
-        "SERVER_PROTOCOL": f"HTTP/{request.version}",
-        "REMOTE_ADDR": peer[0],
-        "REMOTE_PORT": str(peer[1]),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(request.body),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in request.headers.items():
-        # X_Api_Key would be the same variable as X-Api-Key.
-        if b"_" not in name:
-            key = name.decode("latin-1").upper().replace("-", "_")
-            environ[f"HTTP_{key}"] = value.decode("latin-1")
-    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if f"HTTP_{key}" in environ:
-            environ[key] = environ.pop(f"HTTP_{key}")
-    if environ.pop("HTTP_TRANSFER_ENCODING", None):
-        environ["CONTENT_LENGTH"] = str(len(request.body))
-    return environ
-
-
-def ask(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
-    """The whole answer of a WSGI application."""
-    started: list[Any] = []
-    parts: list[bytes] = []
-
-    def start(status: str, headers: Headers, error: object = None) -> Callable[[bytes], None]:
-        started[:] = status, headers
-        return parts.append
-
-    body = application(environ, start)
-    try:
-        parts += body
-    finally:
-        if hasattr(body, "close"):
-            body.close()
-    status, headers = started
-    return int(status[:3]), headers, b"".join(parts)
+        body = decompress(body, encoding.decode("latin-1").lower(), settings.max_body_bytes)
+    return Asked(body, request.header)

@@ -21,12 +21,13 @@ Headers = list[tuple[str, str]]
 
 
 class Asked(NamedTuple):
-    """What a client sent to a door, its body without a Content-Encoding."""
+    """What a client sent to a door, its body without a Content-Encoding.
+
+    ``header`` gives the value of a header, empty where there is none.
+    """
 
     body: bytes
-    content_type: str
-    accept: str
-    json_length: str | None
+    header: Callable[[str], str]
 
 
 class Reply(NamedTuple):

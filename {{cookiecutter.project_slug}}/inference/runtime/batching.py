@@ -1,13 +1,14 @@
 """Adaptive batching: requests wait in a queue, for one thread that predicts their rows together."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import Overloaded
+from inference.errors import InvalidInstances, Overloaded
 from inference.runtime.contract import check_finite
 from inference.runtime.signature import Predict, Prediction
 
@@ -59,26 +60,35 @@ class Batcher:
             self._answer([job for job in jobs if job[1].set_running_or_notify_cancel()])
 
     def _answer(self, jobs: list[Job]) -> None:
-        if not jobs:
-            return
-        try:
-            values, probabilities = self._predict(np.concatenate([rows for rows, _ in jobs]))
-        except Exception as error:
-            if len(jobs) == 1:
-                jobs[0][1].set_exception(error)
-            else:
-                # One of them spoils the batch: each alone, so that the others are answered.
-                for job in jobs:
-                    self._answer([job])
-            return
-        start = 0
-        for rows, outcome in jobs:
-            end = start + len(rows)
-            part = None if probabilities is None else probabilities[start:end]
-            try:
-                answer = check_finite(Prediction(values[start:end], part))
-            except Exception as error:
-                outcome.set_exception(error)
+        answers = predict_together(self._predict, [rows for rows, _ in jobs])
+        for (_, outcome), answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Exception):
+                outcome.set_exception(answer)
             else:
                 outcome.set_result(answer)
-            start = end
+
+
+def predict_together(
+    predict: Predict, requests: Sequence[NDArray[np.float32]]
+) -> list[Prediction | Exception]:
+    """The model's answer to the rows of each request, InvalidInstances, or what it raises of them."""
+    if not requests:
+        return []
+    try:
+        values, probabilities = predict(np.concatenate(requests))
+    except Exception as error:
+        if len(requests) == 1:
+            return [error]
+        # One of them spoils the batch: each alone, so that the others are answered.
+        return [answer for rows in requests for answer in predict_together(predict, [rows])]
+    answers: list[Prediction | Exception] = []
+    start = 0
+    for rows in requests:
+        end = start + len(rows)
+        part = None if probabilities is None else probabilities[start:end]
+        try:
+            answers.append(check_finite(Prediction(values[start:end], part)))
+        except InvalidInstances as error:
+            answers.append(error)
+        start = end
+    return answers

@@ -1,12 +1,13 @@
 """What runs the model: at once, or for the requests of several clients together."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.predictor import Predictor
-from inference.runtime.batching import Batcher
+from inference.runtime.batching import Batcher, predict_together
 from inference.runtime.contract import check_card, check_example, check_finite, keep
 from inference.runtime.signature import ModelCard, Prediction
 
@@ -34,6 +35,12 @@ class Engine:
         if self.batcher:
             return self.batcher.predict(rows)
         return check_finite(self._run(rows))
+
+    def predict_together(
+        self, requests: Sequence[NDArray[np.float32]]
+    ) -> list[Prediction | Exception]:
+        """Answer the rows of several requests at once, in this thread; an exception is that of its request."""
+        return predict_together(self._run, requests)
 
     def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
         """Let ``rows`` wait in the queue, without a thread; only where there is one.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STATUSES = 600
+# Of a histogram of seconds: its numbers, and the place of the sum among them.
+SIZE = len(SECONDS) + 2
+SUM = SIZE - 1
 NO_ROUTE = "none"
 
 
@@ -90,7 +93,7 @@ class Metrics:
                 ("dropped_lines", float),
                 ("rows", float, len(ROWS) + 2),
                 ("predictions", float, len(card.classes)),
-                ("requests", float, (len(self._routes), STATUSES, len(SECONDS) + 2)),
+                ("requests", float, (len(self._routes), STATUSES, SIZE)),
             ]
         )
         self._counts = shared.take(self._layout)
@@ -100,6 +103,8 @@ class Metrics:
         offsets = {name: place[1] // 8 for name, place in (self._layout.fields or {}).items()}
         self._in_flight, self._dropped = offsets["in_flight"], offsets["dropped_lines"]
         self._rows, self._requests = offsets["rows"], offsets["requests"]
+        self._sum_of_rows = self._rows + len(ROWS) + 1
+        self._no_route = self._routes[NO_ROUTE]
         self._classes = {name: offsets["predictions"] + i for i, name in enumerate(card.classes)}
         # What the worker before this one had in flight is gone.
         self._cells[self._in_flight] = 0
@@ -114,17 +119,16 @@ class Metrics:
         self, route: str, status: int, seconds: float, predictions: Sequence[str | float]
     ) -> None:
         """Count a request as answered."""
-        index = self._routes.get(route, self._routes[NO_ROUTE])
-        cells, classes = self._cells, self._classes
-        first = self._requests + (index * STATUSES + status) * (len(SECONDS) + 2)
+        cells, classes, rows = self._cells, self._classes, len(predictions)
+        index = self._routes.get(route, self._no_route)
+        first = self._requests + (index * STATUSES + status) * SIZE
         with self._lock:
             cells[self._in_flight] -= 1
             cells[first + bisect_left(SECONDS, seconds)] += 1
-            cells[first + len(SECONDS) + 1] += seconds
-            if predictions:
-                rows = len(predictions)
+            cells[first + SUM] += seconds
+            if rows:
                 cells[self._rows + bisect_left(ROWS, rows)] += 1
-                cells[self._rows + len(ROWS) + 1] += rows
+                cells[self._sum_of_rows] += rows
             if classes:
                 for name in predictions:
                     # One that the card does not know is the predictor's mistake, not the request's.
