@@ -19,7 +19,9 @@ IN_CI = bool(os.environ.get("CI"))
 
 # Settings in the shell, or of the job, that runs the tests are for other programs.
 for name in list(os.environ):
-    if re.match("AWS_|CI_|GIT_|GITHUB_|GITLAB_|PYTHON|(API_KEY|CI|ENV|FORCE|HOST|PORT)$", name):
+    if re.match(
+        "AWS_|CI_|GIT_|GITHUB_|GITLAB_|PYTEST_|PYTHON|(API_KEY|CI|ENV|FORCE|HOST|PORT)$", name
+    ):
         del os.environ[name]
 os.environ |= {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -27,8 +29,10 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
-# A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+# A shell lets what it starts in the background ignore Ctrl-C, nohup the end of its terminal, and so would all
+# that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 PROJECT_TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"

@@ -303,7 +303,11 @@ def test_signal_ends_the_call_of_the_warm_aws(account, number, code):
             connection.settimeout(60)
             assert connection.recv(65536)
             process.send_signal(number)
-            assert process.wait(timeout=60) == code
+            try:
+                assert process.wait(timeout=60) == code
+            finally:
+                process.kill()
+                process.wait()
             # The call is gone, and its connection with it.
             while connection.recv(65536):
                 pass

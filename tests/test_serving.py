@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,7 +85,8 @@ def serving(project, folder, **variables):
 def copy_of(project, folder, **files):
     """A copy of the project with other text in some files, named with __ for each /."""
     copy = folder / "copy"
-    subprocess.run(["cp", "-a", project.path, copy], check=True)
+    shutil.copytree(project.path, copy, ignore=shutil.ignore_patterns(".venv"))
+    (copy / ".venv").symlink_to(project.path / ".venv")
     for name, change in files.items():
         path = copy / f"{name.replace('__', '/')}.py"
         path.write_text(change(path.read_text()))
@@ -181,14 +183,15 @@ def test_schemathesis_finds_no_failure(service, tmp_path):
         [
             Path(sys.executable).with_name("schemathesis"),
             *("run", f"{service.url}/openapi.json", "--checks=all", "--no-color"),
-            *("--exclude-checks=positive_data_acceptance", "--max-examples=250", "--workers=2"),
+            *("--exclude-checks=positive_data_acceptance", "--generation-deterministic"),
+            *("--max-examples=100", "--workers=2"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout
-    assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 1000
+    assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 500
 
 
 def post(service, path, body, **headers):
@@ -517,7 +520,6 @@ application = Stamp(app)
 """
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"])
 @pytest.mark.parametrize(
     ("code", "status", "header", "line"),
     [
@@ -530,15 +532,18 @@ application = Stamp(app)
     ids=["nothing", "abort", "flask-cors", "opentelemetry", "middleware"],
 )
 def test_what_is_hooked_into_flask_sees_every_prediction(
-    project, extras, tmp_path, code, status, header, line, kind
+    project, extras, tmp_path, code, status, header, line
 ):
     copy = copy_of(project, tmp_path, application=lambda text: text + code)
     with serving(copy, tmp_path, WORKERS="1", PYTHONPATH=str(extras)) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        connection.request("POST", "/predict", BODY, {"Content-Type": kind, "Origin": "http://a"})
-        answer = connection.getresponse()
-        assert answer.status == status
-        assert header is None or answer.getheader(header)
+        for kind in ("application/json", "application/json; charset=utf-8"):
+            given = {"Content-Type": kind, "Origin": "http://a"}
+            connection.request("POST", "/predict", BODY, given)
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert header is None or answer.getheader(header)
+            answer.read()
         connection.close()
         service.stop()
         text = service.log.read_text()

@@ -15,11 +15,11 @@ from training.train import load_data
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path):
-    for number in range(4):
+    for number in range(2):
         environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": str(number)}
         command = [sys.executable, "-m", "training", tmp_path / f"model-{number}"]
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    (content,) = {(tmp_path / f"model-{number}").read_bytes() for number in range(4)}
+    (content,) = {(tmp_path / f"model-{number}").read_bytes() for number in range(2)}
     assert Predictor.load(content).card.trained_on == "1970-01-01"
 
 

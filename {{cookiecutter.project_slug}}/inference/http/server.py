@@ -106,7 +106,8 @@ class Server:
         self.application = application
         self.service: Service = app.extensions["service"]
         self.settings = settings = self.service.settings
-        self.connections: set[Connection] = set()
+        # In the order in which they came.
+        self.connections: dict[Connection, None] = {}
         self.is_draining = False
         self.hooks = added_hooks(app) + ["application"] * (application is not app)
         # Without Flask: only while nobody has an interest in seeing it there.
@@ -205,7 +206,7 @@ class Server:
 
     def add(self, connection: Connection) -> None:
         """Keep a connection; where there are too many, the one that has been idle for longest goes."""
-        self.connections.add(connection)
+        self.connections[connection] = None
         if len(self.connections) > self.settings.max_connections:
             others = (one for one in self.connections if one is not connection and is_idle(one))
             longest = min(others, key=lambda one: one.deadline, default=None)
@@ -218,7 +219,7 @@ class Server:
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         self._shares[self._worker] -= 1
 
     def hold(self, size: int) -> bool:
