@@ -75,6 +75,7 @@ SLOW_FILES = (
     "test_stacks",
     "test_rehearsal",
     "test_serving",
+    "test_models",
     "test_locks",
     "test_image",
     "test_environment",

@@ -61,6 +61,16 @@ def bake(template: Path, folder: Path) -> Path:
         str(template), no_input=True, output_dir=str(folder), default_config=True
     )
     run("make", "setup", cwd=Path(project))
+    # As in the image: make setup leaves that to the first start, whatever VARIABLES say.
+    python = Path(project) / ".venv" / "bin" / "python"
+    run(
+        python,
+        "-m",
+        "compileall",
+        "-q",
+        Path(project) / ".venv" / "lib",
+        Path(project) / "inference",
+    )
     return Path(project)
 
 

@@ -95,11 +95,10 @@ def write_for_peers(place: Path, model: str, data: Data) -> None:
 
 def write_for_project(path: Path, model: str, data: Data) -> None:
     """Write what ``make train`` leaves in the generated project, for this model."""
-    import numpy as np
     from inference.predictor import Predictor
-    from inference.runtime.signature import ModelCard
+    from inference.runtime.signature import ModelCard, to_inputs
     from training.dataset import Dataset
-    from training.export import export
+    from training.export import export, infer_signature
     from training.output import measure, write_model, write_serving
 
     dataset = Dataset(
@@ -110,19 +109,18 @@ def write_for_project(path: Path, model: str, data: Data) -> None:
         labels=data.labels,
         classes=data.classes,
     )
+    fitted = estimator(model).fit(dataset.rows, dataset.labels)
     card = ModelCard(
         name=model,
         dataset=dataset.name,
         trained_on="2026-01-01",
         metrics={},
-        features=dataset.describe_features(),
-        target=dataset.target,
-        classes=data.classes,
+        **infer_signature(fitted, dataset),
     )
-    content = export(estimator(model).fit(data.rows, data.labels), card, dataset)
+    content = export(fitted, card, dataset)
     write_model(path, content)
-    row = np.array([feature.example for feature in card.features], np.float32)
-    write_serving(path, measure(Predictor.load(content).predict, row, max_inline=1000))
+    example = to_inputs(card, [card.example])
+    write_serving(path, measure(Predictor.load(content).predict, example, max_inline=1000))
 
 
 if __name__ == "__main__":

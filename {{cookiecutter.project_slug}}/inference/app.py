@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     queue = measured.queue if settings.batching == "auto" else settings.batching == "on"
     engine = load_engine(model, queue, settings.request_seconds)
     card, version = engine.card, model.version
-    decoder = InstancesDecoder([feature.name for feature in card.features], settings.max_rows)
+    decoder = InstancesDecoder(card, settings.max_rows)
 
     app = Flask(__name__)
     problems.register(app)

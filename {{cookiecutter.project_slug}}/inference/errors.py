@@ -18,6 +18,17 @@ class InvalidInstances(UnprocessableEntity):
         self.pointer = pointer
 
 
+class InvalidValue(InvalidInstances):
+    """A value of a request that the model cannot take, for a predictor to raise: 422, as other faults of clients.
+
+    ``row`` counts the instances from 0, ``column`` is the name of a column or tensor.
+    """
+
+    def __init__(self, fault: str, row: int, column: str) -> None:
+        pointer = column.replace("~", "~0").replace("/", "~1")
+        super().__init__(f"instances[{row}].{column}: {fault}", f"/instances/{row}/{pointer}")
+
+
 class Overloaded(ServiceUnavailable):
     """More requests came than the service will answer in time."""
 

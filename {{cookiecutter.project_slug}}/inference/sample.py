@@ -11,7 +11,7 @@ if __name__ == "__main__":
     # A key is for those who ask the deployed service.
     app = create_app(Settings.from_environment({**os.environ, "API_KEY": ""}))
     card = app.extensions["service"].engine.card
-    request = msgspec.json.encode({"instances": [[feature.example for feature in card.features]]})
+    request = msgspec.json.encode({"instances": [card.example]})
     response = app.test_client().post("/predict", data=request, content_type="application/json")
     print(request.decode())
     print(response.text)

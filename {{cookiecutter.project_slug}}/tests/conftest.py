@@ -25,8 +25,8 @@ def card(model_path):
 
 @pytest.fixture(scope="session")
 def row(card):
-    """A row that the model must be able to answer: the typical value of each feature."""
-    return [feature.example for feature in card.features]
+    """An instance that the model must be able to answer."""
+    return card.example
 
 
 @pytest.fixture

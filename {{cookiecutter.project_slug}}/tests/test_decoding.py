@@ -11,6 +11,8 @@ from werkzeug.exceptions import BadRequest
 from inference.errors import InvalidInstances
 from inference.formats import csv, tensors
 from inference.formats.instances import InstancesDecoder
+from inference.runtime.signature import MATRIX, Column, Output
+from tests.models import make_card
 
 ROOT = Path(__file__).parent.parent
 MARK = b"\xef\xbb\xbf"
@@ -18,8 +20,17 @@ GOOD = b'{"name": "instances", "shape": [1, 2], "datatype": "FP32", "data": [1, 
 INFER = b'{"inputs": [' + GOOD + b"]}"
 
 
+def card_of(*names):
+    columns = tuple(Column(name=name, example=1.0) for name in names)
+    return make_card("numbers", columns=columns, outputs=(Output(name="y"),))
+
+
 def decode(body, features=("a", "b")):
-    return InstancesDecoder(features, 8).decode(body).tolist()
+    return InstancesDecoder(card_of(*features), 8).decode(body)[MATRIX].tolist()
+
+
+def decode_csv(body, features=("a", "b")):
+    return csv.Cells(card_of(*features)).decode(body, 8)[MATRIX]
 
 
 def infer(body):
@@ -104,11 +115,11 @@ def test_byte_order_mark_is_skipped_once():
 @pytest.mark.parametrize("cell", ["\u0661", "\uff11", "1\u0660"])
 def test_digits_of_other_scripts_are_no_numbers_in_csv(cell):
     with pytest.raises(InvalidInstances, match=f"line 2, b: .{cell}. is not a finite number"):
-        csv.decode(f"1,2\n1,{cell}\n".encode(), ["a", "b"], 8)
+        decode_csv(f"1,2\n1,{cell}\n".encode())
 
 
 def test_columns_of_csv_are_found_without_the_blanks_around_their_names():
-    rows = csv.decode("text,b , a\n\u0661,2,1\n".encode(), ["a", " b"], 8)
+    rows = decode_csv("text,b , a\n\u0661,2,1\n".encode(), ["a", " b"])
     assert np.array_equal(rows, [[1, 2]])
 
 
@@ -125,11 +136,11 @@ def test_columns_of_csv_are_found_without_the_blanks_around_their_names():
 )
 def test_csv_is_read_no_further_than_it_may_be(body, fault):
     with pytest.raises(InvalidInstances, match=fault):
-        csv.decode(body, ["a", "b"], 8)
+        decode_csv(body)
 
 
 def test_eight_rows_of_csv_are_not_too_many():
-    assert len(csv.decode(b"a,b\r\n" + b"1,2\r\n\r\n" * 8, ["a", "b"], 8)) == 8
+    assert len(decode_csv(b"a,b\r\n" + b"1,2\r\n\r\n" * 8)) == 8
 
 
 # Decodes each body four times at once, and tells by how many KB the process grew for it at most.
@@ -137,6 +148,7 @@ MEASURE = """
 import re, sys, threading
 from inference.formats import csv, tensors
 from inference.formats.instances import InstancesDecoder
+from tests.test_decoding import card_of
 
 SIZE = 1 << 20
 
@@ -148,11 +160,11 @@ def infer(body):
     tensors.to_array(request.inputs[0], parts[0])
 
 def table(body):
-    csv.decode(body, "abcd", 1000)
+    csv.Cells(card_of(*"abcd")).decode(body, 1000)
 
 head = b'{"name": "instances", "shape": [1, 4], "datatype": "FP32", "data": ['
 tail = head + b'1, 1, 1, 1]}'
-json = InstancesDecoder(["a"], 1000).decode
+json = InstancesDecoder(card_of("a"), 1000).decode
 cases = {
     "rows": (json, b'{"instances":[', b"[1],", b"[1]]}"),
     "rows, then NaN": (json, b'{"instances":[', b"[1],", b"[NaN]]}"),

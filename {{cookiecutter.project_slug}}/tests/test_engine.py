@@ -11,8 +11,9 @@ from inference.config import Settings
 from inference.errors import InvalidInstances, Overloaded, StartupError
 from inference.predictor import Predictor
 from inference.runtime import serving
+from inference.runtime.contract import keep
 from inference.runtime.engine import Batcher, Engine
-from inference.runtime.signature import Feature, ModelCard, Prediction
+from inference.runtime.signature import MATRIX, Column, ModelCard, Output, Prediction, count
 from training.__main__ import main
 from training.output import measure, write_serving
 
@@ -26,13 +27,14 @@ class Doubler:
             dataset="none",
             trained_on="2026-01-01",
             metrics={},
-            features=(Feature("number", 0, 9, 1),),
-            target="double",
+            columns=(Column(name="number", example=1.0),),
+            outputs=(Output(name="double"),),
         )
         self.seconds = seconds
         self.batches = []
 
-    def predict(self, rows):
+    def predict(self, inputs):
+        rows = inputs[MATRIX]
         self.batches.append(len(rows))
         time.sleep(self.seconds)
         if 13 in rows:
@@ -40,14 +42,24 @@ class Doubler:
         return Prediction((rows[:, 0] * 2).tolist())
 
 
+def numbers_of(*numbers):
+    """Inputs of a row each."""
+    return {MATRIX: np.array(numbers, np.float32).reshape(-1, 1)}
+
+
+def batcher_of(model, seconds):
+    """A queue of its own."""
+    run = lambda inputs: keep(model.card, model.predict(inputs), count(inputs))  # noqa: E731
+    return Batcher(run, seconds)
+
+
 def ask_at_once(predict, numbers):
     """Ask for each number in a thread of its own; return answers and errors in their order."""
     outcomes = [None] * len(numbers)
 
     def ask(place):
-        rows = np.full((2, 1), numbers[place], np.float32)
         try:
-            outcomes[place] = predict(rows).values
+            outcomes[place] = predict(numbers_of(numbers[place], numbers[place]))[0].values
         except Exception as error:
             outcomes[place] = error
 
@@ -61,7 +73,7 @@ def ask_at_once(predict, numbers):
 
 def test_requests_that_wait_are_predicted_together_each_with_its_own_answer():
     model = Doubler(seconds=0.05)
-    outcomes = ask_at_once(Batcher(model.predict, 10).predict, range(20, 40))
+    outcomes = ask_at_once(batcher_of(model, 10).predict, range(20, 40))
     assert outcomes == [[2 * number, 2 * number] for number in range(20, 40)]
     assert sum(model.batches) == 40
     assert max(model.batches) > 2
@@ -69,22 +81,22 @@ def test_requests_that_wait_are_predicted_together_each_with_its_own_answer():
 
 def test_bad_request_spoils_none_of_its_neighbours():
     model = Doubler(seconds=0.05)
-    *good, bad = ask_at_once(Batcher(model.predict, 10).predict, [1, 2, 3, 4, 5, 13])
+    *good, bad = ask_at_once(batcher_of(model, 10).predict, [1, 2, 3, 4, 5, 13])
     assert good == [[2 * number, 2 * number] for number in range(1, 6)]
     assert isinstance(bad, ValueError)
 
 
 def test_batch_has_few_rows_unless_one_request_has_many():
     model = Doubler(seconds=0.02)
-    batcher = Batcher(model.predict, 10)
+    batcher = batcher_of(model, 10)
     ask_at_once(batcher.predict, range(20, 120))
     assert max(model.batches) <= 64
-    assert len(batcher.predict(np.ones((100, 1), np.float32)).values) == 100
+    assert len(batcher.predict(numbers_of(*[1] * 100))[0].values) == 100
 
 
 def test_request_is_given_up_after_its_time():
     model = Doubler(seconds=0.5)
-    batcher = Batcher(model.predict, 0.1)
+    batcher = batcher_of(model, 0.1)
     outcomes = ask_at_once(batcher.predict, [1, 2, 3])
     assert all(isinstance(outcome, Overloaded) for outcome in outcomes)
     time.sleep(1.2)
@@ -92,10 +104,10 @@ def test_request_is_given_up_after_its_time():
 
 
 def test_idle_queue_adds_no_wait():
-    batcher = Batcher(Doubler().predict, 10)
+    batcher = batcher_of(Doubler(), 10)
     started = time.perf_counter()
     for _ in range(100):
-        batcher.predict(np.ones((1, 1), np.float32))
+        batcher.predict(numbers_of(1))
     assert time.perf_counter() - started < 1
 
 
@@ -103,12 +115,11 @@ def test_rows_of_several_requests_are_predicted_at_once_each_with_its_own_answer
     model = Doubler()
     engine = Engine(model, False, 10)
     model.batches.clear()
-    requests = [np.full((rows, 1), rows, np.float32) for rows in (1, 3, 2)]
-    answers = engine.predict_together(requests)
-    assert [answer.values for answer in answers] == [[2], [6, 6, 6], [4, 4]]
+    answers = engine.predict_together([numbers_of(*[rows] * rows) for rows in (1, 3, 2)])
+    assert [answer.values for (answer,) in answers] == [[2], [6, 6, 6], [4, 4]]
     assert model.batches == [6]
-    bad = [np.array([[1], [number]], np.float32) for number in (1, np.inf, 13, 2)]
-    good, infinite, failed, other = engine.predict_together(bad)
+    bad = [numbers_of(1, number) for number in (1, np.inf, 13, 2)]
+    (good,), infinite, failed, (other,) = engine.predict_together(bad)
     assert [good.values, other.values] == [[2, 2], [2, 4]]
     assert "instances[1]" in infinite.description
     assert isinstance(failed, ValueError)
@@ -118,7 +129,7 @@ def test_rows_of_several_requests_are_predicted_at_once_each_with_its_own_answer
 def test_answer_that_is_no_number_is_an_error_of_its_row(queue):
     predict = Engine(Doubler(), queue, 10).predict
     with pytest.raises(InvalidInstances, match=r"instances\[1\]: the model has no finite answer"):
-        predict(np.array([[1], [np.inf], [1]], np.float32))
+        predict(numbers_of(1, np.inf, 1))
 
 
 def test_waiting_requests_hold_no_thread_and_may_give_up():
@@ -126,23 +137,23 @@ def test_waiting_requests_hold_no_thread_and_may_give_up():
     engine = Engine(model, True, 10)
     model.batches.clear()
     threads = threading.active_count()
-    futures = [engine.submit(np.full((2, 1), number, np.float32)) for number in range(100, 200)]
+    futures = [engine.submit(numbers_of(number, number)) for number in range(100, 200)]
     assert threading.active_count() == threads
     cancelled = [future for future in futures[50:] if future.cancel()]
     assert len(cancelled) == 50
     for number, future in enumerate(futures[:50], start=100):
-        assert future.result(30).values == [2 * number, 2 * number]
-    assert engine.predict(np.ones((1, 1), np.float32)).values == [2]
+        assert future.result(30)[0].values == [2 * number, 2 * number]
+    assert engine.predict(numbers_of(1))[0].values == [2]
     assert sum(model.batches) == 101
 
 
 def test_submitted_rows_are_checked_as_others_are():
     engine = Engine(Doubler(), True, 10)
-    good, bad = (engine.submit(np.array([[1], [last]], np.float32)) for last in (1, np.inf))
-    assert good.result(30).values == [2, 2]
+    good, bad = (engine.submit(numbers_of(1, last)) for last in (1, np.inf))
+    assert good.result(30)[0].values == [2, 2]
     with pytest.raises(InvalidInstances, match=r"instances\[1\]: the model has no finite answer"):
         bad.result(30)
-    failed = engine.submit(np.array([[13]], np.float32))
+    failed = engine.submit(numbers_of(13))
     with pytest.raises(ValueError, match="13"):
         failed.result(30)
 
@@ -151,21 +162,21 @@ def test_without_a_queue_nothing_waits():
     engine = Engine(Doubler(), False, 10)
     assert engine.batcher is None
     with pytest.raises(RuntimeError, match="no queue"):
-        engine.submit(np.ones((1, 1), np.float32))
+        engine.submit(numbers_of(1))
 
 
 class Answering:
     """A classifier of two classes whose ``predict`` is given."""
 
     def __init__(self, predict, features=("one", "two"), classes=("a", "b"), **fields):
+        kind = "string" if classes else "number"
         self.card = ModelCard(
-            **{"name": "mine", "dataset": "none", "trained_on": "2026-01-01", "target": "kind"}
-            | fields,
+            **{"name": "mine", "dataset": "none", "trained_on": "2026-01-01"} | fields,
             metrics={},
-            features=tuple(Feature(name, 0, 9, 1) for name in features),
-            classes=tuple(classes),
+            columns=tuple(Column(name=name, example=1.0) for name in features),
+            outputs=(Output(name="kind", type=kind, classes=tuple(classes)),),
         )
-        self.predict = predict
+        self.predict = lambda inputs: predict(inputs[MATRIX])
 
 
 @pytest.mark.parametrize("queue", [False, True])
@@ -187,7 +198,7 @@ class Answering:
 )
 def test_values_of_numpy_become_plain_ones(queue, values, classes, expected):
     engine = Engine(Answering(lambda rows: Prediction(values(rows)), classes=classes), queue, 10)
-    answer = engine.predict(np.ones((3, 2), np.float32))
+    (answer,) = engine.predict({MATRIX: np.ones((3, 2), np.float32)})
     assert answer == Prediction([expected] * 3)
     assert {type(value) for value in answer.values} == {type(expected)}
 
@@ -197,7 +208,7 @@ def test_probabilities_in_lists_become_an_array(queue):
     model = Answering(lambda rows: (["b"] * len(rows), [[0.25, 0.75]] * len(rows)))
     engine = Engine(model, queue, 10)
     assert engine.gives_probabilities
-    answer = engine.predict(np.ones((3, 2), np.float32))
+    (answer,) = engine.predict({MATRIX: np.ones((3, 2), np.float32)})
     assert answer.probabilities.dtype == np.float64
     assert answer.probabilities.tolist() == [[0.25, 0.75]] * 3
 
@@ -205,8 +216,8 @@ def test_probabilities_in_lists_become_an_array(queue):
 @pytest.mark.parametrize("queue", [False, True])
 def test_answer_of_too_few_values_is_nobodys(queue):
     model = Answering(lambda rows: Prediction(["a"] * min(len(rows), 2)))
-    with pytest.raises(ValueError, match=r"2 values for 3 row\(s\)"):
-        Engine(model, queue, 10).predict(np.ones((3, 2), np.float32))
+    with pytest.raises(ValueError, match=r"2 values of 'kind' for 3 row\(s\)"):
+        Engine(model, queue, 10).predict({MATRIX: np.ones((3, 2), np.float32)})
 
 
 def only_one_row(rows):
@@ -226,18 +237,20 @@ def answers(value, probabilities=None):
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        ((answers("a"), ()), "the card names no feature"),
-        ((answers("a"), ("x", "x")), "two of the card's names of a feature are 'x'"),
-        ((answers("a"), ("x", " ")), "the name of feature 1 is ' '"),
-        ((answers("a"), ("x\n",)), r"the name of feature 0 is 'x\\n'"),
-        ((answers("a"), ("x\u202e",)), r"the name of feature 0 is 'x\\u202e'"),
-        ((answers("a"), ('x"',)), "the name of feature 0 is 'x\"'"),
-        ((answers("a"), ("x",), ("a", "b", "a")), "two of the card's names of a class are 'a'"),
-        ((answers("a"), ("x",), ("a", "b\0")), "the name of class 1"),
+        ((answers("a"), ()), "the card names either columns or tensors"),
+        ((answers("a"), ("x", "x")), "two of the card's names of a column are 'x'"),
+        ((answers("a"), ("x", " ")), "the name of column 1 is ' '"),
+        ((answers("a"), ("x\n",)), r"the name of column 0 is 'x\\n'"),
+        ((answers("a"), ("x\u202e",)), r"the name of column 0 is 'x\\u202e'"),
+        (
+            (answers("a"), ("x",), ("a", "b", "a")),
+            "two of the card's names of a class of 'kind' are 'a'",
+        ),
+        ((answers("a"), ("x",), ("a", "b\0")), "the name of class of 'kind' 1"),
         ((answers("c"),), "the model answers 'c', its card has"),
-        ((answers(1),), "the model answers 1, its card has"),
-        ((answers("a"), ("x",), ()), "the model answers 'a', its card has no classes"),
-        ((answers(True), ("x",), ()), "the model answers True, its card has no classes"),
+        ((answers(1),), "the model answers 1, its card says string"),
+        ((answers("a"), ("x",), ()), "the model answers 'a', its card says number"),
+        ((answers(True), ("x",), ()), "the model answers True, its card says number"),
         ((answers(1.0, [1.0]), ("x",), ()), "probabilities, its card has no classes"),
         (
             (answers("a", [0.5, 0.5, 0.0]),),
@@ -246,8 +259,8 @@ def answers(value, probabilities=None):
         ((answers("a", [1, 0]),), "probabilities are int64, not floats"),
         ((answers(float("nan")), ("x",), ()), "the model has no finite answer"),
         ((lambda rows: ["a"] * len(rows),), "predict gives a list, not a Prediction"),
-        ((lambda rows: Prediction([]),), r"0 values for 1 row\(s\)"),
-        ((lambda rows: Prediction(["a"]),), "one row and not two.*1 values for 2 row"),
+        ((lambda rows: Prediction([]),), r"0 values of 'kind' for 1 row\(s\)"),
+        ((lambda rows: Prediction(["a"]),), "one row and not two.*1 values of 'kind' for 2 row"),
         ((only_one_row,), "export it with a free first dimension, the rows .*Got: 2 Expected: 1"),
     ],
 )
@@ -267,9 +280,9 @@ def test_model_whose_name_no_header_carries_is_refused():
 
 
 def test_queue_is_for_models_that_gain_by_it_or_are_slow():
-    row = np.ones(1, np.float32)
-    assert measure(Doubler(seconds=0.002).predict, row).queue
-    assert not measure(lambda rows: Prediction([1.0] * len(rows)), row).queue
+    example = numbers_of(1)
+    assert measure(Doubler(seconds=0.002).predict, example).queue
+    assert not measure(lambda inputs: Prediction([1.0] * count(inputs)), example).queue
 
 
 @pytest.mark.parametrize(
@@ -280,9 +293,9 @@ def test_rows_for_the_event_loop_are_those_answered_within_a_millisecond(
     monkeypatch, seconds_a_row, max_rows, expected
 ):
     monkeypatch.setattr(
-        "training.output.fastest", lambda predict, rows, times=0: len(rows) * seconds_a_row
+        "training.output.fastest", lambda predict, inputs, times=0: count(inputs) * seconds_a_row
     )
-    assert measure(None, np.ones(1, np.float32), max_rows).inline_rows == expected
+    assert measure(None, numbers_of(1), max_rows).inline_rows == expected
 
 
 def test_code_that_may_block_stays_off_the_event_loop():

@@ -1,16 +1,33 @@
-"""POST /invocations, SageMaker's contract, in JSON and CSV; holds for any model."""
+"""POST /invocations, SageMaker's contract, in JSON and CSV; of a table of numbers."""
 
 import csv
 import io
 
 import pytest
 
+from tests.models import NUMBERS, make_app
+
 CSV = {"Content-Type": "text/csv"}
 
 
 @pytest.fixture
+def card():
+    return NUMBERS
+
+
+@pytest.fixture
+def row():
+    return NUMBERS.example
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    return make_app(NUMBERS, tmp_path, monkeypatch)
+
+
+@pytest.fixture
 def names(card):
-    return [feature.name for feature in card.features]
+    return [column.name for column in card.columns]
 
 
 def line(cells):
@@ -40,7 +57,7 @@ def test_answer_may_be_csv(client, card, row):
     response = client.post("/invocations", data=line(row), headers={**CSV, "Accept": "text/csv"})
     assert response.mimetype == "text/csv"
     (answer,) = csv.DictReader(io.StringIO(response.text))
-    assert answer[card.target] == str(expected["predictions"][0])
+    assert answer[card.outputs[0].name] == str(expected["predictions"][0])
     assert len(answer) == 1 + len(expected.get("probabilities", [{}])[0])
 
 

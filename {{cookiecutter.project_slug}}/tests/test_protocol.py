@@ -1,4 +1,4 @@
-"""The Open Inference Protocol below /v2; holds for any model."""
+"""The Open Inference Protocol below /v2, of a table of numbers."""
 
 import gzip
 import json
@@ -7,8 +7,25 @@ import zlib
 import numpy as np
 import pytest
 
+from tests.models import NUMBERS, make_app
+
 BINARY = "application/octet-stream"
 HEADER = "Inference-Header-Content-Length"
+
+
+@pytest.fixture
+def card():
+    return NUMBERS
+
+
+@pytest.fixture
+def row():
+    return NUMBERS.example
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    return make_app(NUMBERS, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -45,7 +62,7 @@ def test_health_and_metadata(client, card):
     (version,) = metadata["versions"]
     assert client.get(f"/v2/models/{card.name}/versions/{version}").json == metadata
     (given,) = metadata["inputs"]
-    assert given == {"name": "instances", "datatype": "FP32", "shape": [-1, len(card.features)]}
+    assert given == {"name": "instances", "datatype": "FP32", "shape": [-1, len(card.columns)]}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +164,7 @@ def test_several_members_of_gzip_are_one_body(infer, tensor):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"name": "x"}, "the model has one input, instances"),
+        ({"name": "x"}, "x is not among the inputs: instances"),
         ({"shape": [2]}, "shape [2] is not [rows, "),
         ({"shape": [-2, -4]}, "Expected `int` >= 0"),
         ({"shape": [0, ...], "data": []}, "0 rows: send between 1 and 8"),
@@ -157,8 +174,8 @@ def test_several_members_of_gzip_are_one_body(infer, tensor):
         ),
         ({"shape": [10**30, ...]}, "more than 8 rows"),
         ({"shape": [3, ...]}, "values do not fill shape"),
-        ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64"),
-        ({"datatype": "BYTES"}, "datatype BYTES is not"),
+        ({"datatype": "FP16"}, "datatype FP16 is not BOOL, INT32, INT64, FP32, FP64, BYTES"),
+        ({"datatype": "BYTES"}, "datatype BYTES is not FP32, which the model takes"),
         ({"datatype": "INT32", "data": [[0.5]]}, "data is not of datatype INT32"),
         ({"datatype": "INT32", "data": [2**31] * 4}, "data is not of datatype INT32"),
         ({"data": None}, "data is not of datatype FP32"),

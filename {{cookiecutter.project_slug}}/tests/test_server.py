@@ -18,6 +18,7 @@ from inference.config import ROOT
 from inference.http import server as server_module
 from inference.http.connection import Request
 from inference.runtime.artifact import checksum_path
+from inference.runtime.signature import count
 from tests.server import Server, free_port, read_all, read_answer, serving
 from training.output import write_model
 
@@ -491,7 +492,7 @@ def test_rows_of_clients_that_ask_at_once_are_predicted_together_up_to_a_bound(a
     ((later,),) = [call.args for call in server._loop.call_soon.call_args_list]
     later()
     asked = [call.args[0] for call in service.engine.predict_together.call_args_list]
-    assert [[len(rows) for rows in together] for together in asked] == [[1, 2, 1], [3], [4]]
+    assert [[count(inputs) for inputs in together] for together in asked] == [[1, 2, 1], [3], [4]]
     for client, rows in zip(clients, counts, strict=True):
         (answer, _), _ = client.send.call_args
         assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == rows

@@ -11,20 +11,20 @@ from markupsafe import escape
 
 from inference.app import create_app
 from inference.config import Settings
-from inference.predictor import Predictor
 from inference.runtime.signature import Prediction
 from inference.watch import logs
+from tests.models import NUMBERS, Stub, make_app
 
 
 def test_ping_answers(client):
     assert client.get("/ping").status_code == 200
 
 
-def test_page_has_a_field_for_each_feature(client, card):
+def test_page_has_a_field_for_each_input(client, card):
     response = client.get("/")
     assert response.status_code == 200
-    for feature in card.features:
-        assert f'name="{escape(feature.name)}"' in response.text
+    for part in (*card.columns, *card.tensors):
+        assert f'name="{escape(part.name)}"' in response.text
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
@@ -209,7 +209,7 @@ def test_unfit_trace_is_passed_over(client, access_log, given):
 def test_log_holds_nothing_of_a_body(client, card, access_log, caplog):
     caplog.set_level("DEBUG")
     client.post("/predict", data=b'{"instances": "a secret"}', content_type="application/json")
-    client.post("/predict", json={"instances": [[0.123456789] * len(card.features)]})
+    client.post("/predict", json={"instances": [{"no such name": 0.123456789}]})
     text = caplog.text + str(access_log())
     assert "422" in text
     assert "secret" not in text
@@ -234,15 +234,16 @@ def test_metrics_count_requests_rows_and_classes(client, card, row):
     assert metric(client, "http_requests_in_flight") == 1
     assert metric(client, "inference_request_rows_sum") == 2
     assert metric(client, "inference_model_info", name=card.name) == 1
-    if card.classes:
+    if card.outputs[0].type == "string" and len(card.outputs) == 1:
         name = answer["predictions"][0]
         assert metric(client, "inference_predictions_total", **{"class": name}) == 2
 
 
-def test_class_that_the_card_does_not_know_is_answered(model_path, row, monkeypatch):
-    client = create_app(Settings(model_path=str(model_path), batching="off")).test_client()
-    monkeypatch.setattr(Predictor, "predict", lambda self, rows: Prediction(["odd"] * len(rows)))
-    assert client.post("/predict", json={"instances": [row]}).json == {"predictions": ["odd"]}
+def test_class_that_the_card_does_not_know_is_answered(tmp_path, monkeypatch):
+    client = make_app(NUMBERS, tmp_path, monkeypatch, batching="off").test_client()
+    monkeypatch.setattr(Stub, "predict", lambda self, _: Prediction(["odd"]))
+    body = {"instances": [NUMBERS.example]}
+    assert client.post("/predict", json=body).json == {"predictions": ["odd"]}
     assert metric(client, "http_requests_in_flight") == 1
 
 

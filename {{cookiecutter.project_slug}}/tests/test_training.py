@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from inference.config import ROOT
 from inference.predictor import Predictor
 from training.compare import compare, deployed_metrics
+from training.dataset import Dataset, UnfitError
 from training.train import load_data
 
 
@@ -25,44 +26,89 @@ def test_same_seed_gives_the_same_bytes(tmp_path):
 
 def test_card_describes_the_data(card):
     data = load_data()
-    assert [feature.name for feature in card.features] == list(data.features)
-    assert card.classes == tuple(data.classes)
-    for feature in card.features:
-        assert feature.minimum <= feature.example <= feature.maximum
+    assert [output.name for output in card.outputs] == data.targets
+    for part in (*card.columns, *card.tensors):
+        assert part.minimum is None or part.minimum <= np.min(part.example)
+    assert len(card.columns or card.tensors) == len(data.describe_columns() or card.tensors)
     assert card.metrics
 
 
-def test_wrong_shape_is_refused():
-    data = load_data()
-    with pytest.raises(ValueError, match="rows has the shape"):
-        replace(data, features=data.features[1:])
+ROWS = np.arange(12.0).reshape(6, 2)
 
 
-def test_missing_value_is_refused():
-    data = load_data()
-    rows = data.rows.astype(float)
-    rows[0, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        replace(data, rows=rows)
+def make(**parts):
+    """A data set of numbers, with other parts."""
+    return Dataset(
+        **{"name": "x", "rows": ROWS, "features": ["a", "b"], "labels": range(6)} | parts
+    )
 
 
-def test_row_of_text_is_refused():
-    data = load_data()
-    with pytest.raises(ValueError, match="rows must hold numbers"):
-        replace(data, rows=data.rows.astype(str))
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        ({"features": ["a"]}, "rows has 2 columns, features 1 names"),
+        ({"features": ["a", "a"]}, "features must be different names"),
+        ({"features": ["a", 2]}, "features must be different names"),
+        ({"rows": np.full((6, 2), np.inf)}, "rows holds an infinity"),
+        ({"rows": ROWS.astype(str)}, "give a DataFrame, or an array of numbers"),
+        ({"rows": ROWS[0]}, "with 1 dimension"),
+        ({"labels": range(5)}, "there are 6 rows and 5 labels"),
+        ({"labels": [1, 2, 3, 4, 5, np.nan]}, "labels hold a NaN"),
+        ({"labels": ["a", "b", "a", "b", "a", None]}, "labels are of several types"),
+        ({"labels": [0, 0, 0, 1, 1, 1], "classes": ["only"]}, "indices of the 1 classes"),
+        ({"labels": np.ones((6, 2))}, "target must name 2 column"),
+        ({"rows": pd.DataFrame({"a": [1] * 6, "b": [{}] * 6})}, "column 'b' holds dict"),
+        ({"rows": pd.DataFrame({"a": [1] * 6, "b": [None] * 6})}, "column 'b' has no value"),
+        ({"rows": pd.DataFrame({"a": [True, None] * 3})}, "'a' is boolean and has missing values"),
+        ({"rows": pd.DataFrame({"a": [1e39] * 6})}, "'a' holds a number that float32 cannot hold"),
+    ],
+)
+def test_data_that_cannot_be_served_is_refused(parts, fault):
+    with pytest.raises(UnfitError, match=fault):
+        make(**parts).describe_columns()
 
 
-@pytest.mark.parametrize("name", ["second", 2, 'quo"ted'])
-def test_unfit_feature_name_is_refused(name):
-    data = load_data()
-    with pytest.raises(ValueError, match="name"):
-        replace(data, features=[name, "second", *data.features[2:]])
+def test_columns_are_described_by_what_they_hold():
+    frame = pd.DataFrame(
+        {
+            "number": [1.5, np.nan, 3.5],
+            "integer": [1, 2, 3],
+            "boolean": [True, False, True],
+            "text": ["b", "a", "b"],
+            "gap": ["x", None, ""],
+        }
+    )
+    number, integer, boolean, text, gap = make(rows=frame, labels=None).describe_columns()
+    assert (number.type, number.required, number.minimum, number.maximum) == (
+        "number",
+        False,
+        1.5,
+        3.5,
+    )
+    assert (integer.type, integer.required, integer.example) == ("integer", True, 2)
+    assert (boolean.type, boolean.example) == ("boolean", True)
+    assert (text.type, text.categories, text.example, text.required) == (
+        "string",
+        ("a", "b"),
+        "b",
+        True,
+    )
+    assert (gap.type, gap.categories, gap.required) == ("string", ("x",), False)
 
 
-def test_label_without_a_class_is_refused():
-    data = load_data()
-    with pytest.raises(ValueError, match="indices of the 1 classes"):
-        replace(data, classes=["only"])
+def test_numbers_alone_are_a_matrix_whether_they_are_whole_or_not():
+    columns = make(
+        rows=pd.DataFrame({"a": [1, 2], "b": [0.5, None]}), labels=None
+    ).describe_columns()
+    assert [(column.type, column.required) for column in columns] == [
+        ("number", True),
+        ("number", False),
+    ]
+
+
+def test_instances_are_as_a_client_sends_them():
+    frame = pd.DataFrame({"a": [1.5, np.nan], "b": ["x", ""], "c": [True, False]})
+    assert make(rows=frame, labels=None).inputs() == [[1.5, "x", True], [None, None, False]]
 
 
 def test_service_tells_what_training_measured(client, card):

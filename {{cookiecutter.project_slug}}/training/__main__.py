@@ -17,9 +17,10 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_sc
 
 from inference.config import Settings
 from inference.predictor import Predictor
-from inference.runtime.signature import ModelCard
-from training.dataset import Dataset
-from training.export import export
+from inference.runtime.contract import keep
+from inference.runtime.signature import ModelCard, to_inputs
+from training.dataset import Dataset, UnfitError
+from training.export import export, infer_signature
 from training.output import measure, write_model, write_serving
 from training.train import SEED, fit, load_data
 
@@ -37,12 +38,10 @@ def train() -> bytes:
         dataset=fitted.name,
         trained_on=today(),
         metrics={},
-        features=fitted.describe_features(),
-        target=fitted.target,
-        classes=tuple(fitted.classes),
+        **infer_signature(model, fitted),
     )
-    predictor = Predictor.load(export(model, card, fitted))
-    return export(model, replace(card, metrics=evaluate(predictor, held_out)), fitted)
+    predictor = Predictor.load(export(model, card, held_out))
+    return export(model, replace(card, metrics=evaluate(predictor, held_out)), held_out)
 
 
 def today() -> str:
@@ -53,33 +52,50 @@ def today() -> str:
 
 
 def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
-    """Measure the model as it will be served, on rows that it was not fitted on."""
-    predicted = predictor.predict(data.rows.astype("float32")).values
-    if data.classes:
-        actual = [data.classes[index] for index in data.labels]
-        scores = {
-            "accuracy": accuracy_score(actual, predicted),
-            "f1_macro": f1_score(actual, predicted, average="macro"),
-        }
-    else:
-        scores = {
-            "r2": r2_score(data.labels, predicted),
-            "mean_absolute_error": mean_absolute_error(data.labels, predicted),
-        }
-    return {name: round(float(score), 4) for name, score in scores.items()}
+    """Measure the model as it will be served, on instances that it was not fitted on.
+
+    A model that learned without labels is told by how it parts them: the share of its least class.
+    """
+    card, instances = predictor.card, data.inputs()
+    predictions = keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
+    metrics: dict[str, float] = {}
+    for place, (output, prediction) in enumerate(zip(card.outputs, predictions, strict=True)):
+        predicted = np.array(prediction.values)
+        several = f"{output.name}_" if len(card.outputs) > 1 else ""
+        if data.labels is None:
+            _, counts = np.unique(predicted, return_counts=True)
+            scores = {"smallest_share": counts.min() / len(predicted)}
+        elif output.classes:
+            actual = data.labels.reshape(len(instances), -1)[:, place].astype(predicted.dtype)
+            scores = {
+                "accuracy": accuracy_score(actual, predicted),
+                "f1_macro": f1_score(actual, predicted, average="macro"),
+            }
+        else:
+            actual = data.labels.reshape(len(instances), -1)[:, place]
+            scores = {
+                "r2": r2_score(actual, predicted),
+                "mean_absolute_error": mean_absolute_error(actual, predicted),
+            }
+        metrics |= {f"{several}{name}": round(float(score), 4) for name, score in scores.items()}
+    return metrics
 
 
 def main() -> None:
     """Train and write the model file, to the first argument or to where the service reads it."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else Settings().model_path)
-    model = write_model(path, train())
+    try:
+        content = train()
+    except UnfitError as error:
+        sys.exit(str(error))
+    model = write_model(path, content)
     predictor = Predictor.load(model.content)
     card = predictor.card
-    row = np.array([feature.example for feature in card.features], np.float32)
+    example = to_inputs(card, [card.example])
     # The service's default, not what happens to be set here.
     # A predictor that does not say is one that may.
     max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
-    serving = measure(predictor.predict, row, max_inline)
+    serving = measure(predictor.predict, example, max_inline)
     write_serving(path, serving)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
     print(metrics, "on held-out rows")

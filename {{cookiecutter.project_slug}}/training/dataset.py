@@ -5,70 +5,259 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from inference.runtime.signature import Feature
+from inference.formats.instances import FLOAT32_MAX
+from inference.runtime.signature import Column, Scalar, Tensor
+
+# A column of text with more values than this is free text.
+MOST_CATEGORIES = 50
+# Arrays of other types are served as these.
+DATATYPES: dict[str, Any] = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP32"}
+
+
+class UnfitError(Exception):
+    """Data or a model that cannot be served; the message says why, and what to do instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Rows of numbers with what is to be predicted for each.
+    """What a model learns from: instances, and what is to be predicted for each.
 
-    ``rows`` has the shape (rows, features). ``labels`` has the shape (rows,): for a classifier the
-    index of each row's class in ``classes``; for a regressor numbers, with ``classes`` left empty.
+    ``rows`` is a pandas or polars DataFrame, an array of numbers of shape (rows, columns) with the names of its
+    columns in ``features``, or an array of more dimensions, whose first is that of the instances. ``labels`` are as
+    they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
+    a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
+    which names them, labels are their indices.
     """
 
     name: str
-    features: Sequence[str]
-    rows: NDArray[Any]
-    target: str
-    labels: NDArray[Any]
+    rows: Any
+    features: Sequence[str] = ()
+    target: str | Sequence[str] = "prediction"
+    labels: Any = None
     classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the parts do not fit each other."""
-        if self.rows.shape != (len(self.labels), len(self.features)):
-            raise ValueError(
-                f"rows has the shape {self.rows.shape}, but there are "
-                f"{len(self.labels)} labels and {len(self.features)} features"
-            )
-        if not np.issubdtype(self.rows.dtype, np.number):
-            raise ValueError(f"rows must hold numbers, not {self.rows.dtype}")
-        if not np.isfinite(self.rows.astype(np.float32)).all():
-            raise ValueError("rows holds a NaN or an infinity: drop or impute it in load_data()")
-        for what, names in (("features", self.features), ("classes", self.classes)):
-            if not all(type(name) is str for name in names) or len(set(names)) < len(names):
-                raise ValueError(f"{what} must be different names, each of them a str")
-        if any(set(name) & set('"\\') for name in self.features):
-            raise ValueError("a feature's name must hold neither quotes nor backslashes")
-        if self.classes and set(self.labels.tolist()) != set(range(len(self.classes))):
-            raise ValueError(
-                f"labels must be indices of the {len(self.classes)} classes, each at least once"
-            )
+        """Bring rows and labels into one form; raise UnfitError where the parts do not fit each other."""
+        rows = to_rows(self.rows, self.features)
+        labels = self.labels
+        if hasattr(labels, "to_pandas") or hasattr(labels, "to_numpy"):
+            if getattr(labels, "ndim", 1) == 2 and self.target == "prediction":
+                object.__setattr__(self, "target", tuple(map(str, labels.columns)))
+            labels = labels.to_numpy()
+        if labels is not None:
+            labels = to_labels(np.asarray(labels), self.classes)
+            if len(labels) != len(rows):
+                raise UnfitError(f"there are {len(rows)} rows and {len(labels)} labels")
+        for attribute, value in (("rows", rows), ("labels", labels), ("classes", ())):
+            object.__setattr__(self, attribute, value)
+        width = 1 if labels is None or labels.ndim == 1 else labels.shape[1]
+        if len(self.targets) != width:
+            raise UnfitError(f"target must name {width} column(s) of labels, not {self.targets}")
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of what is predicted."""
+        return [self.target] if isinstance(self.target, str) else list(self.target)
 
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
-        """Part the rows at random in two; the second has the share ``held_out`` of them."""
-        kept_rows, held_rows, kept_labels, held_labels = train_test_split(
-            self.rows,
-            self.labels,
+        """Part the instances at random in two; the second has the share ``held_out`` of them."""
+        kept, held = train_test_split(
+            np.arange(len(self.rows)),
             test_size=held_out,
             random_state=seed,
-            stratify=self.labels if self.classes else None,
+            stratify=self.labels if self._can_stratify() else None,
         )
+        return self._take(kept), self._take(held)
+
+    def _take(self, places: NDArray[np.intp]) -> Self:
+        is_frame = isinstance(self.rows, pd.DataFrame)
+        rows = self.rows.iloc[places].reset_index(drop=True) if is_frame else self.rows[places]
+        labels = None if self.labels is None else self.labels[places]
+        return replace(self, rows=rows, labels=labels)
+
+    def _can_stratify(self) -> bool:
+        """Whether the labels are classes, each often enough to be on both sides."""
+        if self.labels is None or self.labels.ndim > 1 or self.labels.dtype.kind == "f":
+            return False
+        _, counts = np.unique(self.labels, return_counts=True)
+        return bool(counts.min() >= 2 and len(counts) <= len(self.labels) * 0.1)
+
+    def describe_columns(self) -> tuple[Column, ...]:
+        """Each column of a table with its type and what is in it; none for tensors.
+
+        Raises UnfitError, which names the column, for what cannot be served.
+        """
+        if isinstance(self.rows, pd.DataFrame):
+            columns = [describe(str(name), self.rows[name]) for name in self.rows]
+        elif self.rows.ndim == 2:
+            values = self.rows.astype(float).T
+            columns = [
+                describe(name, pd.Series(column))
+                for name, column in zip(self.features, values, strict=True)
+            ]
+        else:
+            return ()
+        if all(column.type in ("number", "integer") for column in columns):
+            # A matrix has one type; which numbers are whole says nothing of those to come.
+            columns = [as_number(column) for column in columns]
+        return tuple(columns)
+
+    def describe_tensors(self) -> tuple[Tensor, ...]:
+        """The one tensor; none for a table."""
+        if isinstance(self.rows, pd.DataFrame) or self.rows.ndim == 2:
+            return ()
+        example = self.rows[0]
         return (
-            replace(self, rows=kept_rows, labels=kept_labels),
-            replace(self, rows=held_rows, labels=held_labels),
+            Tensor(
+                name="instances",
+                datatype=DATATYPES[self.rows.dtype.kind],
+                shape=self.rows.shape[1:],
+                minimum=float(self.rows.min()),
+                maximum=float(self.rows.max()),
+                example=example.tolist(),
+            ),
         )
 
-    def describe_features(self) -> tuple[Feature, ...]:
-        """Each feature with its range and median."""
-        return tuple(
-            Feature(
-                name=name,
-                minimum=float(column.min()),
-                maximum=float(column.max()),
-                example=float(np.median(column)),
-            )
-            for name, column in zip(self.features, self.rows.T, strict=True)
+    def inputs(self) -> list[Any]:
+        """The instances as a client sends them, None for what is missing."""
+        if not isinstance(self.rows, pd.DataFrame):
+            rows: list[Any] = self.rows.tolist()
+            if self.rows.ndim == 2:
+                return [[None if np.isnan(value) else value for value in row] for row in rows]
+            return rows
+        columns = [to_values(column, self.rows[column.name]) for column in self.describe_columns()]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+
+def to_rows(rows: Any, features: Sequence[str]) -> Any:
+    """A pandas DataFrame, or an array; raises UnfitError where they are neither, or do not fit their names."""
+    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "columns"):
+        # polars
+        rows = pd.DataFrame({name: rows[name].to_numpy() for name in rows.columns})
+    if isinstance(rows, pd.DataFrame):
+        if rows.columns.duplicated().any():
+            raise UnfitError("two columns of rows have the same name")
+        # What is kept of a frame's index would only be in the way.
+        return rows.set_axis(rows.columns.astype(str), axis=1)
+    rows = np.asarray(rows)
+    if rows.ndim < 2 or rows.dtype.kind not in "biuf":
+        raise UnfitError(
+            f"rows is an array of {rows.dtype} with {rows.ndim} dimension(s): give a DataFrame, or an array of "
+            "numbers whose first dimension is that of the instances"
         )
+    if rows.ndim == 2:
+        if len(features) != rows.shape[1]:
+            raise UnfitError(f"rows has {rows.shape[1]} columns, features {len(features)} names")
+        if not all(type(name) is str for name in features) or len(set(features)) < len(features):
+            raise UnfitError("features must be different names, each of them a str")
+        if (np.abs(rows.astype(float)) > FLOAT32_MAX).any():
+            raise UnfitError("rows holds an infinity, or a number that float32 cannot hold")
+    elif not (np.abs(rows.astype(float)) <= FLOAT32_MAX).all():
+        raise UnfitError("rows holds a NaN or an infinity: drop or impute it in load_data()")
+    return rows
+
+
+def to_labels(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
+    """Labels of one type, those that are indices of ``classes`` as these; raises UnfitError for what is neither."""
+    if classes:
+        if not all(type(name) is str for name in classes) or len(set(classes)) < len(classes):
+            raise UnfitError("classes must be different names, each of them a str")
+        if labels.dtype.kind in "iu" and set(labels.tolist()) == set(range(len(classes))):
+            named: NDArray[Any] = np.array(classes, object)[labels]
+            return named
+        # As they are once the data was split.
+        if not set(labels.tolist()) <= set(classes):
+            raise UnfitError(
+                f"labels must be indices of the {len(classes)} classes, each at least once"
+            )
+    if labels.dtype.kind == "U":
+        labels = labels.astype(object)
+    if labels.dtype.kind == "O" and len({type(label) for label in labels.ravel()}) > 1:
+        raise UnfitError("labels are of several types: text and numbers, or one is missing")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise UnfitError("labels hold a NaN or an infinity")
+    return labels
+
+
+def describe(name: str, values: "pd.Series[Any]") -> Column:
+    """A column with its type, whether a value may be missing, what it holds, and one that is typical."""
+    missing = values.isna()
+    given = values[~missing]
+    if given.empty:
+        raise UnfitError(f"column {name!r} has no value: drop it in load_data()")
+    kind = type_of(name, given)
+    if kind == "string":
+        texts = given.astype(str)
+        missing = missing | (texts.reindex(values.index) == "")
+        texts = texts[texts != ""]
+        counts = texts.value_counts().sort_index(kind="stable")
+        categories = tuple(counts.index) if len(counts) <= MOST_CATEGORIES else ()
+        example = counts.idxmax() if categories else texts.iloc[0]
+        return Column(
+            name=name,
+            type="string",
+            required=not missing.any(),
+            categories=categories,
+            example=str(example),
+        )
+    if kind == "boolean":
+        if missing.any():
+            raise UnfitError(
+                f"column {name!r} is boolean and has missing values: fill them in load_data(), or make numbers of it"
+            )
+        return Column(name=name, type="boolean", example=bool(given.mode().iloc[0]))
+    if missing.any():
+        kind = "number"
+    numbers = given.astype(float)
+    if not (numbers.abs() <= FLOAT32_MAX).all():
+        raise UnfitError(f"column {name!r} holds a number that float32 cannot hold")
+    # One that is there: the median of an even number of them may lie between.
+    middle = numbers.quantile(interpolation="lower")
+    return Column(
+        name=name,
+        type=kind,
+        required=not missing.any(),
+        minimum=float(numbers.min()),
+        maximum=float(numbers.max()),
+        example=int(middle) if kind == "integer" else float(middle),
+    )
+
+
+def type_of(name: str, values: "pd.Series[Any]") -> Any:
+    """The type of a column whose values are all there; raises UnfitError where it has none that can be served."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "integer"
+    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values):
+        return "number"
+    kinds = {type(value) for value in values}
+    if kinds == {str}:
+        return "string"
+    if kinds == {bool}:
+        return "boolean"
+    raise UnfitError(
+        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: make numbers, booleans or "
+        "text of it in load_data()"
+    )
+
+
+def as_number(column: Column) -> Column:
+    """A column of whole numbers as one of any."""
+    return Column(
+        name=column.name,
+        required=column.required,
+        minimum=column.minimum,
+        maximum=column.maximum,
+        example=None if column.example is None else float(column.example),
+    )
+
+
+def to_values(column: Column, values: "pd.Series[Any]") -> list[Scalar | None]:
+    """A column's values as a client sends them."""
+    convert: Any = {"number": float, "integer": int, "boolean": bool, "string": str}[column.type]
+    return [None if pd.isna(value) or value == "" else convert(value) for value in values.tolist()]

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.runtime.artifact import Artifact, checksum_path
 from inference.runtime.serving import Serving, path_of
-from inference.runtime.signature import Predict
+from inference.runtime.signature import Inputs, Predict
 
 # A queue costs a request some tens of microseconds: batches must save the model more than that.
 WORTHWHILE_SECONDS = 100e-6
@@ -42,34 +41,39 @@ def replace(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def measure(predict: Predict, row: NDArray[np.float32], max_inline: int = 0) -> Serving:
-    """Time ``predict`` on ``row``, of shape (features,), alone and in a batch.
+def measure(predict: Predict, example: Inputs, max_inline: int = 0) -> Serving:
+    """Time ``predict`` on one instance, alone and many times in a batch.
 
     Requests of up to ``max_inline`` rows may be answered on the event loop, where that is quick: 0 for
     a model that may block.
     """
-    alone = fastest(predict, row[np.newaxis])
-    saved = alone - fastest(predict, np.repeat(row[np.newaxis], ROWS, axis=0)) / ROWS
+    alone = fastest(predict, example)
+    saved = alone - fastest(predict, repeat(example, ROWS)) / ROWS
     queue = saved > WORTHWHILE_SECONDS or alone > SLOW_SECONDS
-    return Serving(queue, count_inline_rows(predict, row, max_inline))
+    return Serving(queue, count_inline_rows(predict, example, max_inline))
 
 
-def count_inline_rows(predict: Predict, row: NDArray[np.float32], max_rows: int) -> int:
+def count_inline_rows(predict: Predict, example: Inputs, max_rows: int) -> int:
     """The largest of 1, 2, 4, ... and ``max_rows`` rows that ``predict`` answers in time."""
     quick = 0
     while quick < max_rows:
         rows = min(2 * quick or 1, max_rows)
-        if fastest(predict, np.repeat(row[np.newaxis], rows, axis=0), times=5) > INLINE_SECONDS:
+        if fastest(predict, repeat(example, rows), times=5) > INLINE_SECONDS:
             break
         quick = rows
     return quick
 
 
-def fastest(predict: Predict, rows: NDArray[np.float32], times: int = 20) -> float:
+def repeat(example: Inputs, rows: int) -> Inputs:
+    """One instance, so many times."""
+    return {name: np.repeat(array, rows, axis=0) for name, array in example.items()}
+
+
+def fastest(predict: Predict, inputs: Inputs, times: int = 20) -> float:
     """The least of the seconds that some calls took: the others were disturbed."""
     seconds = []
     for _ in range(times):
         started = time.perf_counter()
-        predict(rows)
+        predict(inputs)
         seconds.append(time.perf_counter() - started)
     return min(seconds)

@@ -2,98 +2,162 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from werkzeug.exceptions import UnsupportedMediaType
 
 from inference.errors import InvalidInstances
 from inference.formats.decoding import too_many_rows, turn
 from inference.formats.instances import FLOAT32_MAX
-from inference.runtime.signature import ModelCard, Prediction
+from inference.runtime.signature import (
+    Column,
+    Inputs,
+    ModelCard,
+    Predictions,
+    Tensor,
+    to_inputs,
+)
 
-# A line may have so many characters, and some more for each feature.
+# A line may have so many characters, and some more for each column.
 LINE_CHARS = 65_536
-FEATURE_CHARS = 100
+COLUMN_CHARS = 100
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.float32]:
-    """Return the rows as an array of shape (rows, features).
+class Cells:
+    """The columns of the CSV for a model: those of its table, or the values of its one tensor, row by row.
 
-    The first line may name the columns, in any order; features are then found by name, and other
-    columns are passed over. Nothing is read beyond the first fault or the first row too many. Raises
-    InvalidInstances, which names line and column.
+    Raises UnsupportedMediaType where the model takes what no line holds: several tensors, or one of any size.
     """
-    with turn(len(body)):
-        return _decode(body, features, max_rows)
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self.columns: Sequence[Column] = card.columns
+        if card.tensors:
+            self.columns = columns_of(card.tensors)
+
+    def decode(self, body: bytes, max_rows: int) -> Inputs:
+        """Return the rows as what the model takes.
+
+        The first line may name the columns, in any order; they are then found by name, those that may be missing
+        may be left out, and others are passed over. Nothing is read beyond the first fault or the first row too
+        many. Raises InvalidInstances, which names line and column.
+        """
+        with turn(len(body)):
+            rows = self._decode(body, max_rows)
+        if self.card.tensors:
+            shape = self.card.tensors[0].shape
+            return to_inputs(self.card, [np.reshape(row, shape).tolist() for row in rows])
+        return to_inputs(self.card, rows)
+
+    def example(self) -> str:
+        """The names of the columns, and below them the card's example."""
+        values = self.card.example
+        if self.card.tensors:
+            values = np.ravel(np.array(values, object)).tolist()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(column.name for column in self.columns)
+        writer.writerow(to_cell(value) for value in values)
+        return text.getvalue()
+
+    def _decode(self, body: bytes, max_rows: int) -> list[list[Any]]:
+        rows: list[list[Any]] = []
+        readers = [reader_of(column) for column in self.columns]
+        try:
+            lines = split_lines(body.decode("utf-8-sig"), len(self.columns))
+            reader = csv.reader(lines, strict=True)
+            records = filter(None, reader)
+            first = next(records, [])
+            places = self._find_columns(first)
+            width = len(first) if places else len(self.columns)
+            for cells in records if places or not first else chain([first], records):
+                if len(rows) == max_rows:
+                    raise InvalidInstances(too_many_rows(max_rows), "")
+                if len(cells) != width:
+                    raise InvalidInstances(
+                        f"line {reader.line_num}: {len(cells)} cells are not {width}; the model takes "
+                        f"{len(self.columns)} columns: {', '.join(c.name for c in self.columns)}",
+                        f"/{len(rows)}",
+                    )
+                if places:
+                    cells = ["" if place is None else cells[place] for place in places]
+                try:
+                    rows.append([read(cell) for read, cell in zip(readers, cells, strict=True)])
+                except ValueError:
+                    place, fault = find_fault(self.columns, cells)
+                    raise InvalidInstances(
+                        f"line {reader.line_num}, {self.columns[place].name}: {fault}",
+                        f"/{len(rows)}/{place}",
+                    ) from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
+        if not rows:
+            raise InvalidInstances(f"0 rows: send between 1 and {max_rows}", "")
+        return rows
+
+    def _find_columns(self, first: Sequence[str]) -> list[int | None]:
+        """The place of each column where the first line names all that are required, or else an empty list."""
+        names = [cell.strip() for cell in first]
+        wanted = [column.name.strip() for column in self.columns]
+        required = {
+            name for name, column in zip(wanted, self.columns, strict=True) if column.required
+        }
+        if not required <= set(names) or not set(wanted) & set(names):
+            return []
+        for name in wanted:
+            if names.count(name) > 1:
+                raise InvalidInstances(f"The first line names {name} twice", "")
+        return [names.index(name) if name in names else None for name in wanted]
 
 
-def _decode(body: bytes, features: Sequence[str], max_rows: int) -> NDArray[np.float32]:
-    rows: list[list[float]] = []
-    try:
-        lines = split_lines(body.decode("utf-8-sig"), len(features))
-        reader = csv.reader(lines, strict=True)
-        records = filter(None, reader)
-        first = next(records, [])
-        columns = find_columns(first, features)
-        width = len(first) if columns else len(features)
-        places = columns or list(range(width))
-        for cells in records if columns or not first else chain([first], records):
-            if len(rows) == max_rows:
-                raise InvalidInstances(too_many_rows(max_rows), "")
-            if len(cells) != width:
-                raise InvalidInstances(
-                    f"line {reader.line_num}: {len(cells)} columns are not {width}; the model "
-                    f"takes {len(features)} features: {', '.join(features)}",
-                    f"/{len(rows)}",
-                )
-            try:
-                rows.append([to_number(cells[place]) for place in places])
-            except ValueError:
-                column, cell = find_fault([cells[place] for place in places])
-                raise InvalidInstances(
-                    f"line {reader.line_num}, {features[column]}: {cell!r} is not a finite number",
-                    f"/{len(rows)}/{column}",
-                ) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
-    if not rows:
-        raise InvalidInstances(f"0 rows: send between 1 and {max_rows}", "")
-    return np.array(rows, np.float32)
+def columns_of(tensors: Sequence[Tensor]) -> list[Column]:
+    """A column for each value of the one tensor; raises UnsupportedMediaType where there is no such."""
+    tensor = tensors[0]
+    if len(tensors) > 1 or -1 in tensor.shape:
+        raise UnsupportedMediaType(
+            "The model takes several tensors, or one of any size: send JSON, or tensors to /v2."
+        )
+    kinds = {"BOOL": "boolean", "INT32": "integer", "INT64": "integer", "BYTES": "string"}
+    kind: Any = kinds.get(tensor.datatype, "number")
+    return [
+        Column(name=f"{tensor.name}[{place}]", type=kind)
+        for place in range(math.prod(tensor.shape))
+    ]
 
 
-def split_lines(text: str, features: int) -> Iterator[str]:
+def split_lines(text: str, columns: int) -> Iterator[str]:
     """Give one line after the other; raises InvalidInstances for one that is too long.
 
     The csv module itself bounds a cell, which quotes may stretch over lines.
     """
-    limit = LINE_CHARS + FEATURE_CHARS * features
+    limit = LINE_CHARS + COLUMN_CHARS * columns
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
         if len(line) > limit:
             raise InvalidInstances(f"line {number} has more than {limit} characters", "")
         yield line
 
 
-def find_columns(first: Sequence[str], features: Sequence[str]) -> list[int]:
-    """The column of each feature where the first line names them all, or else an empty list."""
-    names = [cell.strip() for cell in first]
-    wanted = [feature.strip() for feature in features]
-    if not set(wanted) <= set(names):
-        return []
-    for name in wanted:
-        if names.count(name) > 1:
-            raise InvalidInstances(f"The first line names {name} twice", "")
-    return [names.index(name) for name in wanted]
+def reader_of(column: Column) -> Callable[[str], Any]:
+    """What reads a cell of the column: its value, None where it is missing; raises ValueError."""
+    read = READERS[column.type]
+    if column.is_closed:
+        read = one_of(column.categories)
+    return read if column.required else lambda cell: read(cell) if cell else None
 
 
-def find_fault(cells: Sequence[str]) -> tuple[int, str]:
-    """The first cell that is no number, and its place; there is one."""
-    for place, cell in enumerate(cells):
+def find_fault(columns: Sequence[Column], cells: Sequence[str]) -> tuple[int, str]:
+    """The place of the first cell that is of another type than its column, and what is wrong; there is one."""
+    for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
         try:
-            to_number(cell)
+            reader_of(column)(cell)
         except ValueError:
-            return place, cell
+            rule = ", ".join(column.categories) if column.is_closed else RULES[column.type]
+            return place, f"{cell!r} is not {rule}" if cell else "a value is missing"
     raise AssertionError
 
 
@@ -108,15 +172,72 @@ def to_number(cell: str) -> float:
     return number
 
 
-def encode(prediction: Prediction, card: ModelCard) -> str:
-    """A line for each row, below the names of the columns: the prediction, then probabilities."""
-    output = io.StringIO(newline="")
-    writer = csv.writer(output)
-    columns: list[Sequence[object]] = [prediction.values]
-    names = [card.target]
-    if prediction.probabilities is not None:
-        columns += prediction.probabilities.T.tolist()
-        names += card.classes
+def to_integer(cell: str) -> int:
+    """The whole number in a cell, which may be written as 3.0; raises ValueError where there is none of 64 bits."""
+    number = to_number(cell) if "." in cell else int(cell)
+    if number != int(number) or not -(2**63) <= number < 2**63 or "_" in cell or not cell.isascii():
+        raise ValueError(cell)
+    return int(number)
+
+
+def to_boolean(cell: str) -> bool:
+    """true or false, in any case, or 1 or 0; raises ValueError for anything else."""
+    try:
+        return BOOLEANS[cell.strip().lower()]
+    except KeyError:
+        raise ValueError(cell) from None
+
+
+def to_text(cell: str) -> str:
+    """The cell as it is; raises ValueError for an empty one, which is missing."""
+    if not cell:
+        raise ValueError(cell)
+    return cell
+
+
+def one_of(categories: Sequence[str]) -> Callable[[str], str]:
+    """What takes a cell that holds one of the categories; raises ValueError for any other."""
+
+    def read(cell: str) -> str:
+        if cell not in categories:
+            raise ValueError(cell)
+        return cell
+
+    return read
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "number": to_number,
+    "integer": to_integer,
+    "boolean": to_boolean,
+    "string": to_text,
+}
+RULES = {
+    "number": "a finite number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "string": "text",
+}
+
+
+def encode(predictions: Predictions, card: ModelCard) -> str:
+    """A line for each row, below the names of the columns: each output's prediction, then its probabilities."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    columns: list[Sequence[object]] = []
+    names: list[str] = []
+    for output, (values, probabilities) in zip(card.outputs, predictions, strict=True):
+        names.append(output.name)
+        columns.append([to_cell(value) for value in values])
+        if probabilities is not None:
+            several = f"{output.name}: " if len(card.outputs) > 1 else ""
+            names += [f"{several}{to_cell(name)}" for name in output.classes]
+            columns += probabilities.T.tolist()
     writer.writerow(names)
     writer.writerows(zip(*columns, strict=True))
-    return output.getvalue()
+    return text.getvalue()
+
+
+def to_cell(value: object) -> object:
+    """A value as CSV has it: booleans as JSON writes them."""
+    return str(value).lower() if isinstance(value, bool) else value

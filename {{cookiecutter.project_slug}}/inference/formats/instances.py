@@ -1,14 +1,13 @@
-"""Instances of a request: rows of numbers, as arrays or as objects by feature name."""
+"""Instances of a request: rows as arrays or as objects by name, or the nested lists of tensors."""
 
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from inference.errors import InvalidInstances
@@ -20,48 +19,91 @@ from inference.formats.decoding import (
     skip_mark,
     too_many_rows,
 )
+from inference.runtime.signature import MATRIX, Column, Inputs, ModelCard, Tensor, to_inputs
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-PATH = re.compile(r"\$\.instances(\[(?P<row>\d+)\](\[(?P<column>\d+)\]|\.(?P<name>.+))?)?")
+INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# What a value of each type is in JSON.
+VALUES: dict[str, Any] = {
+    "number": Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)],
+    "integer": INT64,
+    "boolean": bool,
+    # An empty one is a missing value.
+    "string": Annotated[str, Meta(min_length=1)],
+    "BOOL": bool,
+    "INT32": Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
+    "INT64": INT64,
+    "FP32": Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)],
+    "FP64": float,
+    "BYTES": str,
+}
+PATH = re.compile(r"\$\.instances(\[(?P<row>\d+)\](?P<rest>.*))?")
+INDEX = re.compile(r"\[(\d+)\]")
+# msgspec takes no such key of an object by a name of its own.
+HARD = re.compile(r'["\\]')
 
 
 class InstancesDecoder:
-    """Decodes ``{"instances": [...]}`` for a model with the given features."""
+    """Decodes ``{"instances": [...]}`` for a model of that signature."""
 
-    def __init__(self, features: Sequence[str], max_rows: int) -> None:
-        self.features = features
+    def __init__(self, card: ModelCard, max_rows: int) -> None:
+        self.card = card
         self.max_rows = max_rows
-        number = Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
-        row = Annotated[list[number], Meta(min_length=len(features), max_length=len(features))]
-        # A feature's name need not be an identifier, so each field has a name of its own.
-        fields = {f"feature_{index}": name for index, name in enumerate(features)}
-        # An object has that many colons, those of its names among them.
-        self._colons = sum(1 + name.count(":") for name in features)
-        self._names_have_colons = self._colons > len(features)
-        named_row = msgspec.defstruct(
+        parts: list[Column | Tensor] = [*card.columns, *card.tensors]
+        self.names = [part.name for part in parts]
+        kinds = [kind_of(part) for part in parts]
+        needed = [column.required for column in card.columns] or [True] * len(kinds)
+        self._has_optional = not all(needed)
+        # A name need not be an identifier, so each field has a name of its own.
+        fields = [f"field_{index}" for index in range(len(kinds))]
+        self._is_hard = any(HARD.search(name) for name in self.names)
+        described = [described_kind(*pair) for pair in zip(parts, kinds, strict=True)]
+        named_row: Any = msgspec.defstruct(
             "Instance",
-            [(field, number) for field in fields],
-            rename=fields,
+            [
+                (field, kind) if is_needed else (field, kind, None)
+                for field, kind, is_needed in zip(fields, described, needed, strict=True)
+            ],
+            rename=None if self._is_hard else dict(zip(fields, self.names, strict=True)),
             forbid_unknown_fields=True,
+            kw_only=True,
         )
-        rows = Annotated[list[row | named_row], Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
+        self._named_row = named_row
+        self._fields = fields
+        # An object has that many colons, those of its names among them.
+        self._colons = sum(1 + name.count(":") for name in self.names)
+        self._names_have_colons = self._colons > len(self.names)
+        kind: Any = named_row
+        if self._is_hard:
+            kind = Annotated[dict[str, Any], Meta(extra_json_schema=self._describe_named())]
+        if row := row_of(card, kinds):
+            kind = row | kind
+        rows = Annotated[list[kind], Meta(min_length=1, max_length=max_rows)]
         self.request = msgspec.defstruct(
             "Request", [("instances", rows)], forbid_unknown_fields=True
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.request)
 
-    def decode(self, body: bytes) -> NDArray[np.float32]:
-        """Return the instances as an array of shape (rows, features).
+    def _describe_named(self) -> dict[str, Any]:
+        """The schema of an instance as an object, where msgspec does not know its keys."""
+        (schema,) = msgspec.json.schema_components([self._named_row])[1].values()
+        names = dict(zip(self._fields, self.names, strict=True))
+        schema["properties"] = {names[key]: kind for key, kind in schema["properties"].items()}
+        schema["required"] = [names[key] for key in schema["required"]]
+        return dict(schema)
+
+    def decode(self, body: bytes) -> Inputs:
+        """Return the instances as what the model takes.
 
         Raises BadRequest for a body that is not JSON, and InvalidInstances, which names the row
-        and the feature, for JSON that does not fit the model.
+        and the column, for JSON that does not fit the model.
         """
         if len(body) > LARGE_BYTES:
             with one_at_a_time:
                 return self._decode(body)
         return self._decode(body)
 
-    def _decode(self, body: bytes) -> NDArray[np.float32]:
+    def _decode(self, body: bytes) -> Inputs:
         try:
             instances = self._decoder.decode(body).instances
         except msgspec.ValidationError as error:
@@ -74,17 +116,54 @@ class InstancesDecoder:
         # One colon is the one after "instances": no key can be there twice.
         if (colons := body.count(b":")) != 1:
             self._refuse_duplicates(body, instances, colons)
-        rows = [row if type(row) is list else msgspec.structs.astuple(row) for row in instances]
-        return np.array(rows, dtype=np.float32)
+            instances = [self._to_row(place, row) for place, row in enumerate(instances)]
+        if self.card.is_matrix:
+            return {MATRIX: np.array(instances, np.float32)}
+        try:
+            return to_inputs(self.card, instances)
+        except ValueError:
+            raise self._explain_shapes(instances) from None
+
+    def _to_row(self, place: int, row: Any) -> Any:
+        """The values of an instance that came as an object, in the order of the signature."""
+        if type(row) is dict:
+            named = dict(zip(self.names, self._fields, strict=True))
+            unknown = [name for name in row if name not in named]
+            if unknown:
+                fault = f"Object contains unknown field `{unknown[0]}`"
+                raise self._explain(msgspec.ValidationError(f"{fault} - at `$.instances[{place}]`"))
+            try:
+                given = {named[name]: value for name, value in row.items()}
+                row = msgspec.convert(given, self._named_row)
+            except msgspec.ValidationError as error:
+                # By the field's name, which is the place of its own.
+                text = re.sub(
+                    r"field_(\d+)", lambda found: self.names[int(found[1])], str(error)
+                ).replace("`$", f"`$.instances[{place}]")
+                if "- at" not in text:
+                    text += f" - at `$.instances[{place}]`"
+                raise self._explain(msgspec.ValidationError(text)) from None
+        if type(row) is list or type(row) is tuple:
+            return row
+        values = msgspec.structs.astuple(row)
+        if self.card.columns:
+            return values
+        return dict(zip(self.names, values, strict=True))
 
     def _refuse_duplicates(self, body: bytes, instances: list[Any], colons: int) -> None:
         """Raise InvalidInstances for a key that is there twice, of which msgspec takes the last.
 
         Each row has all its keys, and a key more is a colon more; looking for it in earnest is for bodies
-        with a wrong number, and for those that may have written a name's own colon as an escape.
+        with a wrong number, for those that may have written a name's own colon as an escape, and for rows
+        that need not have all keys.
         """
-        named = len(instances) - [type(row) for row in instances].count(list)
-        if colons == 1 + named * self._colons and not (self._names_have_colons and b"\\" in body):
+        lists = sum(type(row) is list or type(row) is tuple for row in instances)
+        named = len(instances) - lists
+        if (
+            colons == 1 + named * self._colons
+            and not (self._names_have_colons and b"\\" in body)
+            and not (self._has_optional and named)
+        ):
             return
         try:
             check_keys(body)
@@ -94,31 +173,35 @@ class InstancesDecoder:
     def _explain(
         self, error: msgspec.ValidationError, fault: str | None = None
     ) -> InvalidInstances:
-        """Say by row and feature what msgspec says by path; ``fault`` replaces its reason."""
+        """Say by row and column what msgspec says by path; ``fault`` replaces its reason."""
         reason, _, path = str(error).partition(" - at ")
         fault = fault or reason
         place = PATH.fullmatch(path.strip("`"))
         if place is None:
             return InvalidInstances(f'{fault}: send an object with a list "instances"', "")
-        row, column, name = place["row"], place["column"], place["name"]
+        row, rest = place["row"], place["rest"]
         if reason == f"Expected `array` of length <= {self.max_rows}" and row is None:
             fault = too_many_rows(self.max_rows)
         if row is None:
             return InvalidInstances(f"instances: {fault}", "/instances")
-        if column is not None and int(column) < len(self.features):
-            name = self.features[int(column)]
-        elif column is not None:
-            fault = "Too many values"
-        if name is not None:
-            key = column or name.replace("~", "~0").replace("/", "~1")
+        if rest and self.card.tensors:
+            pointer = INDEX.sub(r"/\1", rest).replace(".", "/", 1)
+            return InvalidInstances(
+                f"instances[{row}]{rest}: {fault}", f"/instances/{row}{pointer}"
+            )
+        name, key = rest[1:], rest[1:].replace("~", "~0").replace("/", "~1")
+        if column := INDEX.fullmatch(rest):
+            key = column[1]
+            name = self.names[int(key)] if int(key) < len(self.names) else ""
+            fault = fault if name else "Too many values"
+        if name:
             return InvalidInstances(f"instances[{row}].{name}: {fault}", f"/instances/{row}/{key}")
-        features = f"{len(self.features)} features: {', '.join(self.features)}"
         return InvalidInstances(
-            f"instances[{row}]: {fault}; the model takes {features}", f"/instances/{row}"
+            f"instances[{row}]: {fault}; the model takes {describe(self.card)}", f"/instances/{row}"
         )
 
     def _explain_malformed(self, body: bytes, error: Exception) -> BadRequest | InvalidInstances:
-        """Find the row and feature of a NaN or infinity, which Python writes but JSON has not."""
+        """Find the row and column of a NaN or infinity, which Python writes but JSON has not."""
         try:
             msgspec.convert(json.loads(body), self.request)
         except msgspec.ValidationError as invalid:
@@ -126,3 +209,65 @@ class InstancesDecoder:
         except (ValueError, RecursionError):
             pass
         return BadRequest(f"The body is not JSON: {error}")
+
+    def _explain_shapes(self, instances: Sequence[Any]) -> InvalidInstances:
+        """Find the instance whose tensor is not of the shape of those before it."""
+        for row, instance in enumerate(instances):
+            try:
+                to_inputs(self.card, [instances[0], instance])
+            except ValueError:
+                return InvalidInstances(
+                    f"instances[{row}]: its lists are not even, or of another length than those of "
+                    f"instances[0]; the model takes {describe(self.card)}",
+                    f"/instances/{row}",
+                )
+        raise AssertionError
+
+
+def kind_of(part: Column | Tensor) -> Any:
+    """The type of a column's or tensor's value in JSON."""
+    kind: Any
+    if isinstance(part, Column):
+        kind = VALUES[part.type]
+        if part.type == "string" and not part.required:
+            # The empty text says the same as null.
+            kind = str
+        if part.is_closed:
+            kind = Literal[part.categories if part.required else ("", *part.categories)]
+        return kind if part.required else kind | None
+    kind = VALUES[part.datatype]
+    for size in reversed(part.shape):
+        kind = list[kind]
+        if size >= 0:
+            kind = Annotated[kind, Meta(min_length=size, max_length=size)]
+    return kind
+
+
+def described_kind(part: Column | Tensor, kind: Any) -> Any:
+    """The type with what training saw, for readers of the schema."""
+    about = None
+    if part.minimum is not None and part.maximum is not None:
+        about = f"From {part.minimum:g} to {part.maximum:g} in the training data."
+    examples: list[Any] = [] if part.example is None else [part.example]
+    if isinstance(part, Column) and part.categories:
+        examples = list(part.categories)
+    return Annotated[kind, Meta(description=about, examples=examples)]
+
+
+def row_of(card: ModelCard, kinds: Sequence[Any]) -> Any:
+    """The type of an instance that has no names in it; without one where a tensor's name must be said."""
+    if card.is_matrix and len(set(kinds)) == 1:
+        return Annotated[list[kinds[0]], Meta(min_length=len(kinds), max_length=len(kinds))]  # type: ignore[valid-type]
+    if card.columns:
+        return tuple[tuple(kinds)]  # type: ignore[misc]
+    return kinds[0] if len(kinds) == 1 and card.tensors[0].shape else None
+
+
+def describe(card: ModelCard) -> str:
+    """What an instance is made of, for a client that sent something else."""
+    if card.columns:
+        return f"{len(card.columns)} columns: {', '.join(column.name for column in card.columns)}"
+    return ", ".join(
+        f"{tensor.name} of shape {list(tensor.shape)} and type {tensor.datatype}"
+        for tensor in card.tensors
+    )

@@ -5,6 +5,7 @@ bytes (the protocol's binary tensor data extension).
 """
 
 import math
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -15,22 +16,26 @@ from werkzeug.exceptions import BadRequest
 
 from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, turn
 
+# As their bytes are; those of BYTES have their lengths before them.
 DTYPES = {
     "BOOL": np.dtype("?"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 Size = Annotated[int, Meta(ge=0)]
 # Lists that a request has no use for are cut short, for what they would cost.
 Few = Meta(max_length=64)
+# A tensor for each column of a table.
+MOST_INPUTS = 4096
 Parameters = Annotated[dict[str, bool | int | float | str | None], Few]
-NUMBER = {"type": ["boolean", "number"]}
+VALUE = {"type": ["boolean", "number", "string"]}
 # Values are decoded once their datatype and shape are known. For readers of the schema: flat or nested.
-NESTED = {"anyOf": [NUMBER, {"type": "array", "items": NUMBER}]}
+NESTED = {"anyOf": [VALUE, {"type": "array"}]}
 Data = Annotated[Raw, Meta(extra_json_schema={"type": ["array", "null"], "items": NESTED})]
 
 
@@ -54,7 +59,7 @@ class RequestedOutput(msgspec.Struct):
 class InferenceRequest(msgspec.Struct):
     """The JSON of a request."""
 
-    inputs: Annotated[list[InputTensor], Meta(min_length=1, max_length=64)]
+    inputs: Annotated[list[InputTensor], Meta(min_length=1, max_length=MOST_INPUTS)]
     id: str | None = None
     parameters: Parameters | None = None
     outputs: Annotated[list[RequestedOutput], Few] | None = None
@@ -81,11 +86,17 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
 
 decoder = msgspec.json.Decoder(InferenceRequest)
 # A datatype takes no values of another kind, but whole numbers as floats.
-VALUES: dict[str, msgspec.json.Decoder[Any]] = {
-    "b": msgspec.json.Decoder(list[bool | list[bool]]),
-    "i": msgspec.json.Decoder(list[int | list[int]]),
-    "f": msgspec.json.Decoder(list[float | list[float]]),
-}
+KINDS: dict[str, type] = {"b": bool, "i": int, "f": float, "O": str}
+
+
+@cache
+def decoder_of(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
+    """What reads values of a kind of dtype, flat or in lists that are so deep."""
+    value: Any = KINDS[kind]
+    values: Any = list[value]
+    for _ in range(depth - 1):
+        values = list[value | values]
+    return msgspec.json.Decoder(values)
 
 
 def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes | None]]:
@@ -160,6 +171,8 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
     if dtype is None:
         raise BadRequest(f"{tensor.name}: datatype {tensor.datatype} is not {', '.join(DTYPES)}")
     count = math.prod(tensor.shape)
+    if part is not None and tensor.datatype == "BYTES":
+        return unpack(tensor, part, count).reshape(tensor.shape)
     if part is not None:
         if len(part) != count * dtype.itemsize:
             raise BadRequest(
@@ -180,7 +193,8 @@ def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArr
     """The values in JSON, flat or nested; raises BadRequest where they are not of the datatype."""
     fault = f"{tensor.name}: data is not of datatype {tensor.datatype}"
     try:
-        values = np.array(VALUES[dtype.kind].decode(data))
+        decoded = decoder_of(dtype.kind, max(len(tensor.shape), 1)).decode(data)
+        values = np.array(decoded, object if dtype.kind == "O" else None)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{fault}: {error}") from None
     except ValueError:
@@ -189,7 +203,28 @@ def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArr
         values.dtype.kind not in "iu" or (values.astype(dtype) != values).any()
     ):
         raise BadRequest(fault)
+    if dtype.kind == "O" and any(type(value) is not str for value in values.flat):
+        raise BadRequest(f"{tensor.name}: data is neither flat nor nested evenly")
     return values
+
+
+def unpack(tensor: InputTensor, part: bytes, count: int) -> NDArray[Any]:
+    """The texts of a tensor of BYTES; raises BadRequest where they are not so many, or not UTF-8."""
+    texts: list[str] = []
+    place = 0
+    while place < len(part) and len(texts) <= count:
+        start = place + 4
+        place = start + int.from_bytes(part[place:start], "little")
+        try:
+            texts.append(part[start:place].decode())
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"{tensor.name}: element {len(texts)} is not UTF-8: {error}") from None
+    if place != len(part) or len(texts) != count:
+        raise BadRequest(
+            f"{tensor.name}: {len(part)} bytes are not the {count} elements of shape {tensor.shape}, "
+            "each after its length in four bytes"
+        )
+    return np.array([*texts, None], object)[:-1]
 
 
 def encode(name: str, values: NDArray[Any], as_bytes: bool) -> tuple[OutputTensor, bytes]:

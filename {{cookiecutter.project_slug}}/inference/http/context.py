@@ -4,10 +4,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any, Self
 
-from inference.runtime.signature import Prediction
+from inference.runtime.signature import Predictions
 from inference.watch.logs import log_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -24,7 +23,7 @@ class Call:
     """What is known of a request.
 
     It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
-    ``route`` the pattern that the path matched, or the path, ``predictions`` what its rows got.
+    ``route`` the pattern that the path matched, or the path, ``predictions`` what its rows got, for each output.
     """
 
     __slots__ = (
@@ -50,7 +49,7 @@ class Call:
         self.method = method
         self.path = path
         self.route = path
-        self.predictions: Sequence[str | float] = ()
+        self.predictions: Predictions = ()
 
     @classmethod
     def of(cls, environ: dict[str, Any]) -> Self:
@@ -61,10 +60,6 @@ class Call:
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         traceparent = environ.get("HTTP_TRACEPARENT")
         return cls(environ["REQUEST_METHOD"], path, request_id, traceparent)
-
-    def record(self, prediction: Prediction) -> None:
-        """Note what the model answered."""
-        self.predictions = prediction.values
 
     def headers(self) -> list[tuple[str, str]]:
         """The headers by which the client finds this request again."""
@@ -81,7 +76,7 @@ class Call:
         if len(path) > LONGEST_PATH or not path.isprintable():
             path = printable(path[:LONGEST_PATH])
         trace = self.trace["trace"] if self.trace else ""
-        rows = len(self.predictions)
+        rows = len(self.predictions[0].values) if self.predictions else 0
         log_request(self.method, path, status, seconds, self.request_id, rows, trace, self.span)
 
 

@@ -5,14 +5,16 @@ from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, current_app, render_template
+from werkzeug.exceptions import UnsupportedMediaType
 
+from inference.formats import csv
 from inference.formats.instances import InstancesDecoder
 from inference.formats.tensors import InferenceRequest, InferenceResponse
 from inference.http.api_keys import PAGES, STATIC, Keys
 from inference.http.problems import Problem, ProtocolError
-from inference.http.protocol import INPUT
+from inference.http.protocol import inputs_of
 from inference.http.routes import CSV, JSON, JSON_LENGTH, Answer
-from inference.runtime.signature import ModelCard
+from inference.runtime.signature import ModelCard, to_inputs
 
 REASONS = {
     "400": "The body cannot be read",
@@ -57,12 +59,9 @@ def describe(
     template = "#/components/schemas/{name}"
     references, schemas = msgspec.json.schema_components(types, ref_template=template)
     request, answer, problem, protocol_error, tensors, outputs = references
-    example = [feature.example for feature in card.features]
-    names = ",".join(feature.name for feature in card.features)
-    instances = {JSON: {"schema": request, "example": {"instances": [example]}}}
-    row = ",".join(map(str, example))
-    table = {CSV: {"schema": TEXT, "example": f"{names}\r\n{row}\r\n"}}
-    tensor = {"name": INPUT, "shape": [1, len(example)], "datatype": "FP32", "data": example}
+    instances = {JSON: {"schema": request, "example": {"instances": [card.example]}}}
+    table = csv_example(card)
+    tensor = {"inputs": tensor_examples(card)}
     digits = {**TEXT, "pattern": "^[1-9][0-9]*$"}
     why = "The bytes of JSON, where tensors follow it as bytes."
     length = {"name": JSON_LENGTH, "in": "header", "description": why, "schema": digits}
@@ -70,7 +69,7 @@ def describe(
         "inference.predict": (instances, {JSON: answer}),
         "inference.invocations": (instances | table, {JSON: answer, CSV: TEXT}),
         "protocol.infer": (
-            {JSON: {"schema": tensors, "example": {"inputs": [tensor]}}},
+            {JSON: {"schema": tensors, "example": tensor}},
             {JSON: outputs, "application/octet-stream": TEXT},
         ),
     }
@@ -101,7 +100,8 @@ def describe(
         method = "post" if "POST" in (rule.methods or ()) else "get"
         paths[path] = {method: operation}
     metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
-    about = f"Predicts {card.target}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
+    predicted = ", ".join(output.name for output in card.outputs)
+    about = f"Predicts {predicted}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
     key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
     return {
         "openapi": "3.1.0",
@@ -114,3 +114,25 @@ def describe(
 def media(contents: dict[str, Any]) -> dict[str, Any]:
     """Each media type with its schema."""
     return {media_type: {"schema": schema} for media_type, schema in contents.items()}
+
+
+def csv_example(card: ModelCard) -> dict[str, Any]:
+    """A CSV body for the model, by its media type; none where no line holds what it takes."""
+    try:
+        return {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
+    except UnsupportedMediaType:
+        return {}
+
+
+def tensor_examples(card: ModelCard) -> list[dict[str, Any]]:
+    """The inputs of the Open Inference Protocol that hold the card's example."""
+    given = to_inputs(card, [card.example])
+    return [
+        {
+            "name": wanted.name,
+            "shape": list(given[wanted.name].shape),
+            "datatype": wanted.datatype,
+            "data": given[wanted.name].ravel().tolist(),
+        }
+        for wanted in inputs_of(card)
+    ]

@@ -1,7 +1,8 @@
 """The routes of the Open Inference Protocol v2 (REST), as KServe and Triton speak it, below /v2."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from flask import Blueprint, Response
@@ -11,14 +12,22 @@ from werkzeug.exceptions import BadRequest, NotFound
 from inference.formats import tensors
 from inference.formats.decoding import too_many_rows
 from inference.formats.instances import FLOAT32_MAX
-from inference.formats.tensors import InferenceResponse, RequestedOutput
+from inference.formats.tensors import InferenceResponse, InputTensor, RequestedOutput
 from inference.http.body import Reader
 from inference.http.routes import JSON, JSON_LENGTH, respond, to_json
 from inference.http.service import Asked, Door, Encode, Reply
 from inference.runtime.engine import Engine
-from inference.runtime.signature import ModelCard, Prediction
+from inference.runtime.signature import (
+    DATATYPES,
+    MATRIX,
+    Inputs,
+    ModelCard,
+    Predictions,
+    to_array,
+)
 
-INPUT = "instances"
+COLUMN_DATATYPES = {"number": "FP32", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
+OUTPUT_DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
 INFER = "/models/<name>/infer"
 INFER_VERSION = "/models/<name>/versions/<of_version>/infer"
 
@@ -65,7 +74,7 @@ def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> 
     @blueprint.post(INFER)
     @blueprint.post(INFER_VERSION)
     def infer(name: str, of_version: str | None = None) -> Response:
-        """Predict for each row of the tensor."""
+        """Predict for each instance of the tensors."""
         require(name, of_version)
         return respond(engine, door, read)
 
@@ -74,11 +83,17 @@ def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> 
 
 def make_door(card: ModelCard, version: str, max_rows: int) -> Door:
     """The way to ask the model whose file has ``version`` by tensors."""
+    inputs = {given.name: given for given in inputs_of(card)}
+    columns = {given.name: given for given in columns_of(card)}
 
-    def infer(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+    def infer(asked: Asked) -> tuple[Inputs, Encode]:
         given, parts = tensors.decode(asked.body, json_length(asked))
-        rows = find_rows(given, parts, len(card.features), max_rows)
-        return rows, partial(to_reply, given, card, version)
+        if card.is_matrix and given.inputs[0].name != MATRIX and given.inputs[0].name in columns:
+            found = find_inputs(given, parts, card, columns, max_rows)
+            found = {MATRIX: np.stack([found[name] for name in columns], axis=1)}
+        else:
+            found = find_inputs(given, parts, card, inputs, max_rows)
+        return found, partial(to_reply, given, card, version)
 
     return infer
 
@@ -92,10 +107,10 @@ def paths_of(card: ModelCard, version: str) -> dict[str, str]:
 
 
 def to_reply(
-    given: tensors.InferenceRequest, card: ModelCard, version: str, prediction: Prediction
+    given: tensors.InferenceRequest, card: ModelCard, version: str, predictions: Predictions
 ) -> Reply:
     """The outputs that the request wants, each as JSON or as bytes after it."""
-    outputs = to_outputs(prediction, card)
+    outputs = to_outputs(predictions, card)
     wanted = given.outputs or [RequestedOutput(name) for name in outputs]
     by_default = (given.parameters or {}).get("binary_data_output", False)
     encoded = []
@@ -112,50 +127,170 @@ def to_reply(
     return Reply(json + raw, "application/octet-stream", [(JSON_LENGTH, str(len(json)))])
 
 
+class Input(NamedTuple):
+    """An input as the protocol has it; ``shape`` is that of an instance, -1 a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    required: bool = True
+    # Whether NaN says that a value is missing.
+    takes_nan: bool = False
+    # The only texts that are taken, where it is not any.
+    categories: tuple[str, ...] = ()
+
+
+def inputs_of(card: ModelCard) -> list[Input]:
+    """What the model takes: a matrix, a tensor for each column of its table, or its tensors."""
+    if card.tensors:
+        return [Input(tensor.name, tensor.datatype, tensor.shape) for tensor in card.tensors]
+    if card.is_matrix:
+        takes_nan = not all(column.required for column in card.columns)
+        return [Input(MATRIX, "FP32", (len(card.columns),), takes_nan=takes_nan)]
+    return columns_of(card)
+
+
+def columns_of(card: ModelCard) -> list[Input]:
+    """A table's columns as an input each."""
+    return [
+        Input(
+            column.name,
+            COLUMN_DATATYPES[column.type],
+            (),
+            column.required,
+            takes_nan=not column.required,
+            categories=column.categories if column.is_closed else (),
+        )
+        for column in card.columns
+    ]
+
+
+def names_of(card: ModelCard) -> list[tuple[str, str]]:
+    """What each output and its probabilities are called."""
+    if len(card.outputs) == 1:
+        return [("predictions", "probabilities")]
+    return [(output.name, f"{output.name}_probabilities") for output in card.outputs]
+
+
 def describe(engine: Engine, version: str) -> dict[str, object]:
-    """The model's metadata; -1 in a shape is the number of rows."""
+    """The model's metadata; -1 in a shape is the number of instances, or of any size."""
     card = engine.card
-    datatype = "BYTES" if card.classes else "FP64"
-    outputs: list[object] = [{"name": "predictions", "datatype": datatype, "shape": [-1]}]
-    if engine.gives_probabilities:
-        shape = [-1, len(card.classes)]
-        outputs.append({"name": "probabilities", "datatype": "FP32", "shape": shape})
+    outputs: list[object] = []
+    for output, (name, its_probabilities), gives in zip(
+        card.outputs, names_of(card), engine.gives_probabilities, strict=True
+    ):
+        datatype = OUTPUT_DATATYPES[output.type]
+        outputs.append({"name": name, "datatype": datatype, "shape": [-1]})
+        if gives:
+            shape = [-1, len(output.classes)]
+            outputs.append({"name": its_probabilities, "datatype": "FP32", "shape": shape})
     return {
         "name": card.name,
         "versions": [version],
         "platform": "python",
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, len(card.features)]}],
+        "inputs": [
+            {"name": given.name, "datatype": given.datatype, "shape": [-1, *given.shape]}
+            for given in inputs_of(card)
+        ],
         "outputs": outputs,
     }
 
 
-def find_rows(
-    given: tensors.InferenceRequest, parts: Sequence[bytes | None], features: int, max_rows: int
-) -> NDArray[np.float32]:
-    """The one input as float32 of shape (rows, features); raises BadRequest where it is not."""
-    (tensor, part), *others = zip(given.inputs, parts, strict=True)
-    if others or tensor.name != INPUT:
-        raise BadRequest(f"the model has one input, {INPUT}")
-    if len(tensor.shape) != 2 or tensor.shape[1] != features:
-        raise BadRequest(f"{INPUT}: shape {tensor.shape} is not [rows, {features}]")
-    if tensor.shape[0] > max_rows:
-        raise BadRequest(f"{INPUT}: {too_many_rows(max_rows)}")
-    if tensor.shape[0] < 1:
-        raise BadRequest(f"{INPUT}: 0 rows: send between 1 and {max_rows}")
+def find_inputs(
+    given: tensors.InferenceRequest,
+    parts: Sequence[bytes | None],
+    card: ModelCard,
+    inputs: Mapping[str, Input],
+    max_rows: int,
+) -> Inputs:
+    """The inputs as the model takes them; raises BadRequest where they are not what it takes."""
+    found: Inputs = {}
+    rows: int | None = None
+    for tensor, part in zip(given.inputs, parts, strict=True):
+        wanted = inputs.get(tensor.name)
+        if wanted is None or tensor.name in found:
+            fault = "is there twice" if wanted else f"is not among the inputs: {', '.join(inputs)}"
+            raise BadRequest(f"{tensor.name} {fault}")
+        check_shape(tensor, wanted, max_rows)
+        if rows is not None and tensor.shape[0] != rows:
+            raise BadRequest(f"{tensor.name}: {tensor.shape[0]} rows, the inputs before it {rows}")
+        rows = tensor.shape[0]
+        found[tensor.name] = to_input(tensor, part, wanted)
+    for name, wanted in inputs.items():
+        if name not in found and wanted.required:
+            raise BadRequest(f"the input {name} is missing")
+    if card.columns and len(found) < len(inputs):
+        # In the order of the columns, those that nobody sent as missing.
+        missing = {
+            column.name: to_array(column, [None] * (rows or 0))
+            for column in card.columns
+            if column.name not in found
+        }
+        found = {name: found.get(name, missing.get(name)) for name in inputs}  # type: ignore[misc]
+    return found
+
+
+def check_shape(tensor: InputTensor, wanted: Input, max_rows: int) -> None:
+    """Raise BadRequest where a tensor's shape is not that of some instances."""
+    rows, *shape = tensor.shape or [0]
+    # A column may be sent as one of a matrix.
+    is_column = not wanted.shape and shape == [1]
+    fits = len(shape) == len(wanted.shape) and all(
+        size in (-1, got) for size, got in zip(wanted.shape, shape, strict=True)
+    )
+    if not tensor.shape or not (fits or is_column):
+        expected = ", ".join(["rows", *map(str, wanted.shape)])
+        raise BadRequest(f"{tensor.name}: shape {tensor.shape} is not [{expected}]")
+    if rows > max_rows:
+        raise BadRequest(f"{tensor.name}: {too_many_rows(max_rows)}")
+    if rows < 1:
+        raise BadRequest(f"{tensor.name}: 0 rows: send between 1 and {max_rows}")
+
+
+def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[Any]:
+    """A tensor's values as the model takes them; raises BadRequest where they are of another kind."""
+    if (tensor.datatype == "BYTES") != (wanted.datatype == "BYTES"):
+        raise BadRequest(
+            f"{tensor.name}: datatype {tensor.datatype} is not {wanted.datatype}, which the model takes"
+        )
     values = tensors.to_array(tensor, part)
-    if not (np.abs(values, dtype=np.float64) <= FLOAT32_MAX).all():
-        raise BadRequest(f"{INPUT}: a value is not a number that FP32 can hold")
-    return values.astype(np.float32)
+    if not wanted.shape:
+        values = values.reshape(-1)
+    if wanted.datatype == "BYTES":
+        if wanted.required and not all(values.flat):
+            raise BadRequest(f"{tensor.name}: a text is empty, which is a missing value")
+        if wanted.categories and not set(values.flat) <= {"", *wanted.categories}:
+            raise BadRequest(f"{tensor.name}: a text is not {', '.join(wanted.categories)}")
+        return values
+    dtype = DATATYPES[wanted.datatype]
+    if dtype.kind == "f":
+        # As float32 for a column, whatever the client's own type can hold.
+        most = FLOAT32_MAX if wanted.datatype == "FP32" else np.inf
+        with np.errstate(invalid="ignore"):
+            fits = np.abs(values, dtype=np.float64) <= most
+        if wanted.takes_nan:
+            fits |= np.isnan(values) if values.dtype.kind == "f" else False
+        if not fits.all() or (most == np.inf and not np.isfinite(values).all()):
+            raise BadRequest(
+                f"{tensor.name}: a value is not a number that {wanted.datatype} can hold"
+            )
+        return values.astype(dtype)
+    with np.errstate(invalid="ignore"):
+        converted = values.astype(dtype)
+    if (converted != values).any():
+        raise BadRequest(f"{tensor.name}: a value is not of datatype {wanted.datatype}")
+    return converted
 
 
-def to_outputs(prediction: Prediction, card: ModelCard) -> dict[str, NDArray[np.generic]]:
-    """The outputs by name: classes as str, for BYTES; numbers as float64."""
-    dtype = object if card.classes else np.float64
-    outputs: dict[str, NDArray[np.generic]] = {
-        "predictions": np.array(prediction.values, dtype=dtype)
-    }
-    if prediction.probabilities is not None:
-        outputs["probabilities"] = prediction.probabilities.astype(np.float32)
+def to_outputs(predictions: Predictions, card: ModelCard) -> dict[str, NDArray[Any]]:
+    """The outputs by name: text for BYTES, whole numbers as int64, other numbers as float64."""
+    outputs: dict[str, NDArray[Any]] = {}
+    for output, (values, probabilities), (name, its_probabilities) in zip(
+        card.outputs, predictions, names_of(card), strict=True
+    ):
+        outputs[name] = np.array(values, DATATYPES[OUTPUT_DATATYPES[output.type]])
+        if probabilities is not None:
+            outputs[its_probabilities] = probabilities.astype(np.float32)
     return outputs
 
 

@@ -1,12 +1,11 @@
 """The routes of the service's own API, SageMaker's, and the page for people."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from flask import Blueprint, Response, render_template, request
-from numpy.typing import NDArray
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.http import parse_accept_header
@@ -17,7 +16,14 @@ from inference.http.api_keys import Keys
 from inference.http.body import Reader
 from inference.http.context import current
 from inference.http.service import Asked, Door, Encode, Reply
-from inference.runtime.signature import ModelCard, Prediction
+from inference.runtime.signature import (
+    Inputs,
+    ModelCard,
+    Prediction,
+    Predictions,
+    Scalar,
+    class_names,
+)
 
 if TYPE_CHECKING:
     from inference.runtime.engine import Engine
@@ -30,31 +36,34 @@ to_json = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """A prediction for each instance; probabilities by class where the model gives them."""
+    """A prediction for each instance; probabilities by class where the model gives them.
 
-    predictions: list[str | float]
-    probabilities: list[dict[str, float]] = []
+    Of a model with several outputs each instance has an object of them, by name.
+    """
+
+    predictions: list[Scalar | dict[str, Scalar]]
+    probabilities: list[dict[str, float | dict[str, float]]] = []
 
 
 def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
     """The ways to ask the model: the service's own, and that of a SageMaker endpoint."""
-    encode_json = partial(to_json_reply, card)
+    encode_json = partial(to_json_reply, card, [class_names(output) for output in card.outputs])
     encode_csv = partial(to_csv_reply, card)
 
-    def predict(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+    def predict(asked: Asked) -> tuple[Inputs, Encode]:
         if mimetype(asked) != JSON:
             raise UnsupportedMediaType(f"Send the instances as {JSON}.")
         return decoder.decode(asked.body), encode_json
 
-    def invocations(asked: Asked) -> tuple[NDArray[np.float32], Encode]:
+    def invocations(asked: Asked) -> tuple[Inputs, Encode]:
         kind = mimetype(asked)
         if kind == JSON:
-            rows = decoder.decode(asked.body)
+            inputs = decoder.decode(asked.body)
         elif kind == CSV:
-            rows = csv.decode(asked.body, decoder.features, decoder.max_rows)
+            inputs = csv.Cells(card).decode(asked.body, decoder.max_rows)
         else:
             raise UnsupportedMediaType(f"Send the instances as {JSON} or {CSV}.")
-        return rows, encode_csv if wants_csv(asked.header("Accept")) else encode_json
+        return inputs, encode_csv if wants_csv(asked.header("Accept")) else encode_json
 
     return {"/predict": predict, "/invocations": invocations}
 
@@ -97,10 +106,9 @@ def create_blueprint(
 def respond(engine: "Engine", door: Door, read: Reader) -> Response:
     """Answer Flask's current request at a door."""
     given = request.headers
-    rows, encode = door(Asked(read(request.environ), lambda name: given.get(name, "")))
-    prediction = engine.predict(rows)
-    current.call.record(prediction)
-    body, content_type, headers = encode(prediction)
+    inputs, encode = door(Asked(read(request.environ), lambda name: given.get(name, "")))
+    predictions = current.call.predictions = engine.predict(inputs)
+    body, content_type, headers = encode(predictions)
     response = Response(body, content_type=content_type)
     response.headers.extend(headers)
     return response
@@ -119,21 +127,38 @@ def wants_csv(accept: str) -> bool:
     return parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
 
 
-def to_json_reply(card: ModelCard, prediction: Prediction) -> Reply:
-    """The predictions as JSON."""
-    return Reply(to_json(answer(prediction, card)), JSON)
+def to_json_reply(
+    card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions
+) -> Reply:
+    """The predictions as JSON, ``classes`` of each output the keys of its probabilities."""
+    return Reply(to_json(answer(card, classes, predictions)), JSON)
 
 
-def to_csv_reply(card: ModelCard, prediction: Prediction) -> Reply:
+def to_csv_reply(card: ModelCard, predictions: Predictions) -> Reply:
     """The predictions as CSV."""
-    return Reply(csv.encode(prediction, card).encode(), f"{CSV}; charset=utf-8")
+    return Reply(csv.encode(predictions, card).encode(), f"{CSV}; charset=utf-8")
 
 
-def answer(prediction: Prediction, card: ModelCard) -> Answer:
-    """The prediction with its probabilities by class."""
-    result = Answer(cast("list[str | float]", prediction.values))
-    if prediction.probabilities is not None:
-        result.probabilities = [
-            dict(zip(card.classes, row, strict=True)) for row in prediction.probabilities.tolist()
-        ]
-    return result
+def answer(card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions) -> Answer:
+    """The predictions, with probabilities by class; by output, where there are several."""
+    if len(predictions) == 1:
+        (prediction,) = predictions
+        return Answer(prediction.values, by_class(classes[0], prediction))  # type: ignore[arg-type]
+    names = [output.name for output in card.outputs]
+    values = zip(*(prediction.values for prediction in predictions), strict=True)
+    given = {
+        name: by_class(its_classes, prediction)
+        for name, its_classes, prediction in zip(names, classes, predictions, strict=True)
+        if prediction.probabilities is not None
+    }
+    probabilities: list[Any] = [
+        dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)
+    ]
+    return Answer([dict(zip(names, row, strict=True)) for row in values], probabilities)
+
+
+def by_class(classes: Sequence[str], prediction: Prediction) -> list[dict[str, float]]:
+    """The probabilities of each instance by class, none where the model gives none."""
+    if prediction.probabilities is None:
+        return []
+    return [dict(zip(classes, row, strict=True)) for row in prediction.probabilities.tolist()]

@@ -13,9 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from flask import Flask
-from numpy.typing import NDArray
 from werkzeug.exceptions import HTTPException
 
 from inference.config import Settings
@@ -27,7 +25,7 @@ from inference.http.context import Call, current
 from inference.http.middleware import added_hooks
 from inference.http.service import Asked, Door, Encode, Headers, Reply, Service
 from inference.http.wsgi import ask, environ_of, path_of
-from inference.runtime.signature import Prediction
+from inference.runtime.signature import Inputs, Predictions, count
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -79,12 +77,13 @@ class Job:
 
 
 class Light(NamedTuple):
-    """A request whose ``rows`` are few enough to be predicted on the event loop."""
+    """A request whose rows are few enough to be predicted on the event loop."""
 
     connection: Connection
     request: Request
     call: Call
-    rows: NDArray[np.float32]
+    inputs: Inputs
+    rows: int
     encode: Encode
 
 
@@ -294,17 +293,17 @@ class Server:
                 work = lambda: service.predict(call, door, asked_of(request, self.settings))  # noqa: E731
                 self._submit(connection, request, call, work)
                 return
-            rows, encode = door(asked_of(request, self.settings))
+            inputs, encode = door(asked_of(request, self.settings))
             if service.engine.batcher:
-                self._queue(connection, request, call, rows, encode)
-            elif len(rows) > service.inline_rows:
-                work = lambda: service.finish(call, service.engine.predict(rows), encode)  # noqa: E731
+                self._queue(connection, request, call, inputs, encode)
+            elif (rows := count(inputs)) > service.inline_rows:
+                work = lambda: service.finish(call, service.engine.predict(inputs), encode)  # noqa: E731
                 self._submit(connection, request, call, work)
             elif len(self.connections) > 1:
-                self._predict_soon(Light(connection, request, call, rows, encode))
+                self._predict_soon(Light(connection, request, call, inputs, rows, encode))
             else:
-                prediction = service.engine.predict(rows)
-                self._answer(connection, request, call, service.finish(call, prediction, encode))
+                predictions = service.engine.predict(inputs)
+                self._answer(connection, request, call, service.finish(call, predictions, encode))
         except Exception as error:
             self._answer_fault(connection, request, call, error)
 
@@ -318,21 +317,21 @@ class Server:
         """Answer what was collected, no more rows at a time than may be predicted on the event loop."""
         batch, self._batch = self._batch, []
         while batch:
-            ends = itertools.accumulate(len(light.rows) for light in batch)
-            count = sum(end <= self.service.inline_rows for end in ends)
-            part, batch = batch[:count], batch[count:]
-            answers = self.service.engine.predict_together([light.rows for light in part])
+            ends = itertools.accumulate(light.rows for light in batch)
+            size = sum(end <= self.service.inline_rows for end in ends)
+            part, batch = batch[:size], batch[size:]
+            answers = self.service.engine.predict_together([light.inputs for light in part])
             for light, answer in zip(part, answers, strict=True):
                 self._finish(light, answer)
 
-    def _finish(self, light: Light, prediction: Prediction | Exception) -> None:
+    def _finish(self, light: Light, answer: Predictions | Exception) -> None:
         """Answer a request whose rows were predicted."""
-        connection, request, call, _, encode = light
+        connection, request, call, _, _, encode = light
         current.call = call
         try:
-            if isinstance(prediction, Exception):
-                raise prediction
-            reply = self.service.finish(call, prediction, encode)
+            if isinstance(answer, Exception):
+                raise answer
+            reply = self.service.finish(call, answer, encode)
         except Exception as error:
             self._answer_fault(connection, request, call, error)
         else:
@@ -350,11 +349,11 @@ class Server:
         self._wait(connection, request, call, lambda: self._threads.submit(run), self._end_job)
 
     def _queue(
-        self, connection: Connection, request: Request, call: Call, rows: Any, encode: Encode
+        self, connection: Connection, request: Request, call: Call, inputs: Inputs, encode: Encode
     ) -> None:
         """Let the model's queue predict the rows; raises Overloaded."""
         end = partial(self._end_job, encode=encode)
-        self._wait(connection, request, call, lambda: self.service.engine.submit(rows), end)
+        self._wait(connection, request, call, lambda: self.service.engine.submit(inputs), end)
 
     def _wait(
         self,

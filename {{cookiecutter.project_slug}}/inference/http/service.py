@@ -5,13 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inference.config import Settings
 from inference.http.api_keys import Keys
 from inference.http.context import Call
-from inference.runtime.signature import Prediction
+from inference.runtime.signature import Inputs, Predictions
 from inference.watch.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -38,9 +35,9 @@ class Reply(NamedTuple):
     headers: Sequence[tuple[str, str]] = ()
 
 
-# Makes rows of what was sent, and gives what makes a reply of their prediction.
-Encode = Callable[[Prediction], Reply]
-Door = Callable[[Asked], tuple[NDArray[np.float32], Encode]]
+# Makes inputs of the model of what was sent, and gives what makes a reply of its predictions.
+Encode = Callable[[Predictions], Reply]
+Door = Callable[[Asked], tuple[Inputs, Encode]]
 
 
 @dataclass
@@ -75,10 +72,10 @@ class Service:
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
         """Answer a request for predictions, in this thread."""
-        rows, encode = door(asked)
-        return self.finish(call, self.engine.predict(rows), encode)
+        inputs, encode = door(asked)
+        return self.finish(call, self.engine.predict(inputs), encode)
 
-    def finish(self, call: Call, prediction: Prediction, encode: Encode) -> Reply:
+    def finish(self, call: Call, predictions: Predictions, encode: Encode) -> Reply:
         """The reply to a request whose rows were predicted."""
-        call.record(prediction)
-        return encode(prediction)
+        call.predictions = predictions
+        return encode(predictions)

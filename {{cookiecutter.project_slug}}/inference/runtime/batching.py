@@ -1,22 +1,26 @@
 """Adaptive batching: requests wait in a queue, for one thread that predicts their rows together."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 
 import numpy as np
-from numpy.typing import NDArray
+from werkzeug.exceptions import HTTPException
 
 from inference.errors import InvalidInstances, Overloaded
 from inference.runtime.contract import check_finite
-from inference.runtime.signature import Predict, Prediction
+from inference.runtime.signature import Inputs, Prediction, Predictions, count
 
 # A batch that has so many rows takes no further request.
 BATCH_ROWS = 64
+# So long it may take to find the instance that an error is about.
+SEARCH_SECONDS = 0.5
 
-# The rows of a request, and what becomes of them.
-Job = tuple[NDArray[np.float32], Future[Prediction]]
+# The inputs of a request, and what becomes of them.
+Job = tuple[Inputs, Future[Predictions]]
+Run = Callable[[Inputs], Predictions]
 
 
 class Batcher:
@@ -25,42 +29,42 @@ class Batcher:
     As many wait as requests are admitted, and none for longer than ``seconds_to_wait``.
     """
 
-    def __init__(self, predict: Predict, seconds_to_wait: float) -> None:
-        self._predict = predict
+    def __init__(self, run: Run, seconds_to_wait: float) -> None:
+        self._run = run
         self._seconds_to_wait = seconds_to_wait
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
-    def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows`` as the model does; raises Overloaded, and what a future of ``submit`` does."""
-        outcome = self.submit(rows)
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Answer ``inputs`` as the model does; raises Overloaded, and what a future of ``submit`` does."""
+        outcome = self.submit(inputs)
         try:
             return outcome.result(self._seconds_to_wait)
         except TimeoutError:
             outcome.cancel()
             raise Overloaded from None
 
-    def submit(self, rows: NDArray[np.float32]) -> Future[Prediction]:
-        """Let ``rows`` wait; the future gets the model's answer, what it raises, or InvalidInstances.
+    def submit(self, inputs: Inputs) -> Future[Predictions]:
+        """Let ``inputs`` wait; the future gets the model's answer, what it raises, or InvalidInstances.
 
         A future that is cancelled while it waits costs the model nothing.
         """
-        outcome: Future[Prediction] = Future()
-        self._jobs.put((rows, outcome))
+        outcome: Future[Predictions] = Future()
+        self._jobs.put((inputs, outcome))
         return outcome
 
     def _work(self) -> None:
         while True:
             jobs = [self._jobs.get()]
-            rows = len(jobs[0][0])
+            rows = count(jobs[0][0])
             while rows < BATCH_ROWS and not self._jobs.empty():
                 jobs.append(self._jobs.get())
-                rows += len(jobs[-1][0])
+                rows += count(jobs[-1][0])
             # Not for those who have given up meanwhile.
             self._answer([job for job in jobs if job[1].set_running_or_notify_cancel()])
 
     def _answer(self, jobs: list[Job]) -> None:
-        answers = predict_together(self._predict, [rows for rows, _ in jobs])
+        answers = predict_together(self._run, [inputs for inputs, _ in jobs])
         for (_, outcome), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Exception):
                 outcome.set_exception(answer)
@@ -68,27 +72,59 @@ class Batcher:
                 outcome.set_result(answer)
 
 
-def predict_together(
-    predict: Predict, requests: Sequence[NDArray[np.float32]]
-) -> list[Prediction | Exception]:
-    """The model's answer to the rows of each request, InvalidInstances, or what it raises of them."""
+def predict_together(run: Run, requests: Sequence[Inputs]) -> list[Predictions | Exception]:
+    """The model's answer to the inputs of each request, InvalidInstances, or what it raises of them."""
+    if len(requests) == 1:
+        return [predict_alone(run, requests[0])]
     if not requests:
         return []
     try:
-        values, probabilities = predict(np.concatenate(requests))
-    except Exception as error:
-        if len(requests) == 1:
-            return [error]
+        together = run(concatenate(requests))
+    except Exception:
         # One of them spoils the batch: each alone, so that the others are answered.
-        return [answer for rows in requests for answer in predict_together(predict, [rows])]
-    answers: list[Prediction | Exception] = []
+        return [predict_alone(run, inputs) for inputs in requests]
+    answers: list[Predictions | Exception] = []
     start = 0
-    for rows in requests:
-        end = start + len(rows)
-        part = None if probabilities is None else probabilities[start:end]
+    for inputs in requests:
+        end = start + count(inputs)
         try:
-            answers.append(check_finite(Prediction(values[start:end], part)))
+            answers.append(check_finite(take(together, start, end)))
         except InvalidInstances as error:
             answers.append(error)
         start = end
     return answers
+
+
+def predict_alone(run: Run, inputs: Inputs) -> Predictions | Exception:
+    """The model's answer to one request, or why there is none.
+
+    An error of the predictor's own has a note, for the log, of the first instance that raises one.
+    """
+    try:
+        return check_finite(run(inputs))
+    except HTTPException as error:
+        return error
+    except Exception as error:
+        deadline = time.monotonic() + SEARCH_SECONDS
+        for row in range(count(inputs)):
+            try:
+                run({name: array[row : row + 1] for name, array in inputs.items()})
+            except Exception:
+                error.add_note(f"The predictor raises an error for instances[{row}].")
+                break
+            if time.monotonic() > deadline:
+                break
+        return error
+
+
+def concatenate(requests: Sequence[Inputs]) -> Inputs:
+    """The instances of all requests; raises ValueError where those of free dimensions differ in size."""
+    return {name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]}
+
+
+def take(predictions: Predictions, start: int, end: int) -> Predictions:
+    """The predictions of some of the instances."""
+    return tuple(
+        Prediction(values[start:end], None if probabilities is None else probabilities[start:end])
+        for values, probabilities in predictions
+    )

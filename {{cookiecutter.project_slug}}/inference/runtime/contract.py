@@ -1,6 +1,7 @@
 """What the service relies on: checked once of the model at the start, and kept of its answers."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -8,80 +9,136 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from inference.errors import InvalidInstances
-from inference.runtime.signature import ModelCard, Predict, Prediction
+from inference.runtime.signature import (
+    DATATYPES,
+    ModelCard,
+    Output,
+    Predict,
+    Prediction,
+    Predictions,
+    Scalar,
+    to_inputs,
+)
 
 # What JSON, CSV and metrics write without asking.
-PLAIN = frozenset((str, float, int))
+PLAIN = frozenset((str, float, int, bool))
+# As what a value of each type comes.
+TYPES: dict[str, tuple[type, ...]] = {
+    "number": (float, int),
+    "integer": (int,),
+    "boolean": (bool,),
+    "string": (str,),
+}
 
 
 def check_card(card: ModelCard) -> None:
-    """Raise ValueError where the names of a model card cannot be served."""
-    features = [feature.name for feature in card.features]
-    if not features:
-        raise ValueError("the card names no feature")
-    for kind, names in (("feature", features), ("class", card.classes), ("target", [card.target])):
-        for place, name in enumerate(names):
-            # A JSON decoder finds a feature by the bytes of its name.
-            if not name.strip() or not name.isprintable() or not {'"', "\\"}.isdisjoint(name):
-                raise ValueError(
-                    f"the name of {kind} {place} is {name!r}: one is not blank and has no "
-                    "control or invisible character, quote or backslash"
-                )
-            if name in names[:place]:
-                raise ValueError(f"two of the card's names of a {kind} are {name!r}")
+    """Raise ValueError where the signature of a model card cannot be served."""
+    if bool(card.columns) == bool(card.tensors):
+        raise ValueError("the card names either columns or tensors")
+    if not card.outputs:
+        raise ValueError("the card names no output")
+    for column in card.columns:
+        if column.example is not None and type(column.example) not in TYPES[column.type]:
+            raise ValueError(f"the example of {column.name!r} is {column.example!r}: {column.type}")
+        if column.example is None and column.required:
+            raise ValueError(f"column {column.name!r} has no example")
+        if not column.required and column.type in ("integer", "boolean"):
+            raise ValueError(f"column {column.name!r} may be missing: only numbers and text may")
+    for tensor in card.tensors:
+        shape = np.array(tensor.example, DATATYPES[tensor.datatype]).shape
+        fits = len(shape) == len(tensor.shape) and all(
+            size in (-1, given) for size, given in zip(tensor.shape, shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"the example of {tensor.name!r} has shape {list(shape)}, not {list(tensor.shape)}"
+            )
+    for output in card.outputs:
+        check_names(f"class of {output.name!r}", output.classes)
+    check_names("column", [column.name for column in card.columns])
+    check_names("tensor", [tensor.name for tensor in card.tensors])
+    check_names("output", [output.name for output in card.outputs])
     if not card.name.isprintable() or not card.name.isascii() or not card.name:
         raise ValueError(f"the model's name is {card.name!r}: HTTP headers carry ASCII")
 
 
-def check_example(card: ModelCard, predict: Predict) -> bool:
-    """Whether the model gives probabilities: it answers its card's example, as one row and as two.
+def check_names(kind: str, names: Sequence[Scalar]) -> None:
+    """Raise ValueError for a name that is blank, holds what nobody sees, or is there twice."""
+    for place, name in enumerate(names):
+        if type(name) is str and not (name.strip() and name.isprintable()):
+            raise ValueError(
+                f"the name of {kind} {place} is {name!r}: one is not blank and has no control or "
+                "invisible character"
+            )
+        if name in names[:place]:
+            raise ValueError(f"two of the card's names of a {kind} are {name!r}")
+
+
+def check_example(card: ModelCard, predict: Predict) -> tuple[bool, ...]:
+    """Whether the model gives probabilities, for each output: it answers its card's example, once and twice.
 
     Raises ValueError where the answer does not fit the card, and what the model raises.
     """
-    example = np.array([[feature.example for feature in card.features]], np.float32)
-    given: Any = predict(example)
-    if not isinstance(given, tuple) or len(given) != 2:
+    given: Any = predict(to_inputs(card, [card.example]))
+    if not isinstance(given, tuple | Mapping) or (isinstance(given, tuple) and len(given) != 2):
         raise ValueError(f"predict gives a {type(given).__name__}, not a Prediction")
-    check_prediction(card, check_finite(keep(Prediction(*given), 1)), 1)
+    predictions = check_finite(keep(card, given, 1))
+    check_predictions(card, predictions, 1)
     try:
-        prediction = keep(predict(np.repeat(example, 2, axis=0)), 2)
+        twice = keep(card, predict(to_inputs(card, [card.example, card.example])), 2)
     except Exception as error:
         # A graph of a fixed batch size says so in words of its own.
         raise ValueError(
             "the model answers one row and not two: export it with a free first dimension, "
             f"the rows ({error})"
         ) from error
-    check_prediction(card, prediction, 2)
-    return prediction.probabilities is not None
+    check_predictions(card, twice, 2)
+    return tuple(prediction.probabilities is not None for prediction in predictions)
 
 
-def check_prediction(card: ModelCard, prediction: Prediction, rows: int) -> None:
-    """Raise ValueError where the answer for ``rows`` rows does not fit the card."""
-    values, probabilities = prediction
-    for value in values:
-        if card.classes and value not in card.classes:
-            raise ValueError(f"the model answers {value!r}, its card has {list(card.classes)}")
-        if not card.classes and type(value) not in (int, float):
-            raise ValueError(f"the model answers {value!r}, its card has no classes")
-    if probabilities is None:
-        return
-    if probabilities.dtype.kind != "f":
-        raise ValueError(f"the model's probabilities are {probabilities.dtype}, not floats")
-    if not card.classes:
-        raise ValueError("the model gives probabilities, its card has no classes")
-    if probabilities.shape != (rows, len(card.classes)):
-        raise ValueError(
-            f"the model gives probabilities of shape {probabilities.shape} for {rows} row(s), "
-            f"its card has {len(card.classes)} classes"
-        )
+def check_predictions(card: ModelCard, predictions: Predictions, rows: int) -> None:
+    """Raise ValueError where the answer for ``rows`` instances does not fit the card."""
+    for output, (values, probabilities) in zip(card.outputs, predictions, strict=True):
+        classes = output.classes
+        of = f" for {output.name!r}" if len(card.outputs) > 1 else ""
+        for value in values:
+            if type(value) not in TYPES[output.type]:
+                raise ValueError(f"the model answers {value!r}{of}, its card says {output.type}")
+            if classes and value not in classes:
+                raise ValueError(f"the model answers {value!r}{of}, its card has {list(classes)}")
+        if probabilities is None:
+            continue
+        if probabilities.dtype.kind != "f":
+            raise ValueError(f"the model's probabilities{of} are {probabilities.dtype}, not floats")
+        if not classes:
+            raise ValueError(f"the model gives probabilities{of}, its card has no classes")
+        if probabilities.shape != (rows, len(classes)):
+            raise ValueError(
+                f"the model gives probabilities of shape {probabilities.shape}{of} for {rows} "
+                f"row(s), its card has {len(classes)} classes"
+            )
 
 
-def keep(prediction: Prediction, rows: int) -> Prediction:
-    """A prediction as the rest of the service takes it.
+def keep(card: ModelCard, answer: Any, rows: int) -> Predictions:
+    """An answer as the rest of the service takes it: a prediction for each output of the card.
 
-    Its values are a list of str, int or float, one for each of ``rows`` rows; probabilities are an array.
-    NumPy's arrays and scalars, and lists of probabilities, become that; ValueError where the number of
-    values is another.
+    Raises ValueError where an output is missing, or has another number of values.
+    """
+    if isinstance(answer, tuple):
+        if len(card.outputs) > 1:
+            raise ValueError(f"the model gives one output, its card has {len(card.outputs)}")
+        prediction = answer if type(answer) is Prediction else Prediction(*answer)
+        return (to_plain(card.outputs[0], prediction, rows),)
+    missing = [output.name for output in card.outputs if output.name not in answer]
+    if missing:
+        raise ValueError(f"the model gives no output {missing[0]!r}")
+    return tuple(to_plain(output, answer[output.name], rows) for output in card.outputs)
+
+
+def to_plain(output: Output, prediction: Prediction, rows: int) -> Prediction:
+    """A prediction whose values are a list of Python's own types, one for each of ``rows`` instances.
+
+    NumPy's arrays and scalars, and lists of probabilities, become that.
     """
     values, probabilities = prediction
     # The usual case costs no more than these looks; a list is taken to be of one type.
@@ -96,23 +153,25 @@ def keep(prediction: Prediction, rows: int) -> Prediction:
     # item() of each: tolist() would keep the scalars in an array of objects.
     values = [value.item() if isinstance(value, np.generic) else value for value in given]
     if len(values) != rows:
-        raise ValueError(f"the model gives {len(values)} values for {rows} row(s)")
+        raise ValueError(
+            f"the model gives {len(values)} values of {output.name!r} for {rows} row(s)"
+        )
     if probabilities is not None:
         probabilities = np.asarray(probabilities, np.float64)
     return Prediction(values, probabilities)
 
 
-def check_finite(prediction: Prediction) -> Prediction:
-    """Return the prediction, or raise InvalidInstances, which names the first row without a finite answer."""
-    values, probabilities = prediction
-    # A sum is not finite where a number is not: cheaper than to ask each.
-    if probabilities is not None:
-        numbers = probabilities.ravel()
-        if not math.isfinite(numbers.dot(numbers)):
-            find_infinite(probabilities, len(values))
-    elif type(values[0]) is not str and not math.isfinite(sum(cast(Any, values))):
-        find_infinite(values, len(values))
-    return prediction
+def check_finite(predictions: Predictions) -> Predictions:
+    """Return the predictions, or raise InvalidInstances, which names the first row without a finite answer."""
+    for values, probabilities in predictions:
+        # A sum is not finite where a number is not: cheaper than to ask each.
+        if probabilities is not None:
+            numbers = probabilities.ravel()
+            if not math.isfinite(numbers.dot(numbers)):
+                find_infinite(probabilities, len(values))
+        elif type(values[0]) is not str and not math.isfinite(sum(cast(Any, values))):
+            find_infinite(values, len(values))
+    return predictions
 
 
 def find_infinite(numbers: ArrayLike, rows: int) -> None:

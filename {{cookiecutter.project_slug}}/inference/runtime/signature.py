@@ -1,47 +1,188 @@
-"""The model card: what a model file says about itself."""
+"""The signature: what a model takes and what it answers, and what else its file says about it.
 
-from collections.abc import Callable
-from typing import NamedTuple
+A model takes a table of typed columns, or tensors. Its words are MLflow's (columns, tensors, required) and the
+Open Inference Protocol's (datatypes).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+Scalar = str | bool | int | float
+Type = Literal["number", "integer", "boolean", "string"]
+Datatype = Literal["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"]
 
-class Feature(msgspec.Struct, frozen=True):
-    """One input of the model, with its range and a typical value in the training data."""
+# The one input of a table of numbers: a matrix of all its columns.
+MATRIX = "instances"
+# As what a column's values reach the model; text is an array of str.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "number": np.dtype(np.float32),
+    "integer": np.dtype(np.int64),
+    "boolean": np.dtype(np.bool_),
+    "string": np.dtype(object),
+}
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
+}
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A column of a table, with what training saw of it.
+
+    ``required``: each row has a value. Where one may be missing, which only numbers and text may, it reaches the
+    model as NaN or as the empty text. ``categories`` are the values of a column of text that has few; where it ``is_closed``, the model takes
+    no others.
+    """
 
     name: str
-    minimum: float
-    maximum: float
-    example: float
+    type: Type = "number"
+    required: bool = True
+    categories: tuple[str, ...] = ()
+    is_closed: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    example: Scalar | None = None
 
 
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An input that is an array: ``shape`` is that of one instance, -1 a dimension of any size.
+
+    ``example`` is one instance, in nested lists.
+    """
+
+    name: str
+    datatype: Datatype = "FP32"
+    shape: tuple[int, ...]
+    minimum: float | None = None
+    maximum: float | None = None
+    example: Any = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them."""
+
+    name: str
+    type: Type = "number"
+    classes: tuple[Scalar, ...] = ()
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The signature of a model and where it comes from.
 
-    ``classes`` is empty for a model that predicts a number; ``trained_on`` is an ISO 8601 date.
+    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date.
     """
 
     name: str
     dataset: str
     trained_on: str
     metrics: dict[str, float]
-    features: tuple[Feature, ...]
-    target: str
-    classes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    outputs: tuple[Output, ...]
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Self:
+        """The card of a model file; raises msgspec.ValidationError where the fields are not one.
+
+        A file of the releases up to 0.2 has ``features``, all of them numbers, ``target`` and ``classes``.
+        """
+        fields = dict(fields)
+        if "features" in fields:
+            fields["columns"] = fields.pop("features")
+            classes = fields.pop("classes", ())
+            kind = "string" if classes else "number"
+            output = {"name": fields.pop("target", ""), "type": kind, "classes": classes}
+            fields["outputs"] = [output]
+        return msgspec.convert(fields, cls)
+
+    @cached_property
+    def is_matrix(self) -> bool:
+        """Whether the model takes a table of numbers, as one array of shape (rows, columns)."""
+        return all(column.type == "number" for column in self.columns) and not self.tensors
+
+    @cached_property
+    def example(self) -> Any:
+        """An instance that the model must be able to answer: a row, or the values of its tensors by name."""
+        if self.columns:
+            return [column.example for column in self.columns]
+        if len(self.tensors) == 1:
+            return self.tensors[0].example
+        return {tensor.name: tensor.example for tensor in self.tensors}
+
+
+def class_names(output: Output) -> list[str]:
+    """The classes of an output as text, as JSON and metrics name them."""
+    return [
+        str(value).lower() if isinstance(value, bool) else str(value) for value in output.classes
+    ]
+
+
+# An array for each input, by its name; the first axis is that of the instances.
+Inputs = dict[str, NDArray[Any]]
 
 
 class Prediction(NamedTuple):
-    """What a model answers for a batch of rows.
+    """What a model answers for a batch of instances, of one output.
 
-    ``values`` holds a class name or a number for each row; ``probabilities`` has the shape
-    (rows, classes), or is None where the model gives none.
+    ``values`` holds a class or a number for each instance; ``probabilities`` has the shape (instances, classes),
+    or is None where the model gives none.
     """
 
-    values: list[str] | list[float]
+    values: Sequence[Scalar]
     probabilities: NDArray[np.floating] | None = None
 
 
-# What answers rows, a float32 array of shape (rows, features).
-Predict = Callable[[NDArray[np.float32]], Prediction]
+# One for each output of the card, in their order.
+Predictions = tuple[Prediction, ...]
+# What answers instances: the one output, or each by its name.
+Predict = Callable[[Inputs], Prediction | Mapping[str, Prediction]]
+
+
+def to_inputs(card: ModelCard, instances: Sequence[Any]) -> Inputs:
+    """Instances that fit the card as what the model takes."""
+    if card.is_matrix:
+        return {MATRIX: np.array(instances, np.float32).reshape(len(instances), -1)}
+    if card.columns:
+        columns = zip(*instances, strict=True)
+        return {
+            column.name: to_array(column, values)
+            for column, values in zip(card.columns, columns, strict=True)
+        }
+    if len(card.tensors) == 1 and not isinstance(instances[0], dict):
+        instances = [{card.tensors[0].name: instance} for instance in instances]
+    return {
+        tensor.name: stack(tensor, [instance[tensor.name] for instance in instances])
+        for tensor in card.tensors
+    }
+
+
+def stack(tensor: Tensor, values: Sequence[Any]) -> NDArray[Any]:
+    """A tensor's nested lists of some instances; raises ValueError where they are not even, or of different sizes."""
+    array = np.array(values, DATATYPES[tensor.datatype])
+    # Uneven lists of text make an array of lists.
+    if array.ndim != 1 + len(tensor.shape):
+        raise ValueError(f"{tensor.name}: uneven lists")
+    return array
+
+
+def to_array(column: Column, values: Sequence[Any]) -> NDArray[Any]:
+    """The values of a column, None where one is missing, as what the model takes."""
+    if column.type == "string" and not column.required:
+        values = [value or "" for value in values]
+    return np.array(values, DTYPES[column.type])
+
+
+def count(inputs: Inputs) -> int:
+    """The number of instances."""
+    for array in inputs.values():
+        return len(array)
+    return 0

@@ -9,13 +9,27 @@ const drop = document.getElementById("drop");
 const progress = document.getElementById("progress");
 const status = document.getElementById("batch-status");
 const download = document.getElementById("download");
-const features = [...document.querySelectorAll("#inputs input")].map((input) => input.name);
+const names = [...document.querySelectorAll("#inputs [data-type]")].map((control) => control.name);
 
-// A first line in which every cell is a number is no heading.
+// A name as CSV has it.
+function quote(name) {
+  return /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+}
+
+// The lines of CSV; a quoted cell may hold line breaks.
+function linesOf(text) {
+  return (text.match(/(?:"(?:[^"]|"")*"|[^"\r\n])+/g) ?? []).filter((line) => line.trim() !== "");
+}
+
+// A first line that names a column is a heading, and so is one in which a cell is no number where all columns are.
 function split(text) {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  const isHeading = lines[0]?.split(",").some((cell) => Number.isNaN(Number(cell)));
-  return [isHeading ? lines.shift() : features.join(","), lines];
+  const lines = linesOf(text);
+  const cells = (lines[0] ?? "").match(/(?:"(?:[^"]|"")*"|[^",])+/g) ?? [];
+  const isNumbers = document.querySelectorAll("#inputs [data-type]:not([data-type=number])").length === 0;
+  const isHeading =
+    cells.some((cell) => names.map(quote).includes(cell.trim())) ||
+    (isNumbers && cells.some((cell) => Number.isNaN(Number(cell))));
+  return [isHeading ? lines.shift() : names.map(quote).join(","), lines];
 }
 
 async function predict(heading, lines, size) {
@@ -24,11 +38,11 @@ async function predict(heading, lines, size) {
     const part = lines.slice(start, start + size);
     try {
       const { text } = await send(section.dataset.url, "text/csv", [heading, ...part].join("\n"), "text/csv");
-      const [names, ...rows] = text.trimEnd().split("\r\n");
+      const [columns, ...rows] = text.trimEnd().split("\r\n");
       if (rows.length !== part.length) {
         throw new Error(`${part.length} lines gave ${rows.length} predictions`);
       }
-      answers.push(...(start === 0 ? [names, ...rows] : rows));
+      answers.push(...(start === 0 ? [columns, ...rows] : rows));
     } catch (error) {
       throw new Error(`Rows ${start + 1} to ${start + part.length}: ${error.message}`);
     }

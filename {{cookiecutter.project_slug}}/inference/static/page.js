@@ -2,6 +2,8 @@
 import { send } from "./request.js";
 
 const KEPT = 50;
+// Characters of a text in the history.
+const LONGEST = 40;
 
 const form = document.getElementById("inputs");
 const result = document.getElementById("result");
@@ -9,11 +11,37 @@ const problem = document.getElementById("problem");
 const curl = document.getElementById("curl");
 const times = [];
 
+// The values of one instance: of several outputs each.
+function valuesOf(prediction) {
+  return typeof prediction === "object" ? Object.values(prediction) : [prediction];
+}
+
+// The probabilities of the classes, those of several outputs by output and class.
+function classesOf(probabilities) {
+  return Object.entries(probabilities ?? {}).flatMap(([name, value]) =>
+    typeof value === "object" ? Object.entries(value).map(([key, part]) => [`${name}: ${key}`, part]) : [[name, value]],
+  );
+}
+
+// What a control of the form says; undefined where a value is missing.
+function valueOf(control) {
+  if (control.type === "checkbox") {
+    return control.checked;
+  }
+  if (control.value === "") {
+    return undefined;
+  }
+  if (control.dataset.type === "tensor") {
+    return JSON.parse(control.value);
+  }
+  return control.dataset.type === "number" ? Number(control.value) : control.value;
+}
+
 function show({ predictions, probabilities }, milliseconds, body) {
-  document.getElementById("prediction").value = predictions[0];
+  document.getElementById("prediction").value = valuesOf(predictions[0]).join(", ");
   document.getElementById("latency").textContent = milliseconds.toFixed(1);
   const table = document.getElementById("probabilities");
-  const classes = Object.entries(probabilities?.[0] ?? {});
+  const classes = classesOf(probabilities?.[0]);
   table.hidden = classes.length === 0;
   table.tBodies[0].replaceChildren(...classes.map(probabilityRow));
   const quoted = body.replaceAll("'", "'\\''");
@@ -38,10 +66,15 @@ function probabilityRow([name, probability]) {
   return row;
 }
 
-function remember(values, prediction, milliseconds) {
+// What the history shows of a control.
+function shown(control) {
+  return control.type === "checkbox" ? control.checked : control.value.slice(0, LONGEST);
+}
+
+function remember(values, milliseconds) {
   const section = document.getElementById("history");
   const row = section.querySelector("tbody").insertRow(0);
-  for (const value of [...values, prediction, milliseconds.toFixed(1)]) {
+  for (const value of [...values, milliseconds.toFixed(1)]) {
     row.insertCell().append(value);
   }
   section.querySelector("tbody").rows[KEPT]?.remove();
@@ -68,13 +101,14 @@ function draw(values) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   result.hidden = problem.hidden = true;
-  const values = [...new FormData(form)].map(([name, value]) => [name, Number(value)]);
-  const body = JSON.stringify({ instances: [Object.fromEntries(values)] });
+  const controls = [...form.querySelectorAll("[data-type]")];
   try {
+    const values = controls.map((control) => [control.name, valueOf(control)]);
+    const body = JSON.stringify({ instances: [Object.fromEntries(values)] });
     const { text, milliseconds } = await send(form.dataset.url, "application/json", body, "application/json");
     const answer = JSON.parse(text);
     show(answer, milliseconds, body);
-    remember(values.map(([, value]) => value), answer.predictions[0], milliseconds);
+    remember([...controls.map((control) => shown(control)), ...valuesOf(answer.predictions[0])], milliseconds);
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;

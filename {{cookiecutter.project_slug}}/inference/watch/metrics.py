@@ -17,7 +17,7 @@ import numpy as np
 from flask import Flask, Response
 from numpy.typing import NDArray
 
-from inference.runtime.signature import ModelCard
+from inference.runtime.signature import ModelCard, Predictions, class_names
 
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus
@@ -92,7 +92,7 @@ class Metrics:
                 ("in_flight", float),
                 ("dropped_lines", float),
                 ("rows", float, len(ROWS) + 2),
-                ("predictions", float, len(card.classes)),
+                ("predictions", float, sum(len(output.classes) for output in card.outputs)),
                 ("requests", float, (len(self._routes), STATUSES, SIZE)),
             ]
         )
@@ -105,7 +105,9 @@ class Metrics:
         self._rows, self._requests = offsets["rows"], offsets["requests"]
         self._sum_of_rows = self._rows + len(ROWS) + 1
         self._no_route = self._routes[NO_ROUTE]
-        self._classes = {name: offsets["predictions"] + i for i, name in enumerate(card.classes)}
+        # The place of each class's count, for each output.
+        places = itertools.count(offsets["predictions"])
+        self._classes = [dict(zip(output.classes, places, strict=False)) for output in card.outputs]
         # What the worker before this one had in flight is gone.
         self._cells[self._in_flight] = 0
         self._lock = threading.Lock()
@@ -115,25 +117,26 @@ class Metrics:
         with self._lock:
             self._cells[self._in_flight] += 1
 
-    def leave(
-        self, route: str, status: int, seconds: float, predictions: Sequence[str | float]
-    ) -> None:
+    def leave(self, route: str, status: int, seconds: float, predictions: Predictions) -> None:
         """Count a request as answered."""
-        cells, classes, rows = self._cells, self._classes, len(predictions)
+        cells = self._cells
         index = self._routes.get(route, self._no_route)
         first = self._requests + (index * STATUSES + status) * SIZE
         with self._lock:
             cells[self._in_flight] -= 1
             cells[first + bisect_left(SECONDS, seconds)] += 1
             cells[first + SUM] += seconds
-            if rows:
-                cells[self._rows + bisect_left(ROWS, rows)] += 1
-                cells[self._sum_of_rows] += rows
-            if classes:
-                for name in predictions:
-                    # One that the card does not know is the predictor's mistake, not the request's.
-                    if name in classes:
-                        cells[classes[name]] += 1
+            if not predictions:
+                return
+            rows = len(predictions[0].values)
+            cells[self._rows + bisect_left(ROWS, rows)] += 1
+            cells[self._sum_of_rows] += rows
+            for classes, prediction in zip(self._classes, predictions, strict=True):
+                if classes:
+                    for value in prediction.values:
+                        # One that the card does not know is the predictor's mistake, not the request's.
+                        if value in classes:
+                            cells[classes[value]] += 1
 
     def count_dropped_line(self) -> None:
         """Count a line of the log that nobody read."""
@@ -176,11 +179,14 @@ def collect(
     yield prometheus.HistogramMetricFamily(
         "inference_request_rows", "Rows of a request.", *histogram(ROWS, counts["rows"])
     )
+    # A label that is always the same would only be in the way.
+    labels = ["output", "class"] if len(card.outputs) > 1 else ["class"]
     predictions = prometheus.CounterMetricFamily(
-        "inference_predictions", "Rows predicted, by class.", labels=["class"]
+        "inference_predictions", "Rows predicted, by class.", labels=labels
     )
-    for name, count in zip(card.classes, counts["predictions"], strict=True):
-        predictions.add_metric([name], count)
+    names = [[output.name, name] for output in card.outputs for name in class_names(output)]
+    for both, count in zip(names, counts["predictions"], strict=True):
+        predictions.add_metric(both[-len(labels) :], count)
     yield predictions
     model = {"name": card.name, "version": version, "trained_on": card.trained_on}
     yield prometheus.InfoMetricFamily("inference_model", "The model that is served.", model)

@@ -1,12 +1,11 @@
 """The model behind the service: replace this worked example by your own."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from inference.runtime.signature import ModelCard, Prediction
+from inference.runtime.signature import MATRIX, Inputs, ModelCard, Prediction
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +19,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the model file."""
 
-    card: ModelCard
+    card: dict[str, Any]
     parameters: Parameters
 
 
@@ -46,13 +45,15 @@ class Predictor:
     def load(cls, content: bytes) -> Self:
         """Make a predictor from the bytes of the model file; raises where they are not one."""
         file = msgspec.json.decode(content, type=ModelFile)
-        return cls(file.card, file.parameters)
+        return cls(ModelCard.read(file.card), file.parameters)
 
-    def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows``, a float32 array of shape (rows, features), row by row."""
+    def predict(self, inputs: Inputs) -> Prediction:
+        """Answer the rows of ``inputs``, which holds a float32 array of shape (rows, columns)."""
+        rows = inputs[MATRIX]
         distances = (rows[:, np.newaxis, :].astype(np.float64) - self._means) ** 2 / self._variances
         scores = self._offsets - 0.5 * distances.sum(axis=2)
         likelihoods = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities = likelihoods / likelihoods.sum(axis=1, keepdims=True)
-        values = [self.card.classes[index] for index in probabilities.argmax(axis=1)]
+        classes = self.card.outputs[0].classes
+        values = [classes[index] for index in probabilities.argmax(axis=1)]
         return Prediction(values, probabilities)

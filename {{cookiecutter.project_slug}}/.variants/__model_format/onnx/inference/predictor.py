@@ -1,7 +1,8 @@
 """The model behind the service; your own pre- and post-processing goes here."""
 
 import os
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -12,15 +13,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from inference.runtime.signature import ModelCard, Prediction
+from inference.runtime.signature import MATRIX, Inputs, ModelCard, Output, Prediction, Scalar
 
 
 class Predictor:
     """Runs an ONNX model that was exported by ``training/export.py``.
 
-    Its input is one float32 tensor of shape (rows, features). Its outputs are ``values``, one a
-    row - a class's index, or a number - and, where the model has them, ``probabilities`` of shape
-    (rows, classes).
+    Its inputs are those of the card, by their names: one float32 matrix of shape (rows, columns), a column of shape
+    (rows, 1) each, or tensors. Its outputs are ``values``, one a row - a class or its index, or a number - and, where
+    the model has them, ``probabilities`` of shape (rows, classes); with several outputs, ``values_0``,
+    ``probabilities_0`` and so on.
 
     ``may_block`` says whether ``predict`` may wait for anything but the CPU, or hold the interpreter for
     long: a graph does neither, so that few rows may be answered on the event loop. Set it to True where
@@ -32,9 +34,14 @@ class Predictor:
     def __init__(self, session: ort.InferenceSession, card: ModelCard) -> None:
         self.card = card
         self._session = session
+        # A column of a table is a matrix of one column to the graph.
+        self._columns = bool(card.columns) and not card.is_matrix
         self._input = session.get_inputs()[0].name
         given = {output.name for output in session.get_outputs()}
-        self._outputs = [name for name in ("values", "probabilities") if name in given]
+        several = len(card.outputs) > 1
+        names = [(f"values_{i}", f"probabilities_{i}") for i in range(len(card.outputs))]
+        self._outputs = names if several else [("values", "probabilities")]
+        self._asked = [name for pair in self._outputs for name in pair if name in given]
 
     @classmethod
     def load(cls, content: bytes) -> Self:
@@ -43,15 +50,33 @@ class Predictor:
         # Requests already run in parallel: threads of the model's own would only contend.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        # What it would warn of, the check after the export has looked at.
+        options.log_severity_level = 3
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         metadata = session.get_modelmeta().custom_metadata_map
         fields = {name: msgspec.json.decode(text) for name, text in metadata.items()}
-        return cls(session, msgspec.convert(fields, ModelCard))
+        return cls(session, ModelCard.read(fields))
 
-    def predict(self, rows: NDArray[np.float32]) -> Prediction:
-        """Answer ``rows``, a float32 array of shape (rows, features), row by row."""
-        outputs = self._session.run(self._outputs, {self._input: rows})
-        values = outputs[0].reshape(len(rows)).tolist()
-        if self.card.classes:
-            values = [self.card.classes[index] for index in values]
-        return Prediction(values, *outputs[1:])
+    def predict(self, inputs: Inputs) -> Prediction | dict[str, Prediction]:
+        """Answer the instances of ``inputs``: an array for each input of the card, by its name."""
+        if self.card.is_matrix:
+            inputs = {self._input: inputs[MATRIX]}
+        elif self._columns:
+            inputs = {name: array.reshape(-1, 1) for name, array in inputs.items()}
+        answers = self._session.run(self._asked, inputs)
+        outputs = self.card.outputs
+        if len(outputs) == 1:
+            return Prediction(to_values(outputs[0], answers[0]), *answers[1:])
+        found = dict(zip(self._asked, answers, strict=True))
+        return {
+            output.name: Prediction(to_values(output, found[values]), found.get(probabilities))
+            for output, (values, probabilities) in zip(outputs, self._outputs, strict=True)
+        }
+
+
+def to_values(output: Output, array: NDArray[np.generic]) -> Sequence[Scalar]:
+    """The values of a graph's output: classes themselves, those behind their indices, or numbers."""
+    values: list[Any] = array.reshape(-1).tolist()
+    if output.type in ("string", "boolean") and array.dtype.kind in "iub":
+        return [output.classes[index] for index in values]
+    return values

@@ -24,7 +24,7 @@ def load_data() -> Dataset:
 
 def fit(data: Dataset) -> Parameters:
     """Find each class's share of the rows, and its mean and variance in each feature."""
-    groups = [data.rows[data.labels == index] for index in range(len(data.classes))]
+    groups = [data.rows[data.labels == name] for name in np.unique(data.labels)]
     return Parameters(
         means=[group.mean(axis=0).tolist() for group in groups],
         variances=[np.var(group, axis=0, ddof=1).tolist() for group in groups],

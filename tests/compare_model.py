@@ -1,0 +1,126 @@
+"""Run in a generated project: train ``training/train.py``, serve it, and hold every way to ask against scikit-learn."""
+
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+from inference.app import create_app
+from inference.config import Settings
+from inference.formats.tensors import pack
+from inference.http.protocol import inputs_of
+from inference.runtime.signature import to_inputs
+from training.__main__ import HELD_OUT, main
+from training.export import answers_of, to_frame
+from training.train import SEED, fit, load_data
+
+ROWS = 40
+DTYPES = {"FP32": "<f4", "INT64": "<i8", "BOOL": "?"}
+
+
+def expect(fitted, held_out, card, instances):
+    """What scikit-learn answers: for each instance its values and probabilities, by output."""
+    answers = answers_of(fit(fitted), card, to_frame(card, held_out, instances))
+    return {
+        output.name: (values, probabilities)
+        for output, (values, probabilities) in zip(card.outputs, answers, strict=True)
+    }
+
+
+def same(values, expected, is_exact):
+    if is_exact:
+        assert list(values) == list(expected), (values, expected)
+    else:
+        np.testing.assert_allclose(np.array(values, float), np.array(expected, float), 1e-3, 1e-3)
+
+
+def check_json(client, card, instances, expected, kind="/predict"):
+    answer = client.post(kind, json={"instances": instances})
+    assert answer.status_code == 200, answer.text
+    several = len(card.outputs) > 1
+    for output in card.outputs:
+        values, probabilities = expected[output.name]
+        mine = [p[output.name] if several else p for p in answer.json["predictions"]]
+        same(mine, values, output.classes)
+        assert {type(value) for value in mine} <= {type(values[0]), int, float}
+        if probabilities is not None:
+            mine = [p[output.name] if several else p for p in answer.json["probabilities"]]
+            same([list(p.values()) for p in mine], probabilities, False)
+
+
+def check_named(client, card, instances, expected):
+    names = [column.name for column in card.columns]
+    named = [
+        {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        for row in instances
+    ]
+    check_json(client, card, named, expected)
+
+
+def check_csv(client, card, instances, expected):
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(column.name for column in card.columns)
+    for row in instances:
+        writer.writerow(json.dumps(value) if isinstance(value, bool) else value for value in row)
+    headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
+    answer = client.post("/invocations", data=text.getvalue().encode(), headers=headers)
+    assert answer.status_code == 200, answer.text
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    for output in card.outputs:
+        values, _ = expected[output.name]
+        mine = [row[output.name] for row in rows]
+        if output.type == "string":
+            same(mine, values, True)
+        else:
+            same(list(map(json.loads, mine)), values, output.classes)
+
+
+def check_tensors(client, card, instances, expected, is_binary):
+    tensors, raw = [], b""
+    arrays = to_inputs(card, instances)
+    for wanted in inputs_of(card):
+        values = arrays[wanted.name]
+        tensor = {"name": wanted.name, "shape": values.shape, "datatype": wanted.datatype}
+        if is_binary:
+            is_text = wanted.datatype == "BYTES"
+            part = pack(values) if is_text else values.astype(DTYPES[wanted.datatype]).tobytes()
+            tensor["parameters"] = {"binary_data_size": len(part)}
+            raw += part
+        else:
+            tensor["data"] = values.tolist()
+        tensors.append(tensor)
+    head = json.dumps({"inputs": tensors}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    answer = client.post(f"/v2/models/{card.name}/infer", data=head + raw, headers=headers)
+    assert answer.status_code == 200, answer.text
+    outputs = {output["name"]: output["data"] for output in answer.json["outputs"]}
+    for output in card.outputs:
+        name = "predictions" if len(card.outputs) == 1 else output.name
+        same(outputs[name], expected[output.name][0], output.classes)
+
+
+if __name__ == "__main__":
+    main()
+    app = create_app(Settings(model_path=sys.argv[1], max_body_bytes=2**22))
+    client, card = app.test_client(), app.extensions["service"].engine.card
+    fitted, held_out = load_data().split(HELD_OUT, SEED)
+    instances = held_out.inputs()[:ROWS]
+    expected = expect(fitted, held_out, card, instances)
+    check_json(client, card, instances, expected)
+    check_json(client, card, instances, expected, "/invocations")
+    check_named(client, card, instances, expected)
+    check_csv(client, card, instances, expected)
+    # JSON has no NaN.
+    if not any(value is None for row in instances for value in row):
+        check_tensors(client, card, instances, expected, False)
+    check_tensors(client, card, instances, expected, True)
+    assert client.get("/").status_code == 200
+    document = client.get("/openapi.json").json
+    body = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["text/csv"][
+        "example"
+    ]
+    answer = client.post("/invocations", data=body.encode(), content_type="text/csv")
+    assert answer.status_code == 200
+    print(f"{len(instances)} instances agree")

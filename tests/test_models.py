@@ -1,0 +1,125 @@
+"""Ordinary models of other people: each is trained, served, and held against scikit-learn, number by number."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, BakedProject
+
+pytestmark = pytest.mark.slow
+
+MODELS = sorted(path.stem for path in (ROOT / "tests" / "models").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def project(train):
+    return train()
+
+
+def copy_with(project, folder, training):
+    """A copy of the project with another ``training/train.py``, and no model."""
+    copy = folder / "project"
+    ignored = shutil.ignore_patterns(".venv", "model.*", "serving.json", ".*_cache")
+    shutil.copytree(project.path, copy, ignore=ignored)
+    (copy / ".venv").symlink_to(project.path / ".venv")
+    (copy / "training" / "train.py").write_text(training)
+    return BakedProject(copy)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_served_as_scikit_learn_answers(project, tmp_path, name):
+    copy = copy_with(project, tmp_path, (ROOT / "tests" / "models" / f"{name}.py").read_text())
+    shutil.copy(ROOT / "tests" / "compare_model.py", copy.path)
+    command = (".venv/bin/python", "compare_model.py", "model/model.onnx")
+    assert "instances agree" in copy.check(*command, PYTHONPATH=str(copy.path))
+    # Those of a project's tests that ask its own model; all others are the same for every model.
+    tests = ("tests/test_service.py", "tests/test_startup.py", "tests/test_training.py")
+    copy.check(".venv/bin/python", "-m", "pytest", "-q", "-k", "not same_seed", *tests)
+
+
+UNFIT = """
+import numpy as np
+from sklearn.neighbors import LocalOutlierFactor, KNeighborsClassifier
+from sklearn.decomposition import PCA
+
+from training.dataset import Dataset
+
+SEED = 0
+
+
+def load_data():
+    rows = np.random.default_rng(SEED).normal(size={shape})
+    return Dataset(name="x", features=["a", "b"], rows=rows, labels=np.arange(len(rows)) % 2)
+
+
+def fit(data):
+    return {fit}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "fit", "lines"),
+    [
+        ("(60, 2)", "PCA().fit(data.rows)", ["PCA neither classifies nor predicts numbers"]),
+        (
+            "(60, 2, 3)",
+            "KNeighborsClassifier().fit(data.rows[:, :, 0], data.labels)",
+            ["rows has more than two dimensions", "model_framework python"],
+        ),
+        (
+            "(60, 2)",
+            "LocalOutlierFactor(novelty=True, n_neighbors=5, metric='canberra').fit(data.rows)",
+            ["LocalOutlierFactor: ", "model_framework python"],
+        ),
+        ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_few_lines_and_leaves_the_model(
+    project, tmp_path, shape, fit, lines
+):
+    copy = copy_with(project, tmp_path, UNFIT.format(shape=shape, fit=fit))
+    model = copy.path / "model" / "model.onnx"
+    model.write_bytes(b"before")
+    result = copy.run(".venv/bin/python", "-m", "training")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) <= 3, result.stderr
+    for line in lines:
+        assert line in result.stderr
+    assert model.read_bytes() == b"before"
+
+
+def test_model_file_of_the_release_before_is_served(project, tmp_path):
+    # As 0.1 wrote it: the card's features, and the index of a class.
+    script = """
+import json, sys
+import numpy as np
+from skl2onnx import to_onnx
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from inference.app import create_app
+from inference.config import Settings
+from pathlib import Path
+from training.output import write_model
+
+iris = load_iris()
+rows = iris.data.astype(np.float32)
+model = LogisticRegression(max_iter=1000).fit(rows, iris.target)
+onnx = to_onnx(model, rows[:1], options={id(model): {"zipmap": False}}, final_types=[("values", None), ("probabilities", None)])
+features = [{"name": name, "minimum": 0.0, "maximum": 9.0, "example": 5.0} for name in "abcd"]
+card = {"name": "old", "dataset": "iris", "trained_on": "2026-01-01", "metrics": {"accuracy": 1.0},
+        "features": features, "target": "species", "classes": iris.target_names.tolist()}
+for name, value in card.items():
+    onnx.metadata_props.add(key=name, value=json.dumps(value))
+path = write_model(Path(sys.argv[1]), onnx.SerializeToString()).path
+client = create_app(Settings(model_path=str(path))).test_client()
+answer = client.post("/predict", json={"instances": rows.tolist()}).json["predictions"]
+assert answer == iris.target_names[model.predict(rows)].tolist()
+"""
+    copy = copy_with(project, tmp_path, project.read("training/train.py"))
+    subprocess.run(
+        [copy.path / ".venv/bin/python", "-c", script, tmp_path / "model"],
+        cwd=copy.path,
+        check=True,
+    )
+    assert Path(tmp_path / "model").is_file()
