@@ -154,8 +154,9 @@ def layers(docker, image):
     return inspect(docker, image)["RootFS"]["Layers"]
 
 
-def test_change_of_the_code_keeps_the_layer_of_the_dependencies(docker, image, copy):
-    with (copy.path / "application.py").open("a") as file:
+@pytest.mark.parametrize("name", ["application.py", "model/README.md"])
+def test_change_of_code_or_model_keeps_all_other_layers(docker, image, copy, name):
+    with (copy.path / name).open("a") as file:
         file.write("\n# changed\n")
     other, output = build(copy, "changed")
     try:

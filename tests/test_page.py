@@ -1,18 +1,22 @@
 """The page for people, in a real browser."""
 
 import csv
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 
 import pytest
-from conftest import CHOICES, IN_CI
+from conftest import CHOICES, IN_CI, ROOT
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
+from test_models import copy_with
 from test_project import ask, free_port
 
 pytestmark = pytest.mark.slow
@@ -203,7 +207,7 @@ def test_csv_file_without_a_heading_is_answered(page, tmp_path):
             f"{FEATURES}\n1,2,3,x\n",
             "Rows 1 to 1: line 2, petal_width_cm: 'x' is not a finite number",
         ),
-        (f"{FEATURES}\n1,2,3\n", "Rows 1 to 1: line 2: 3 columns are not 4"),
+        (f"{FEATURES}\n1,2,3\n", "Rows 1 to 1: line 2: 3 cells are not 4"),
     ],
 )
 def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, status):
@@ -227,6 +231,60 @@ def test_api_key_is_asked_for_and_sent(browser, project):
         process.terminate()
         process.wait(timeout=30)
     browser.get_log("browser")
+
+
+@pytest.fixture(scope="module")
+def passengers(train, tmp_path_factory):
+    """The address of a service whose model takes text, numbers, gaps and booleans."""
+    training = (ROOT / "tests" / "models" / "titanic.py").read_text()
+    project = copy_with(train(), tmp_path_factory.mktemp("passengers"), training)
+    project.check(".venv/bin/python", "-m", "training")
+    process, url = serve(project)
+    yield url
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+
+def control(page, name):
+    return element(page, f'#inputs [name="{name}"]')
+
+
+def test_field_of_each_type_is_filled_and_may_be_left_out(browser, passengers):
+    browser.get(passengers)
+    choices = Select(control(browser, "sex"))
+    assert [option.text for option in choices.options] == ["female", "male"]
+    choices.select_by_visible_text("male")
+    Select(control(browser, "port")).select_by_visible_text("missing")
+    control(browser, "age").clear()
+    if not control(browser, "alone").is_selected():
+        control(browser, "alone").click()
+    assert control(browser, "class").get_attribute("step") == "1"
+    run(browser)
+    assert shown(browser, "#prediction").text in ("true", "false")
+    names = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#probabilities th")]
+    assert names == ["false", "true"]
+    (body,) = re.findall("-d '(.*)'", element(browser, "#curl").text.replace("'\\''", "\0"))
+    (instance,) = json.loads(body.replace("\0", "'"))["instances"]
+    assert (instance["sex"], instance["alone"]) == ("male", True)
+    assert {"age", "port"}.isdisjoint(instance)
+    # A column that must have a value is asked for before anything is sent.
+    control(browser, "fare").clear()
+    element(browser, "#inputs button").click()
+    assert control(browser, "fare").get_property("validity")["valueMissing"]
+    assert browser.get_log("browser") == []
+
+
+def test_csv_file_with_quoted_text_and_gaps_is_answered(browser, passengers, tmp_path):
+    browser.get(passengers)
+    path = tmp_path / "passengers.csv"
+    lines = ["name,sex,port,title,age,fare,class,alone"]
+    lines += ['"Braund, Mr. Owen",male,S,"Dr, med.",22,7.25,3,true']
+    lines += ['"Allen, Miss ""E""",female,,"the ""Hon.""",,8.05,1,false']
+    path.write_text("\n".join(lines))
+    assert upload(browser, path) == "2 of 2 rows"
+    first, second = downloaded(browser, tmp_path)
+    assert (first["name"], second["name"]) == ("Braund, Mr. Owen", 'Allen, Miss "E"')
+    assert {first["survived"], second["survived"]} <= {"true", "false"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,9 +9,21 @@ import msgspec
 import numpy as np
 import pytest
 
+from inference.errors import InvalidValue
 from inference.formats.tensors import pack
 from inference.runtime.signature import MATRIX, ModelCard
-from tests.models import CARDS, GAPS, HARD_NAMES, IMAGE, MIXED, NUMBERS, SEVERAL, TENSORS, make_app
+from tests.models import (
+    CARDS,
+    GAPS,
+    HARD_NAMES,
+    IMAGE,
+    MIXED,
+    NUMBERS,
+    SEVERAL,
+    TENSORS,
+    Stub,
+    make_app,
+)
 
 HEADER = "Inference-Header-Content-Length"
 CSV = {"Content-Type": "text/csv"}
@@ -417,3 +429,38 @@ def test_card_of_the_release_before_is_read():
     assert card.outputs[0].classes == ("a", "b")
     again = msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(card)))
     assert ModelCard.read(again) == card
+
+
+@only(MIXED)
+@pytest.mark.parametrize("batching", ["on", "off"])
+def test_predictor_may_refuse_a_value(card, tmp_path, monkeypatch, batching):
+    client = make_app(card, tmp_path, monkeypatch, batching=batching).test_client()
+
+    def refuse(self, inputs):
+        raise InvalidValue("no such island", 0, "island")
+
+    monkeypatch.setattr(Stub, "predict", refuse)
+    detail, pointer = refusal(client, card.example)
+    assert (detail, pointer) == ("instances[0].island: no such island", "/instances/0/island")
+
+
+@only(MIXED)
+@pytest.mark.parametrize("batching", ["on", "off"])
+def test_error_of_the_predictor_is_logged_with_the_instance(
+    card, tmp_path, monkeypatch, caplog, batching
+):
+    client = make_app(card, tmp_path, monkeypatch, batching=batching).test_client()
+    predict_well = Stub.predict
+
+    def predict(self, inputs):
+        if "Biscoe" in inputs["island"]:
+            raise KeyError("of my own")
+        return predict_well(self, inputs)
+
+    monkeypatch.setattr(Stub, "predict", predict)
+    instances = [card.example, changed(card, "island", "Biscoe"), card.example]
+    response = client.post("/predict", json={"instances": instances})
+    assert response.status_code == 500
+    assert "of my own" not in response.text
+    assert "KeyError: 'of my own'" in caplog.text
+    assert "The predictor raises an error for instances[1]." in caplog.text

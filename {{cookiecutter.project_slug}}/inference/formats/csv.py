@@ -39,6 +39,7 @@ class Cells:
         self.columns: Sequence[Column] = card.columns
         if card.tensors:
             self.columns = columns_of(card.tensors)
+        self._readers = [reader_of(column) for column in self.columns]
 
     def decode(self, body: bytes, max_rows: int) -> Inputs:
         """Return the rows as what the model takes.
@@ -67,7 +68,6 @@ class Cells:
 
     def _decode(self, body: bytes, max_rows: int) -> list[list[Any]]:
         rows: list[list[Any]] = []
-        readers = [reader_of(column) for column in self.columns]
         try:
             lines = split_lines(body.decode("utf-8-sig"), len(self.columns))
             reader = csv.reader(lines, strict=True)
@@ -87,7 +87,9 @@ class Cells:
                 if places:
                     cells = ["" if place is None else cells[place] for place in places]
                 try:
-                    rows.append([read(cell) for read, cell in zip(readers, cells, strict=True)])
+                    rows.append(
+                        [read(cell) for read, cell in zip(self._readers, cells, strict=True)]
+                    )
                 except ValueError:
                     place, fault = find_fault(self.columns, cells)
                     raise InvalidInstances(

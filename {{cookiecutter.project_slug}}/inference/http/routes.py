@@ -1,7 +1,7 @@
 """The routes of the service's own API, SageMaker's, and the page for people."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,6 +49,7 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
     """The ways to ask the model: the service's own, and that of a SageMaker endpoint."""
     encode_json = partial(to_json_reply, card, [class_names(output) for output in card.outputs])
     encode_csv = partial(to_csv_reply, card)
+    cells = cache(lambda: csv.Cells(card))
 
     def predict(asked: Asked) -> tuple[Inputs, Encode]:
         if mimetype(asked) != JSON:
@@ -60,7 +61,7 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
         if kind == JSON:
             inputs = decoder.decode(asked.body)
         elif kind == CSV:
-            inputs = csv.Cells(card).decode(asked.body, decoder.max_rows)
+            inputs = cells().decode(asked.body, decoder.max_rows)
         else:
             raise UnsupportedMediaType(f"Send the instances as {JSON} or {CSV}.")
         return inputs, encode_csv if wants_csv(asked.header("Accept")) else encode_json
