@@ -220,7 +220,7 @@ TENSOR = st.fixed_dictionaries(
         "parameters": st.fixed_dictionaries({"binary_data_size": st.integers() | JSON}),
     },
 )
-FUZZ = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 REFUSED = {400, 413, 415, 422}
 
 
