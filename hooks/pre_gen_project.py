@@ -192,6 +192,33 @@ def find_faults(answers: dict[str, str]) -> list[str]:
     ]
 
 
+def derive(answers: dict[str, str]) -> dict[str, str]:
+    """The template's private variables, which follow from answers that are right."""
+    region = answers["aws_region"]
+    kind = "json" if answers["model_framework"] == "python" else "onnx"
+    partitions = {"cn-": "aws-cn", "us-": "aws-us-gov" if region.startswith("us-gov-") else "aws"}
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    description = answers["description"].replace("\\", "\\\\").replace('"', '\\"')
+    return {
+        "__model_format": kind,
+        "__model_file": f"model/model.{kind}",
+        "__description_quoted": f'"{description}"',
+        "__workers": str(max(1, int(answers["task_cpu"]) // 1024)),
+        "__aws_partition": partitions.get(region[:3], "aws"),
+        "__aws_dns_suffix": suffix,
+        "__ecr_registry": f"{answers['aws_account_id']}.dkr.ecr.{region}.{suffix}",
+    }
+
+
+def find_overrides(answers: dict[str, str]) -> list[str]:
+    """One line for each private variable that was given on the command line or in a configuration."""
+    return [
+        f"{name}: {answers[name]!r} was given, but {value!r} follows from the answers. Leave it out"
+        for name, value in derive(answers).items()
+        if str(answers[name]) != value
+    ]
+
+
 STAGE = ".variants"
 BEFORE = os.path.join(STAGE, "before")
 # Bytes: what a project needs, with all its variants, and as much again.
@@ -270,7 +297,7 @@ def main() -> int:
     sys.stderr.reconfigure(errors="backslashreplace")
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
     hindrance = find_hindrance(answers)
-    faults = [] if hindrance else find_faults(answers)
+    faults = [] if hindrance else find_faults(answers) or find_overrides(answers)
     if not hindrance and not faults and os.listdir():
         try:
             set_aside()

@@ -221,3 +221,11 @@ def test_spoilt_template_is_refused(cookies, capfd, tmp_path, template, file, ol
 
 def test_unspoilt_copy_of_the_template_bakes(cookies, template):
     assert cookies.bake(template=str(template)).exception is None
+
+
+@pytest.mark.parametrize("name", ["__workers", "__model_file", "__ecr_registry"])
+def test_private_variable_that_is_given_is_refused(cookies, capfd, name):
+    result = cookies.bake(extra_context={name: "7"})
+    assert result.exception is not None
+    assert f"{name}: '7' was given, but '" in capfd.readouterr().err
+    assert result.project_path is None
