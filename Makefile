@@ -52,5 +52,5 @@ $(BIN)/.complete: requirements-dev.txt
 tests/node_modules/.complete: tests/package-lock.json | $(BIN)/.complete
 	@echo "Installing the packages of $< ..."
 	@PATH="$(abspath $(BIN)):$$PATH" NODE_DISABLE_COMPILE_CACHE=1 \
-		npm ci --prefix tests --cache .venv/npm --silent --no-audit --no-fund
+		npm ci --prefix tests --cache .venv/npm --loglevel=error --no-audit --no-fund
 	@touch $@
