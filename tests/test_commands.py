@@ -187,7 +187,7 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     assert set(steps.values()) == {"ok"}
     assert len(steps) == 8
     assert "rehearsed: every step did what it must" in output
-    assert "docker-build, docker-push, image-scan: no Docker engine answers" in output
+    assert "no Docker engine answers; start Docker" in output
     demo.expect_exact('"predictions":["setosa"]')
     demo.expect_exact("Ctrl-C ends it.\r\n")
     assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 200

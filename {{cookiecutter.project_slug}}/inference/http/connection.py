@@ -55,9 +55,10 @@ class Request:
         # Whether the client wants the connection to end with its answer.
         self.is_last = False
 
-    def header(self, name: str) -> str:
-        """The value of a header, empty where there is none."""
-        return self.headers.get(name.lower().encode(), b"").decode("latin-1")
+    def header(self, name: str, default: str = "") -> str:
+        """The value of a header, ``default`` where there is none."""
+        value = self.headers.get(name.lower().encode())
+        return default if value is None else value.decode("latin-1")
 
 
 class Connection(asyncio.Protocol):

@@ -296,9 +296,7 @@ def to_outputs(predictions: Predictions, card: ModelCard) -> dict[str, NDArray[A
 
 def json_length(asked: Asked) -> int:
     """The number of bytes of JSON, which the client says where those of tensors come after it."""
-    text = asked.header(JSON_LENGTH)
-    if not text:
-        return len(asked.body)
+    text = asked.header(JSON_LENGTH, str(len(asked.body)))
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")
     return int(text)

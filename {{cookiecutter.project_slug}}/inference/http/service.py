@@ -20,11 +20,11 @@ Headers = list[tuple[str, str]]
 class Asked(NamedTuple):
     """What a client sent to a door, its body without a Content-Encoding.
 
-    ``header`` gives the value of a header, empty where there is none.
+    ``header`` gives the value of a header, its second argument or the empty text where there is none.
     """
 
     body: bytes
-    header: Callable[[str], str]
+    header: Callable[..., str]
 
 
 class Reply(NamedTuple):
