@@ -107,7 +107,9 @@ def create_blueprint(
 def respond(engine: "Engine", door: Door, read: Reader) -> Response:
     """Answer Flask's current request at a door."""
     given = request.headers
-    inputs, encode = door(Asked(read(request.environ), lambda name, default="": given.get(name, default)))
+    inputs, encode = door(
+        Asked(read(request.environ), lambda name, default="": given.get(name, default))
+    )
     predictions = current.call.predictions = engine.predict(inputs)
     body, content_type, headers = encode(predictions)
     response = Response(body, content_type=content_type)
