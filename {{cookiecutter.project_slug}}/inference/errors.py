@@ -25,8 +25,13 @@ class InvalidValue(InvalidInstances):
     """
 
     def __init__(self, fault: str, row: int, column: str) -> None:
-        pointer = column.replace("~", "~0").replace("/", "~1")
-        super().__init__(f"instances[{row}].{column}: {fault}", f"/instances/{row}/{pointer}")
+        pointer = f"/instances/{row}/{escape(column)}"
+        super().__init__(f"instances[{row}].{column}: {fault}", pointer)
+
+
+def escape(name: str) -> str:
+    """A name as a JSON pointer has it."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 class Overloaded(ServiceUnavailable):

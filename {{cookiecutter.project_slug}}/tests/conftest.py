@@ -5,6 +5,7 @@ import pytest
 from inference.app import create_app
 from inference.config import Settings
 from inference.predictor import Predictor
+from tests.models import LIMITS, make_app
 from training.__main__ import train
 from training.output import write_model
 
@@ -17,22 +18,26 @@ def model_path(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
-def card(model_path):
-    """What the model says about itself."""
-    return Predictor.load(model_path.read_bytes()).card
+@pytest.fixture(scope="module")
+def card(request):
+    """What the model says about itself, or the CARD of a module that has a model of its own."""
+    if hasattr(request.module, "CARD"):
+        return request.module.CARD
+    return Predictor.load(request.getfixturevalue("model_path").read_bytes()).card
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def row(card):
     """An instance that the model must be able to answer."""
     return card.example
 
 
 @pytest.fixture
-def app(model_path):
+def app(request, tmp_path, monkeypatch):
     """The service, with small limits that tests can reach."""
-    return create_app(Settings(model_path=str(model_path), max_rows=8, max_body_bytes=65_536))
+    if hasattr(request.module, "CARD"):
+        return make_app(request.module.CARD, tmp_path, monkeypatch)
+    return create_app(Settings(model_path=str(request.getfixturevalue("model_path")), **LIMITS))
 
 
 @pytest.fixture

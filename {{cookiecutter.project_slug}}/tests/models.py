@@ -8,6 +8,9 @@ from inference.predictor import Predictor
 from inference.runtime.signature import Column, ModelCard, Output, Prediction, Tensor, count
 from training.output import write_model
 
+# Small ones, which tests can reach.
+LIMITS = {"max_rows": 8, "max_body_bytes": 65_536}
+
 
 def make_card(name, **parts):
     """A card of these columns or tensors and outputs."""
@@ -122,5 +125,4 @@ def make_app(card, folder, monkeypatch, **settings):
     """A service around a stub of that signature."""
     monkeypatch.setattr(Predictor, "load", lambda content: Stub(card))
     model = write_model(folder / "model", card.name.encode())
-    limits = {"max_rows": 8, "max_body_bytes": 65_536} | settings
-    return create_app(Settings(model_path=str(model.path), **limits))
+    return create_app(Settings(model_path=str(model.path), **(LIMITS | settings)))

@@ -5,24 +5,10 @@ import io
 
 import pytest
 
-from tests.models import NUMBERS, make_app
+from tests.models import NUMBERS
 
+CARD = NUMBERS
 CSV = {"Content-Type": "text/csv"}
-
-
-@pytest.fixture
-def card():
-    return NUMBERS
-
-
-@pytest.fixture
-def row():
-    return NUMBERS.example
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    return make_app(NUMBERS, tmp_path, monkeypatch)
 
 
 @pytest.fixture

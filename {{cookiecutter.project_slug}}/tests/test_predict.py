@@ -5,22 +5,9 @@ import json
 
 import pytest
 
-from tests.models import NUMBERS, make_app
+from tests.models import NUMBERS
 
-
-@pytest.fixture
-def card():
-    return NUMBERS
-
-
-@pytest.fixture
-def row():
-    return NUMBERS.example
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    return make_app(NUMBERS, tmp_path, monkeypatch)
+CARD = NUMBERS
 
 
 def post(client, body):

@@ -7,25 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.models import NUMBERS, make_app
+from tests.models import NUMBERS
 
+CARD = NUMBERS
 BINARY = "application/octet-stream"
 HEADER = "Inference-Header-Content-Length"
-
-
-@pytest.fixture
-def card():
-    return NUMBERS
-
-
-@pytest.fixture
-def row():
-    return NUMBERS.example
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    return make_app(NUMBERS, tmp_path, monkeypatch)
 
 
 @pytest.fixture

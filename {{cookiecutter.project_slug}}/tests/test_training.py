@@ -111,6 +111,13 @@ def test_instances_are_as_a_client_sends_them():
     assert make(rows=frame, labels=None).inputs() == [[1.5, "x", True], [None, None, False]]
 
 
+def test_value_that_is_missing_in_one_part_alone_is_sent_as_such():
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"], "c": [0.5, None, None]})
+    data = make(rows=frame, labels=None)
+    assert data._take(np.array([1, 2])).inputs() == [[2, "y", None], [3, "z", None]]
+    assert not data.describe_columns()[2].required
+
+
 def test_service_tells_what_training_measured(client, card):
     assert deployed_metrics(client.get("/metrics").text) == card.metrics
 

@@ -31,14 +31,16 @@ MAX_INLINE_ROWS = 1000
 
 def train() -> bytes:
     """Return the content of the model file, its metrics taken on held-out rows."""
-    fitted, held_out = load_data().split(HELD_OUT, SEED)
+    data = load_data()
+    fitted, held_out = data.split(HELD_OUT, SEED)
     model = fit(fitted)
     card = ModelCard(
         name="{{ cookiecutter.project_slug }}",
-        dataset=fitted.name,
+        dataset=data.name,
         trained_on=today(),
         metrics={},
-        **infer_signature(model, fitted),
+        # Of all rows: a value may be missing in one part alone.
+        **infer_signature(model, data),
     )
     predictor = Predictor.load(export(model, card, held_out))
     return export(model, replace(card, metrics=evaluate(predictor, held_out)), held_out)

@@ -129,7 +129,7 @@ class Dataset:
             if self.rows.ndim == 2:
                 return [[None if np.isnan(value) else value for value in row] for row in rows]
             return rows
-        columns = [to_values(column, self.rows[column.name]) for column in self.describe_columns()]
+        columns = [to_values(self.rows[name]) for name in self.rows]
         return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -257,7 +257,6 @@ def as_number(column: Column) -> Column:
     )
 
 
-def to_values(column: Column, values: "pd.Series[Any]") -> list[Scalar | None]:
+def to_values(values: "pd.Series[Any]") -> list[Scalar | None]:
     """A column's values as a client sends them."""
-    convert: Any = {"number": float, "integer": int, "boolean": bool, "string": str}[column.type]
-    return [None if pd.isna(value) or value == "" else convert(value) for value in values.tolist()]
+    return [None if pd.isna(value) or value == "" else value for value in values.tolist()]

@@ -19,6 +19,7 @@ from inference.runtime.signature import (
     ModelCard,
     Predictions,
     Tensor,
+    class_names,
     to_inputs,
 )
 
@@ -233,7 +234,7 @@ def encode(predictions: Predictions, card: ModelCard) -> str:
         columns.append([to_cell(value) for value in values])
         if probabilities is not None:
             several = f"{output.name}: " if len(card.outputs) > 1 else ""
-            names += [f"{several}{to_cell(name)}" for name in output.classes]
+            names += [f"{several}{name}" for name in class_names(output)]
             columns += probabilities.T.tolist()
     writer.writerow(names)
     writer.writerows(zip(*columns, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 from werkzeug.exceptions import BadRequest
 
-from inference.errors import InvalidInstances
+from inference.errors import InvalidInstances, escape
 from inference.formats.decoding import (
     LARGE_BYTES,
     DuplicateKeyError,
@@ -189,7 +189,7 @@ class InstancesDecoder:
             return InvalidInstances(
                 f"instances[{row}]{rest}: {fault}", f"/instances/{row}{pointer}"
             )
-        name, key = rest[1:], rest[1:].replace("~", "~0").replace("/", "~1")
+        name, key = rest[1:], escape(rest[1:])
         if column := INDEX.fullmatch(rest):
             key = column[1]
             name = self.names[int(key)] if int(key) < len(self.names) else ""

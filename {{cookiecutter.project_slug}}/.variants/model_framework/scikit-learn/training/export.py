@@ -175,7 +175,7 @@ def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> 
             options.pop(id(model), None)
             onnx = to_onnx(model, initial_types=inputs, name=name, options=options)
     except RuntimeError as error:
-        # Some converters know no newer one: https://github.com/onnx/sklearn-onnx/issues/1051
+        # Some converters know no newer one.
         if "ai.onnx.ml" not in str(error):
             raise
         onnx = to_onnx(
@@ -345,8 +345,8 @@ def to_frame(
             frame[column.name] = frame[column.name].astype(dtype)
         elif column.type == "string":
             # Missing text is what the data has for it.
-            has_empty = bool((data.rows[column.name] == "").any())
-            frame[column.name] = frame[column.name].fillna("" if has_empty else np.nan)
+            has_gaps = bool(data.rows[column.name].isna().any())
+            frame[column.name] = frame[column.name].fillna(np.nan if has_gaps else "")
     return frame
 
 
