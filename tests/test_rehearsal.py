@@ -311,3 +311,20 @@ def test_signal_ends_the_call_of_the_warm_aws(account, number, code):
             # The call is gone, and its connection with it.
             while connection.recv(65536):
                 pass
+
+
+def test_signal_that_comes_with_the_call_ends_it_in_silence(account):
+    """Nothing is printed to the terminal: a call that is ended by a traceback has exit code 1."""
+    folder = account.environment["PATH"].split(os.pathsep)[0]
+    environment = [f"{name}={value}" for name, value in account.environment.items()]
+    words = [str(account.path), "2", "ecs", "help", *environment]
+    request = "\0".join(words).encode()
+    with Path(os.devnull).open("r+b") as nothing:
+        for _ in range(50):
+            with socket.socket(socket.AF_UNIX) as server:
+                server.settimeout(60)
+                server.connect(f"{folder}/aws.socket")
+                files = [nothing.fileno()] * 3
+                socket.send_fds(server, [len(request).to_bytes(4, "big")], files)
+                server.sendall(request + bytes([signal.SIGINT]))
+                assert server.recv(2) == bytes([128 + signal.SIGINT, 0])

@@ -95,6 +95,8 @@ def keep(connection: socket.socket, clidriver: Any) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, files, _, _ = socket.recv_fds(connection, 4, 3)
     request = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    # It may come before the call can take it; run() lets it through.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     call = os.fork()
     if call == 0:
         connection.close()
@@ -122,6 +124,7 @@ def forward_signals(connection: socket.socket, call: int) -> None:
 def run(clidriver: Any, folder: bytes, count: bytes, *words: bytes) -> int:
     """Run the AWS CLI as if it had been started there, with those arguments and that environment."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.chdir(folder)
         # The import of the AWS CLI has set this.
         data_path = os.environ["AWS_DATA_PATH"]
@@ -150,6 +153,8 @@ def end(code: int) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         code = 120
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     os._exit(code & 255)
 
 
