@@ -19,7 +19,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPLATE = Path(__file__).parent.parent
-FLOWER = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+PENGUIN = {
+    "island": "Torgersen",
+    "bill_length_mm": 39.1,
+    "bill_depth_mm": 18.7,
+    "flipper_length_mm": 181,
+    "body_mass_g": 3750,
+    "sex": "male",
+}
+QUESTION = json.dumps({"instances": [PENGUIN]})
 # Debian's packages have the names of these tools.
 NEEDED = ("bash", "git", "make")
 INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew install")
@@ -213,15 +221,15 @@ def is_ready(url: str) -> bool:
 
 
 def predict(url: str) -> str:
-    """Predict for one flower."""
-    return ask(f"{url}/predict", json.dumps(FLOWER).encode())
+    """Predict for one penguin."""
+    return ask(f"{url}/predict", QUESTION.encode())
 
 
 def announce(url: str, answer: str) -> None:
     """Tell where the service is and how to ask it."""
     say(f"Serving at {url} - open it in a browser, or:")
     print(
-        f"curl {url}/predict -H 'Content-Type: application/json' -d '{json.dumps(FLOWER)}'",
+        f"curl {url}/predict -H 'Content-Type: application/json' -d '{QUESTION}'",
         answer,
         "Ctrl-C ends it.",
         sep="\n",

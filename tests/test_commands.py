@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import CHOICES, CONTEXT, ROOT, BakedProject
-from test_project import SETOSA, ask
+from test_project import PENGUIN, ask
 from test_rehearsal import processes_of, results
 
 BIN = Path(sys.executable).parent
@@ -188,9 +188,9 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     assert len(steps) == 8
     assert "rehearsed: every step did what it must" in output
     assert "no Docker engine answers; start Docker" in output
-    demo.expect_exact('"predictions":["setosa"]')
+    demo.expect_exact('"predictions":["Adelie"]')
     demo.expect_exact("Ctrl-C ends it.\r\n")
-    assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 200
+    assert ask(f"{url}/predict", {"instances": [PENGUIN]})[0] == 200
     stop(demo, tmp_path)
     with pytest.raises(OSError, match="refused"):
         ask(f"{url}/ping", seconds=1)

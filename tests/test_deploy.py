@@ -11,7 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from test_project import SETOSA, ask
+from test_project import PENGUIN, ask
 
 pytestmark = pytest.mark.slow
 
@@ -607,7 +607,7 @@ def test_smoke_sends_the_key_that_the_service_wants(deployed):
     with task_variable(deployed, "API_KEY", "secret"):
         deployed.make("service-up")
     url = deployed.make("url").strip()
-    assert ask(f"{url}/predict", {"instances": [SETOSA]})[0] == 401
+    assert ask(f"{url}/predict", {"instances": [PENGUIN]})[0] == 401
     assert f"{url} predicts" in deployed.make("smoke", API_KEY="secret")
     deployed.make("service-up")
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import CHOICES, IN_CI, BakedProject
-from test_project import SETOSA, ask, free_port
+from test_project import PENGUIN, ask, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -88,9 +88,9 @@ def container(docker, image, *options):
 
 def assert_predicts(url):
     """Ask for a prediction; the answer must be right."""
-    status, body = ask(f"{url}/predict", {"instances": [SETOSA]})
+    status, body = ask(f"{url}/predict", {"instances": [PENGUIN]})
     assert status == 200
-    assert json.loads(body)["predictions"] == ["setosa"]
+    assert json.loads(body)["predictions"] == ["Adelie"]
 
 
 def test_image_adds_little_to_its_base(docker, image, framework):

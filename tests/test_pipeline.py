@@ -346,7 +346,7 @@ class Released:
     def answers(self, environment):
         """Whether an environment predicts."""
         status, body = predict(self.account, f"{SLUG}-{environment}")
-        return (status, json.loads(body).get("predictions")) == (200, ["setosa"])
+        return (status, json.loads(body).get("predictions")) == (200, ["Adelie"])
 
 
 TOKEN = "a.token.of.gitlab"  # noqa: S105
@@ -472,12 +472,12 @@ def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released):
 @pytest.mark.slow
 def test_smoke_that_fails_stops_the_pipeline(released):
     def lie(text):
-        return text.replace("response.text)", 'response.text.replace("setosa", "tulip"))')
+        return text.replace("response.text)", 'response.text.replace("Adelie", "tulip"))')
 
     with released.repository.changed("inference/sample.py", lie) as tag:
         run = stopped(released, "staging", *RELEASE)
         assert released.tag("staging") == tag
-    assert re.search(r"smoke: http://\S+ answers .*setosa.* instead of .*tulip", run.of("staging"))
+    assert re.search(r"smoke: http://\S+ answers .*Adelie.* instead of .*tulip", run.of("staging"))
 
 
 DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from conftest import BakedProject, bake_with
+from conftest import ROOT, BakedProject, bake_with
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_project import SETOSA, ask, free_port
@@ -36,6 +36,7 @@ FLOWERS = np.array([SETOSA, [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]], np.floa
 @pytest.fixture(scope="module")
 def project(cookies_session):
     project = BakedProject(bake_with(cookies_session, {}).project_path)
+    shutil.copy(ROOT / "tests" / "models" / "iris.py", project.path / "training" / "train.py")
     project.check("make", "setup", "train")
     return project
 

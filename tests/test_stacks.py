@@ -16,7 +16,7 @@ from test_deploy import (
     wait_for_line,
     waiting_code,
 )
-from test_project import SETOSA, ask
+from test_project import PENGUIN, ask
 from test_templates import Template, listed, statements
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def predict(account, name, **options):
     """Ask the service of a stack by its load balancer."""
     outputs = {item["OutputKey"]: item["OutputValue"] for item in stack(account, name)["Outputs"]}
     url = f"http://{outputs['LoadBalancerName']}/predict"
-    return ask(url, {"instances": [SETOSA]}, **options)
+    return ask(url, {"instances": [PENGUIN]}, **options)
 
 
 def given(account, name=STACK):
@@ -141,7 +141,7 @@ def test_service_of_each_combination_answers(deployed, combinations, name):
     if "ApiKeyArn" in chosen:
         assert status == 401
         status, body = predict(deployed, name, headers={"X-API-Key": "secret"})
-    assert (status, json.loads(body)["predictions"]) == (200, ["setosa"])
+    assert (status, json.loads(body)["predictions"]) == (200, ["Adelie"])
 
 
 def test_combinations_are_linted(generated, combinations, tmp_path):

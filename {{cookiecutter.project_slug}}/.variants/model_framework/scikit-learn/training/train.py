@@ -1,9 +1,11 @@
 """The data and the model: the file to change for a model of your own."""
 
-from sklearn.datasets import load_iris
+from palmerpenguins import load_penguins
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from training.dataset import Dataset
 
@@ -11,19 +13,22 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """150 iris flowers of three species, which ship with scikit-learn."""
-    iris = load_iris()
+    """344 penguins of three species; for some of them, values are missing."""
+    penguins = load_penguins()
+    penguins["sex"] = penguins["sex"].fillna("")
     return Dataset(
-        name="Iris (Fisher, 1936)",
-        features=["sepal_length_cm", "sepal_width_cm", "petal_length_cm", "petal_width_cm"],
-        rows=iris.data,
+        name="Palmer penguins (Gorman et al., 2014)",
+        rows=penguins.drop(columns=["species", "year"]),
         target="species",
-        labels=iris.target,
-        classes=["setosa", "versicolor", "virginica"],
+        labels=penguins["species"],
     )
 
 
 def fit(data: Dataset) -> Pipeline:
-    """Fit a model; any scikit-learn classifier or regressor that skl2onnx converts will do."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(random_state=SEED))
+    """Fit a model; any scikit-learn estimator that skl2onnx converts will do."""
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["island", "sex"]),
+        remainder=make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+    )
+    model = make_pipeline(columns, LogisticRegression(random_state=SEED))
     return model.fit(data.rows, data.labels)
