@@ -1,16 +1,17 @@
-"""Run in a generated project: train ``training/train.py``, serve it, and hold every way to ask against scikit-learn."""
+"""Run in a generated project: train ``training/train.py``, serve it, and hold every way to ask against the framework."""
 
 import csv
 import io
 import json
-import sys
 
 import numpy as np
 from inference.app import create_app
 from inference.config import Settings
+from inference.formats.csv import Cells
 from inference.formats.tensors import pack
 from inference.http.protocol import inputs_of
 from inference.runtime.signature import to_inputs
+from msgspec.structs import replace
 from training.__main__ import HELD_OUT, main
 from training.export import answers_of, to_frame
 from training.train import SEED, fit, load_data
@@ -20,7 +21,7 @@ DTYPES = {"FP32": "<f4", "INT64": "<i8", "BOOL": "?"}
 
 
 def expect(fitted, held_out, card, instances):
-    """What scikit-learn answers: for each instance its values and probabilities, by output."""
+    """What the framework answers: for each instance its values and probabilities, by output."""
     answers = answers_of(fit(fitted), card, to_frame(card, held_out, instances))
     return {
         output.name: (values, probabilities)
@@ -61,9 +62,10 @@ def check_named(client, card, instances, expected):
 def check_csv(client, card, instances, expected):
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(column.name for column in card.columns)
+    writer.writerow(column.name for column in Cells(card).columns)
     for row in instances:
-        writer.writerow(json.dumps(value) if isinstance(value, bool) else value for value in row)
+        values = np.ravel(row).tolist() if card.tensors else row
+        writer.writerow(json.dumps(value) if isinstance(value, bool) else value for value in values)
     headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
     answer = client.post("/invocations", data=text.getvalue().encode(), headers=headers)
     assert answer.status_code == 200, answer.text
@@ -103,14 +105,15 @@ def check_tensors(client, card, instances, expected, is_binary):
 
 if __name__ == "__main__":
     main()
-    app = create_app(Settings(model_path=sys.argv[1], max_body_bytes=2**22))
+    app = create_app(replace(Settings(), max_body_bytes=2**22))
     client, card = app.test_client(), app.extensions["service"].engine.card
     fitted, held_out = load_data().split(HELD_OUT, SEED)
     instances = held_out.inputs()[:ROWS]
     expected = expect(fitted, held_out, card, instances)
     check_json(client, card, instances, expected)
     check_json(client, card, instances, expected, "/invocations")
-    check_named(client, card, instances, expected)
+    if card.columns:
+        check_named(client, card, instances, expected)
     check_csv(client, card, instances, expected)
     # JSON has no NaN.
     if not any(value is None for row in instances for value in row):

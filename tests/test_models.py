@@ -1,4 +1,4 @@
-"""Ordinary models of other people: each is trained, served, and held against scikit-learn, number by number."""
+"""Ordinary models of other people: each is trained, served, and held against its framework, number by number."""
 
 import shutil
 import subprocess
@@ -9,7 +9,9 @@ from conftest import ROOT, BakedProject
 
 pytestmark = pytest.mark.slow
 
-MODELS = sorted(path.stem for path in (ROOT / "tests" / "models").glob("*.py"))
+MODELS = ROOT / "tests" / "models"
+TABLES = sorted(path.stem for path in MODELS.glob("*.py"))
+TENSORS = ["digits", "sequences"]
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,27 @@ def copy_with(project, folder, training):
     return BakedProject(copy)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_model_is_served_as_scikit_learn_answers(project, tmp_path, name):
-    copy = copy_with(project, tmp_path, (ROOT / "tests" / "models" / f"{name}.py").read_text())
+def check(copy):
+    """Train and serve the model of a project, and hold its answers against the framework's own."""
     shutil.copy(ROOT / "tests" / "compare_model.py", copy.path)
-    command = (".venv/bin/python", "compare_model.py", "model/model.onnx")
-    assert "instances agree" in copy.check(*command, PYTHONPATH=str(copy.path))
+    assert "instances agree" in copy.check(".venv/bin/python", "compare_model.py")
     # Those of a project's tests that ask its own model; all others are the same for every model.
     tests = ("tests/test_service.py", "tests/test_startup.py", "tests/test_training.py")
     copy.check(".venv/bin/python", "-m", "pytest", "-q", "-k", "not same_seed", *tests)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_served_as_scikit_learn_answers(project, tmp_path, name):
+    check(copy_with(project, tmp_path, (MODELS / f"{name}.py").read_text()))
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensor_is_served_as_its_own_code_answers(train, tmp_path, name):
+    project = train(model_framework="python")
+    copy = copy_with(project, tmp_path, (MODELS / "tensors" / f"{name}.py").read_text())
+    for file in ("inference/predictor.py", "training/export.py"):
+        shutil.copy(MODELS / "tensors" / Path(file).name, copy.path / file)
+    check(copy)
 
 
 UNFIT = """

@@ -1,0 +1,33 @@
+"""The model file: the card, and the weights of a linear model of scikit-learn."""
+
+import msgspec
+import numpy as np
+from inference.predictor import ModelFile
+from inference.runtime.signature import Output, Prediction
+
+
+def infer_signature(model, data):
+    classes = tuple(getattr(model, "classes_", np.array([])).tolist())
+    output = Output(name=data.targets[0], type="integer" if classes else "number", classes=classes)
+    return {"columns": (), "tensors": data.describe_tensors(), "outputs": (output,)}
+
+
+def export(model, card, data):
+    weights, intercepts = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    return msgspec.json.encode(
+        ModelFile(
+            card=msgspec.structs.asdict(card),
+            weights=weights.tolist(),
+            intercepts=intercepts.tolist(),
+        )
+    )
+
+
+def answers_of(model, card, instances):
+    rows = instances.reshape(len(instances), -1)
+    probabilities = model.predict_proba(rows) if card.outputs[0].classes else None
+    return (Prediction(model.predict(rows).tolist(), probabilities),)
+
+
+def to_frame(card, data, instances):
+    return np.array(instances)
