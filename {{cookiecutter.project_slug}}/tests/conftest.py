@@ -1,5 +1,7 @@
 """Fixtures: a model, trained once, and the service around it."""
 
+import warnings
+
 import pytest
 
 from inference.app import create_app
@@ -14,7 +16,10 @@ from training.output import write_model
 def model_path(tmp_path_factory):
     """The model file of a training run."""
     path = tmp_path_factory.mktemp("model") / "model"
-    write_model(path, train())
+    with warnings.catch_warnings():
+        # An estimator may warn of what is no fault: that it has not converged, or of this machine.
+        warnings.simplefilter("default")
+        write_model(path, train())
     return path
 
 
