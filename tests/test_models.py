@@ -38,6 +38,15 @@ def check(copy):
     copy.check(".venv/bin/python", "-m", "pytest", "-q", "-k", "not same_seed", *tests)
 
 
+def copy_with_tensors(train, folder, name):
+    """A project whose own code answers tensors."""
+    training = (MODELS / "tensors" / f"{name}.py").read_text()
+    copy = copy_with(train(model_framework="python"), folder, training)
+    for file in ("inference/predictor.py", "training/export.py"):
+        shutil.copy(MODELS / "tensors" / Path(file).name, copy.path / file)
+    return copy
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_served_as_scikit_learn_answers(project, tmp_path, name):
     check(copy_with(project, tmp_path, (MODELS / f"{name}.py").read_text()))
@@ -45,11 +54,7 @@ def test_table_is_served_as_scikit_learn_answers(project, tmp_path, name):
 
 @pytest.mark.parametrize("name", TENSORS)
 def test_tensor_is_served_as_its_own_code_answers(train, tmp_path, name):
-    project = train(model_framework="python")
-    copy = copy_with(project, tmp_path, (MODELS / "tensors" / f"{name}.py").read_text())
-    for file in ("inference/predictor.py", "training/export.py"):
-        shutil.copy(MODELS / "tensors" / Path(file).name, copy.path / file)
-    check(copy)
+    check(copy_with_tensors(train, tmp_path, name))
 
 
 UNFIT = """

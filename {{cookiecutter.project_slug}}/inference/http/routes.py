@@ -99,9 +99,15 @@ def create_blueprint(
             version=version,
             needs_key=keys.are_needed_for("/predict"),
             max_rows=max_rows,
+            readable=readable,
         )
 
     return blueprint
+
+
+def readable(number: float) -> str:
+    """A number for people: four digits, or all of them before the point."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
 
 
 def respond(engine: "Engine", door: Door, read: Reader) -> Response:

@@ -2,6 +2,8 @@
 import { send } from "./request.js";
 
 const KEPT = 50;
+// Columns in the history.
+const MOST_COLUMNS = 12;
 // Characters of a text in the history.
 const LONGEST = 40;
 
@@ -38,7 +40,10 @@ function valueOf(control) {
 }
 
 function show({ predictions, probabilities }, milliseconds, body) {
-  document.getElementById("prediction").value = valuesOf(predictions[0]).join(", ");
+  const values = valuesOf(predictions[0]);
+  for (const [place, output] of result.querySelectorAll(".answer output").entries()) {
+    output.value = values[place];
+  }
   document.getElementById("latency").textContent = milliseconds.toFixed(1);
   const table = document.getElementById("probabilities");
   const classes = classesOf(probabilities?.[0]);
@@ -71,10 +76,10 @@ function shown(control) {
   return control.type === "checkbox" ? control.checked : control.value.slice(0, LONGEST);
 }
 
-function remember(values, milliseconds) {
+function remember(answers, milliseconds, values) {
   const section = document.getElementById("history");
   const row = section.querySelector("tbody").insertRow(0);
-  for (const value of [...values, milliseconds.toFixed(1)]) {
+  for (const value of [...answers, milliseconds.toFixed(1), ...values.slice(0, MOST_COLUMNS)]) {
     row.insertCell().append(value);
   }
   section.querySelector("tbody").rows[KEPT]?.remove();
@@ -101,6 +106,7 @@ function draw(values) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   result.hidden = problem.hidden = true;
+  form.ariaBusy = true;
   const controls = [...form.querySelectorAll("[data-type]")];
   try {
     const values = controls.map((control) => [control.name, valueOf(control)]);
@@ -108,10 +114,12 @@ form.addEventListener("submit", async (event) => {
     const { text, milliseconds } = await send(form.dataset.url, "application/json", body, "application/json");
     const answer = JSON.parse(text);
     show(answer, milliseconds, body);
-    remember([...controls.map((control) => shown(control)), ...valuesOf(answer.predictions[0])], milliseconds);
+    remember(valuesOf(answer.predictions[0]), milliseconds, controls.map(shown));
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;
+  } finally {
+    form.ariaBusy = false;
   }
 });
 

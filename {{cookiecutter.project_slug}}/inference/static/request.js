@@ -14,7 +14,15 @@ export async function send(url, type, body, accept) {
   }
   const text = await response.text();
   if (!response.ok) {
-    throw new Error(JSON.parse(text).detail);
+    throw new Error(problemOf(response, text));
   }
   return { text, milliseconds: performance.now() - started };
+}
+
+// What a problem document says, or else who may have answered in place of the service.
+function problemOf({ status, headers }, text) {
+  if (headers.get("Content-Type")?.startsWith("application/problem+json")) {
+    return JSON.parse(text).detail;
+  }
+  return `The answer ${status} is not of the service: it may be starting, or something between you and it refuses.`;
 }

@@ -1,0 +1,67 @@
+// Finds a column among many, and fills fields from a row that is pasted.
+const form = document.getElementById("inputs");
+const search = document.getElementById("search");
+const problem = document.getElementById("problem");
+const controls = [...form.querySelectorAll("[data-type]:not([data-type=tensor])")];
+
+search?.addEventListener("input", () => {
+  const wanted = search.value.trim().toLowerCase();
+  for (const control of controls) {
+    control.closest("label").hidden = !control.name.toLowerCase().includes(wanted);
+  }
+  for (const group of form.querySelectorAll("details")) {
+    group.hidden = group.querySelector("label:not([hidden])") === null;
+    group.open = wanted !== "" || group.matches(":first-of-type");
+  }
+});
+
+// A field that the browser wants to show must be there.
+form.addEventListener(
+  "invalid",
+  ({ target }) => {
+    target.closest("label").hidden = false;
+    const group = target.closest("details");
+    if (group) {
+      group.hidden = false;
+      group.open = true;
+    }
+  },
+  true,
+);
+
+// The cells of a row, which may follow a row of names: of a spreadsheet, or of CSV that has one for each column.
+function cellsOf(text) {
+  const lines = text.trimEnd().split(/\r?\n/);
+  const isOfAll = (separator) => lines[0].split(separator).length === controls.length;
+  const separator = lines[0].includes("\t") ? "\t" : [",", ";"].find(isOfAll);
+  return separator && controls.length > 1 && lines.length <= 2 ? lines.map((line) => line.split(separator)) : [];
+}
+
+function put(control, cell) {
+  const text = cell.trim();
+  if (control.type === "checkbox") {
+    control.checked = /^(true|1)$/i.test(text);
+  } else {
+    control.value = text;
+  }
+  // A list has only its own values, a field of numbers only numbers.
+  return control.type === "checkbox" || control.value === text;
+}
+
+form.addEventListener("paste", (event) => {
+  const start = controls.indexOf(event.target);
+  const rows = start < 0 ? [] : cellsOf(event.clipboardData.getData("text"));
+  if (rows.length === 0) {
+    return;
+  }
+  event.preventDefault();
+  const byName = (name) => controls.find((control) => control.name === name.trim());
+  const fields = rows.length === 2 ? rows[0].map(byName) : controls.slice(start);
+  const refused = rows
+    .at(-1)
+    .map((cell, index) => [fields[index], cell])
+    .filter(([field, cell]) => field && !put(field, cell))
+    .map(([field, cell]) => `${field.name}: ${cell}`);
+  problem.textContent = refused.length ? `These do not fit their columns: ${refused.join(", ")}` : "";
+  problem.hidden = refused.length === 0;
+});
