@@ -435,3 +435,26 @@ def test_any_text_leaves_every_file_whole(bake, text):
     page = project.read("inference/templates/run_ml_model_inference.html")
     assert f"<h1>{escape(text)}</h1>" in page
     assert f"<p>{escape(text)}</p>" in page
+
+
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"])
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (None, ""),
+        (409, "memory: 2 worker(s) of 409 MiB in a task of 1024 MiB\n"),
+        (410, "warning: too little is left for requests: give the task more memory ("),
+    ],
+)
+def test_model_that_leaves_the_task_no_memory_is_warned_of(bake, tool, measured, said):
+    project = bake(deploy_tool=tool, task_cpu="2048", task_memory="4096")
+    # Less than Fargate sells with that CPU: the answers leave more.
+    for file in ("ecs-params.yml", "deploy/service.yml"):
+        if project.has_file(file):
+            (project.path / file).write_text(project.read(file).replace('"4096"', '"1024"'))
+    if measured:
+        serving = json.dumps({"queue": False, "worker_mib": measured}, separators=(",", ":"))
+        (project.path / "model/serving.json").write_text(serving)
+    rule = "--eval=memory: ; @deploy/memory.sh"
+    output = project.check("make", "--no-print-directory", rule, "memory")
+    assert output.endswith(said) if measured != 410 else said in output

@@ -10,6 +10,7 @@ import pytest
 
 from inference.config import ROOT
 from inference.predictor import Predictor
+from inference.runtime import serving
 from training.compare import compare, deployed_metrics
 from training.dataset import Dataset, UnfitError
 from training.train import load_data
@@ -22,6 +23,8 @@ def test_same_seed_gives_the_same_bytes(tmp_path):
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
     (content,) = {(tmp_path / f"model-{number}").read_bytes() for number in range(2)}
     assert Predictor.load(content).card.trained_on == "1970-01-01"
+    if os.path.exists("/proc/self/status"):
+        assert 20 < serving.read(tmp_path / "model-0").worker_mib < 20_000
 
 
 def test_card_describes_the_data(card):

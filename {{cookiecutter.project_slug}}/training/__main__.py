@@ -21,7 +21,7 @@ from inference.runtime.contract import keep
 from inference.runtime.signature import ModelCard, to_inputs
 from training.dataset import Dataset, UnfitError
 from training.export import export, infer_signature
-from training.output import measure, write_model, write_serving
+from training.output import measure, measure_memory, write_model, write_serving
 from training.train import SEED, fit, load_data
 
 HELD_OUT = 0.2
@@ -98,6 +98,7 @@ def main() -> None:
     # A predictor that does not say is one that may.
     max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
     serving = measure(predictor.predict, example, max_inline)
+    serving = replace(serving, worker_mib=measure_memory(path))
     write_serving(path, serving)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items())
     print(metrics, "on held-out rows")

@@ -11,11 +11,13 @@ class Serving(msgspec.Struct, frozen=True):
     """Whether requests wait in a queue, for one thread that predicts their rows together.
 
     ``inline_rows`` is the largest number of rows that the model answers within a millisecond: so many
-    may be answered on the event loop. 0 where that was not measured: never there.
+    may be answered on the event loop. 0 where that was not measured: never there. ``worker_mib`` is the memory
+    that a worker takes, in MiB, 0 where that was not measured.
     """
 
     queue: bool = False
     inline_rows: Annotated[int, Meta(ge=0)] = 0
+    worker_mib: Annotated[int, Meta(ge=0)] = 0
 
 
 def path_of(model_path: Path) -> Path:

@@ -1,8 +1,12 @@
-# What doctor.sh and cost.sh ask of the deploy tool; sourced by them.
+# What doctor.sh, memory.sh and cost.sh ask of the deploy tool; sourced by them.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
 TOOLS=(aws "$DOCKER" "$PYTHON")
+
+# Where the memory of a task is set.
+# shellcheck disable=SC2034 # memory.sh reads it
+MEMORY_SETTING="Memory in deploy/$ENV.json"
 
 tool_remedy() {
   echo "apt-get install $1"

@@ -1,8 +1,12 @@
-# What doctor.sh and cost.sh ask of the deploy tool; sourced by them.
+# What doctor.sh, memory.sh and cost.sh ask of the deploy tool; sourced by them.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
 TOOLS=(aws "$DOCKER" "$ECS_CLI" "$PYTHON")
+
+# Where the memory of a task is set.
+# shellcheck disable=SC2034 # memory.sh reads it
+MEMORY_SETTING="mem_limit in ecs-params.yml"
 
 tool_remedy() {
   [ "$1" = "$ECS_CLI" ] && echo "make ecs-cli" || echo "apt-get install $1"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Hold what the workers of a task take, as training measured it, against the memory of the task.
+set -euo pipefail
+. deploy/common.sh
+. deploy/tool.sh
+
+measured=$(sed -nE 's/.*"worker_mib":([0-9]+).*/\1/p' model/serving.json 2>/dev/null) || true
+[ -n "$measured" ] || exit 0
+sizes=$(size)
+read -r cpu memory _ <<<"$(xargs <<<"$sizes")"
+workers=$((cpu < 2048 ? 1 : cpu / 1024))
+taken=$((workers * measured))
+say "$workers worker(s) of $measured MiB in a task of $memory MiB"
+# The rest is for requests, and for what the operating system keeps.
+if [ $((taken * 5)) -gt $((memory * 4)) ]; then
+  say "warning: too little is left for requests: give the task more memory ($MEMORY_SETTING), or fewer workers (WORKERS)"
+fi
