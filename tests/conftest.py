@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import yaml
+from selenium import webdriver
 
 # In CI a missing tool is a failure; elsewhere its tests are skipped.
 IN_CI = bool(os.environ.get("CI"))
@@ -293,3 +294,26 @@ def ecs_cli(installed):
     stand_in.write_text(f'#!/bin/sh\nexec "{python}" "{script}" "$@"\n')
     stand_in.chmod(0o755)
     return str(stand_in)
+
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Chromium, where it is installed."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        reason = "needs Chromium: apt-get install chromium chromium-driver"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, BakedProject
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+from served import find_failures, run, serving, shown
 
 pytestmark = pytest.mark.slow
 
 MODELS = ROOT / "tests" / "models"
 TABLES = sorted(path.stem for path in MODELS.glob("*.py"))
 TENSORS = ["digits", "sequences"]
+# Of each way in which instances are read; what is sent to the others differs by names and types alone.
+THOROUGHLY = ["digits", "gradient_boosting", "titanic"]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +34,32 @@ def copy_with(project, folder, training):
     return BakedProject(copy)
 
 
-def check(copy):
-    """Train and serve the model of a project, and hold its answers against the framework's own."""
+def check(copy, browser, name):
+    """Train and serve the model of a project, and hold its answers against the framework's own.
+
+    Its page answers its example, also without what may be missing, and its API is as its document says.
+    """
     shutil.copy(ROOT / "tests" / "compare_model.py", copy.path)
     assert "instances agree" in copy.check(".venv/bin/python", "compare_model.py")
     # Those of a project's tests that ask its own model; all others are the same for every model.
-    tests = ("tests/test_service.py", "tests/test_startup.py", "tests/test_training.py")
+    tests = ["tests/test_service.py", "tests/test_training.py"]
+    if name in THOROUGHLY:
+        tests.append("tests/test_startup.py")
     copy.check(".venv/bin/python", "-m", "pytest", "-q", "-k", "not same_seed", *tests)
+    with serving(copy) as url:
+        browser.get_log("browser")
+        browser.get(url)
+        run(browser)
+        for field in browser.find_elements(By.CSS_SELECTOR, "#inputs [data-type]:not([required])"):
+            if field.tag_name == "select":
+                Select(field).select_by_value("")
+            elif field.get_attribute("type") != "checkbox":
+                field.clear()
+        run(browser)
+        assert shown(browser, ".answer output").text
+        assert browser.get_log("browser") == []
+        if name in THOROUGHLY:
+            find_failures(url, copy.path, examples=10)
 
 
 def copy_with_tensors(train, folder, name):
@@ -48,13 +72,13 @@ def copy_with_tensors(train, folder, name):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_table_is_served_as_scikit_learn_answers(project, tmp_path, name):
-    check(copy_with(project, tmp_path, (MODELS / f"{name}.py").read_text()))
+def test_table_is_served_as_scikit_learn_answers(project, browser, tmp_path, name):
+    check(copy_with(project, tmp_path, (MODELS / f"{name}.py").read_text()), browser, name)
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensor_is_served_as_its_own_code_answers(train, tmp_path, name):
-    check(copy_with_tensors(train, tmp_path, name))
+def test_tensor_is_served_as_its_own_code_answers(train, browser, tmp_path, name):
+    check(copy_with_tensors(train, tmp_path, name), browser, name)
 
 
 UNFIT = """

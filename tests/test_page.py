@@ -6,66 +6,23 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
-from conftest import IN_CI
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
+from served import control, element, run, serving, shown
 from test_models import MODELS, copy_with, copy_with_tensors
-from test_project import ask, free_port
 
 pytestmark = pytest.mark.slow
-
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        reason = "needs Chromium: apt-get install chromium chromium-driver"
-        pytest.fail(reason) if IN_CI else pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")
 def project(train):
     return train(model_framework="python", project_name="Flower Shop & Sons")
-
-
-@contextlib.contextmanager
-def serving(project, **variables):
-    """The address of the service, while it runs."""
-    port = free_port()
-    process = subprocess.Popen(
-        [".venv/bin/python", "-m", "inference"],
-        cwd=project.path,
-        env={**os.environ, "PORT": str(port), "WORKERS": "1", "MAX_ROWS": "100", **variables},
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        ask(f"{url}/ping")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +41,6 @@ def page(browser, url):
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def element(page, selector):
-    return page.find_element(By.CSS_SELECTOR, selector)
-
-
-def shown(page, selector):
-    """The element, once it can be seen."""
-    WebDriverWait(page, 10).until(lambda _: element(page, selector).is_displayed())
-    return element(page, selector)
-
-
 def fill(page, *values):
     """Put values into the fields."""
     for field, value in zip(
@@ -101,15 +48,6 @@ def fill(page, *values):
     ):
         field.clear()
         field.send_keys(str(value))
-
-
-def run(page):
-    """Press Run; wait for the answer."""
-    rows = len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr"))
-    element(page, "#inputs button").click()
-    WebDriverWait(page, 10).until(
-        lambda _: len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr")) == rows + 1
-    )
 
 
 def test_one_flower_is_predicted_with_probabilities_and_a_curl_line(page, url):
@@ -261,10 +199,6 @@ def passengers(train, tmp_path_factory):
     """The address of a service whose model takes text, numbers, gaps and booleans."""
     with serving_model(train, tmp_path_factory.mktemp("passengers"), "titanic") as url:
         yield url
-
-
-def control(page, name):
-    return element(page, f'#inputs [name="{name}"]')
 
 
 def test_field_of_each_type_is_filled_and_may_be_left_out(browser, passengers):

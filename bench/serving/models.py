@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 MODELS = ("logistic", "forest", "mlp")
+# Of a table of text and numbers, whose rows are sent as objects.
+MIXED = "mixed"
 SEED = 0
 ROWS = 64
 # Rows whose best two classes are nearer to each other are not sent: rounding could swap them.
@@ -65,7 +67,55 @@ def write(folder: Path, project: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         data = load(model)
         write_for_peers(place, model, data)
-        write_for_project(place / "project" / "model.onnx", model, data)
+        dataset = {
+            "name": f"benchmark {model}",
+            "features": data.features,
+            "rows": data.rows,
+            "target": "class",
+            "labels": data.labels,
+            "classes": data.classes,
+        }
+        write_for_project(place / "project" / "model.onnx", model, estimator(model), dataset)
+    write_mixed(folder / MIXED)
+
+
+def write_mixed(place: Path) -> None:
+    """Write the model of a table with three columns of text and four of numbers, and rows of it.
+
+    Its ONNX file is that of the generated project, for every server.
+    """
+    import joblib
+    import numpy as np
+    import pandas as pd
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    random = np.random.default_rng(SEED)
+    texts = {
+        "city": ["Lyon", "Oslo", "Porto", "Turin"],
+        "plan": ["basic", "family", "premium"],
+        "device": ["laptop", "phone", "tablet", "television"],
+    }
+    numbers = ("age", "income", "visits", "distance")
+    frame = pd.DataFrame(
+        {name: random.choice(values, 1000) for name, values in texts.items()}
+        | {name: random.normal(50, 20, 1000).round(1) for name in numbers}
+    )
+    scores = (frame["age"] - 50) / 20 + (frame["plan"] == "basic") + random.normal(size=1000)
+    labels = np.where(scores > 0.5, "leaves", "stays")
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), list(texts)), remainder=StandardScaler()
+    )
+    model = make_pipeline(columns, LogisticRegression())
+    dataset = {"name": "benchmark mixed", "rows": frame, "target": "customer", "labels": labels}
+    fitted = write_for_project(place / "project" / "model.onnx", MIXED, model, dataset)
+    joblib.dump(fitted, place / "model.joblib")
+    clear = np.flatnonzero(np.ptp(fitted.predict_proba(frame), axis=1) > MARGIN)
+    rows = frame.iloc[clear[:ROWS]]
+    (place / "rows.json").write_text(rows.to_json(orient="records"))
+    (place / "classes.json").write_text(json.dumps(fitted.predict(rows).tolist()))
 
 
 def write_for_peers(place: Path, model: str, data: Data) -> None:
@@ -93,25 +143,18 @@ def write_for_peers(place: Path, model: str, data: Data) -> None:
     (place / "classes.json").write_text(json.dumps(classes.tolist()))
 
 
-def write_for_project(path: Path, model: str, data: Data) -> None:
-    """Write what ``make train`` leaves in the generated project, for this model."""
+def write_for_project(path: Path, name: str, model: Any, parts: dict[str, Any]) -> Any:
+    """Write what ``make train`` leaves in the generated project, for a model of this data; return it fitted."""
     from inference.predictor import Predictor
     from inference.runtime.signature import ModelCard, to_inputs
     from training.dataset import Dataset
     from training.export import export, infer_signature
     from training.output import measure, write_model, write_serving
 
-    dataset = Dataset(
-        name=f"benchmark {model}",
-        features=data.features,
-        rows=data.rows,
-        target="class",
-        labels=data.labels,
-        classes=data.classes,
-    )
-    fitted = estimator(model).fit(dataset.rows, dataset.labels)
+    dataset = Dataset(**parts)
+    fitted = model.fit(dataset.rows, dataset.labels)
     card = ModelCard(
-        name=model,
+        name=name,
         dataset=dataset.name,
         trained_on="2026-01-01",
         metrics={},
@@ -121,6 +164,7 @@ def write_for_project(path: Path, model: str, data: Data) -> None:
     write_model(path, content)
     example = to_inputs(card, [card.example])
     write_serving(path, measure(Predictor.load(content).predict, example, max_inline=1000))
+    return fitted
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +34,17 @@ class Launch:
     models: Path
 
 
+# Of shape (rows, features), or objects of a table that is not of numbers alone.
+Rows = NDArray[np.float32] | list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Encoding:
-    """How rows of shape (rows, features), float32, are sent, and the class of each found in the answer."""
+    """How rows are sent, and the class of each found in the answer; ``is_array`` takes numbers alone."""
 
-    request: Callable[[str, NDArray[np.float32]], Request]
+    request: Callable[[str, Any], Request]
     classes: Callable[[bytes, Mapping[str, str]], list[str]]
+    is_array: bool = False
 
 
 @dataclass(frozen=True)

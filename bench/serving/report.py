@@ -275,6 +275,12 @@ def targets(results: Results) -> list[Target]:
     def by_hand(setting: str) -> bool:
         return results.raw["settings"][setting]["tuned"]
 
+    def fastapi(setting: str) -> bool:
+        return setting.startswith("FastAPI,")
+
+    def mlflow(setting: str) -> bool:
+        return setting.startswith("MLflow,")
+
     one = cells("logistic", 1, 16, 64, cpus=ONE)
     two = cells("logistic", 1, 16, 64)
     heavy = [
@@ -297,6 +303,8 @@ def targets(results: Results) -> list[Target]:
         of_tails("p99, two workers, against the best peer's", compare(results, two, peer)),
         against("the best peer", peer, cells("logistic", 1, 16, cpus=QUOTA), 1.5, 2.0),
         against("the best peer", peer, cells("mlp", 1, 16, 64), 1.1, 2.2, 3.0),
+        against("FastAPI with pydantic", fastapi, cells("mixed", 1, 16, 64), 2.0, 2.0, 2.0),
+        against("mlflow models serve", mlflow, cells("mixed", 1, 16, 64), 10.0, 10.0, 10.0),
         no_slower(results),
         of_ratios(
             "one row, light model, two workers, against MLServer, BentoML, LitServe: the least",
@@ -578,7 +586,7 @@ def about(results: Results) -> list[str]:
 def versions(results: Results) -> list[str]:
     """The packages that matter, by environment."""
     shown = (
-        "bentoml fastapi flask granian gunicorn httptools litserve mlserver msgspec numpy onnxruntime"
+        "bentoml fastapi flask granian gunicorn httptools litserve mlflow mlserver msgspec numpy onnxruntime"
         " pydantic scikit-learn uvicorn uvloop"
     ).split()
     rows = [

@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from load import HOST
 from machine import TICKS
-from numpy.typing import NDArray
-from peer import Encoding, Launch, Request, Setting
+from peer import Encoding, Launch, Request, Rows, Setting
 
 START_SECONDS = 120
 STOP_SECONDS = 2
@@ -165,9 +163,7 @@ class Server:
             time.sleep(POLL_SECONDS)
         raise ServerError(f"no answer in {seconds:.0f} seconds{self.last_lines()}")
 
-    def check(
-        self, model: str, encoding: Encoding, rows: NDArray[np.float32], classes: Sequence[str]
-    ) -> None:
+    def check(self, model: str, encoding: Encoding, rows: Rows, classes: Sequence[str]) -> None:
         """Ask for each row alone and for all at once; raise ServerError for a wrong answer."""
         batches = [(rows[index : index + 1], [name]) for index, name in enumerate(classes)]
         for batch, expected in [*batches, (rows, list(classes))]:

@@ -3,11 +3,10 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from models import MODELS
-from numpy.typing import NDArray
-from peer import BEFORE, PROJECT, Encoding, Launch, Request, Setting
+from models import MIXED, MODELS
+from peer import BEFORE, PROJECT, Encoding, Launch, Request, Rows, Setting
 
 PEERS = Path(__file__).parent / "peers"
 OURS = "ml-ecs-template"
@@ -22,11 +21,12 @@ ONNX = {
 # With the MLP scikit-learn is far behind all others.
 LIGHT = ("logistic", "forest")
 Command = Callable[[Launch], list[str]]
-Rows = NDArray[np.float32]
 
 
-def decimals(rows: Rows) -> list[list[float]]:
-    """The numbers as a person would write them: 5.1, not 5.099999904632568."""
+def decimals(rows: Rows) -> list[Any]:
+    """The numbers as a person would write them: 5.1, not 5.099999904632568; objects as they are."""
+    if isinstance(rows, list):
+        return rows
     return [[float(str(value)) for value in row] for row in rows]
 
 
@@ -51,7 +51,7 @@ def predictions(path: str = "/predict") -> Encoding:
 def protocol_json() -> Encoding:
     """Open Inference Protocol v2; the first output holds the classes."""
 
-    def request(model: str, rows: Rows) -> Request:
+    def request(model: str, rows: Any) -> Request:
         data = [value for row in decimals(rows) for value in row]
         tensor = {"name": "instances", "shape": rows.shape, "datatype": "FP32", "data": data}
         return Request(f"/v2/models/{model}/infer", JSON, to_json({"inputs": [tensor]}))
@@ -62,7 +62,7 @@ def protocol_json() -> Encoding:
 def protocol_binary() -> Encoding:
     """Open Inference Protocol v2 with its binary tensor data extension, both ways."""
 
-    def request(model: str, rows: Rows) -> Request:
+    def request(model: str, rows: Any) -> Request:
         raw = rows.astype("<f4").tobytes()
         tensor = {"name": "instances", "shape": rows.shape, "datatype": "FP32"}
         tensor["parameters"] = {"binary_data_size": len(raw)}
@@ -85,7 +85,7 @@ def protocol_binary() -> Encoding:
             start = end
         return texts
 
-    return Encoding(request, classes)
+    return Encoding(request, classes, is_array=True)
 
 
 def with_environment(command: Command, **variables: Callable[[Launch], object]) -> Command:
@@ -114,7 +114,7 @@ def workers(launch: Launch) -> int:
     return launch.workers
 
 
-def generated(peer: str, name: str, environment: str) -> Setting:
+def generated(peer: str, name: str, environment: str, models: tuple[str, ...]) -> Setting:
     """A generated service, as it is generated."""
     return Setting(
         peer=peer,
@@ -127,13 +127,13 @@ def generated(peer: str, name: str, environment: str) -> Setting:
             MODEL_PATH=lambda launch: launch.models / launch.model / "project" / "model.onnx",
         ),
         encodings={"json": predictions(), "binary": protocol_binary()},
-        models=MODELS,
+        models=models,
     )
 
 
 def before(name: str) -> Setting:
     """What the template generated at an earlier commit."""
-    return generated("the release before", name, BEFORE)
+    return generated("the release before", name, BEFORE, MODELS)
 
 
 def fastapi(
@@ -164,6 +164,31 @@ def fastapi(
         models=models,
         variables=ONNX | {"THREADS": str(threads)},
         tuned=tuned,
+    )
+
+
+def mlflow() -> Setting:
+    """MLflow's own server of the scikit-learn model, which is saved as MLflow's at the first start."""
+    records = Encoding(
+        lambda _, rows: Request("/invocations", JSON, to_json({"dataframe_records": rows})),
+        lambda body, _: json.loads(body)["predictions"],
+    )
+    serve = (
+        'test -d "$MODEL/mlflow" || python save.py; exec mlflow models serve --env-manager=local'
+    )
+
+    def command(launch: Launch) -> list[str]:
+        options = f"--host=127.0.0.1 --port={launch.port} --workers={launch.workers}"
+        return ["sh", "-c", f'{serve} --model-uri="$MODEL/mlflow" {options}']
+
+    return Setting(
+        peer="MLflow",
+        name="models serve",
+        environment="mlflow",
+        command=with_environment(command),
+        encodings={"json": records},
+        models=(MIXED,),
+        variables={"MLFLOW_DISABLE_TELEMETRY": "true"},
     )
 
 
@@ -268,13 +293,15 @@ def gunicorn(launch: Launch) -> list[str]:
 BATCH_ITEMS = instances("/predict", lambda answer: [item["prediction"] for item in answer])
 
 SETTINGS: tuple[Setting, ...] = (
-    generated(OURS, "as generated", PROJECT),
+    generated(OURS, "as generated", PROJECT, (*MODELS, MIXED)),
     fastapi("scikit-learn", "with_sklearn", models=LIGHT),
     fastapi("ONNX Runtime", "with_onnx"),
     fastapi("ONNX Runtime, async", "with_onnx", "/predict-async"),
     fastapi("ONNX Runtime, async, its threads", "with_onnx", "/predict-async", ("mlp",), 0),
     fastapi("msgspec", "by_hand", tuned=True),
     fastapi("msgspec, ONNX Runtime's threads", "by_hand", models=("mlp",), threads=0, tuned=True),
+    fastapi("ONNX Runtime, async, a field for each column", "mixed", models=(MIXED,)),
+    mlflow(),
     bentoml("no batching", "Single", predictions()),
     bentoml("no batching, async", "Single", predictions("/predict-async")),
     bentoml("adaptive batching", "Batching", BATCH_ITEMS),

@@ -34,6 +34,17 @@ GAPS = make_card(
     ),
     outputs=(Output(name="price"),),
 )
+# Nothing of them must be given.
+SPARSE = make_card(
+    "sparse",
+    columns=tuple(Column(name=name, required=False, example=1.0) for name in ("a", "b")),
+    outputs=(SPECIES,),
+)
+SPARSE_TEXT = make_card(
+    "sparse-text",
+    columns=(*SPARSE.columns, Column(name="c", type="string", required=False, example="x")),
+    outputs=(SPECIES,),
+)
 MIXED = make_card(
     "mixed",
     columns=(
@@ -82,7 +93,7 @@ TENSORS = make_card(
     ),
     outputs=(Output(name="score"),),
 )
-CARDS = (NUMBERS, GAPS, MIXED, HARD_NAMES, SEVERAL, IMAGE, TENSORS)
+CARDS = (NUMBERS, GAPS, SPARSE, SPARSE_TEXT, MIXED, HARD_NAMES, SEVERAL, IMAGE, TENSORS)
 
 
 class Stub:

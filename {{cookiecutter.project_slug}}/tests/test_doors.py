@@ -20,6 +20,8 @@ from tests.models import (
     MIXED,
     NUMBERS,
     SEVERAL,
+    SPARSE,
+    SPARSE_TEXT,
     TENSORS,
     Stub,
     make_app,
@@ -88,6 +90,8 @@ def test_instance_may_be_an_object_in_any_order(client, card):
     given = named(card, card.example)
     assert predict(client, given) == predict(client, card.example)
     assert predict(client, dict(reversed(given.items()))) == predict(client, card.example)
+    both = predict(client, given, card.example)
+    assert both == predict(client, card.example, given) == predict(client, given, given)
 
 
 def test_metadata_describes_what_infer_takes(client, card):
@@ -189,6 +193,13 @@ def test_tensors_that_no_line_holds_are_no_csv(client):
     response = client.post("/invocations", data="1,2", headers=CSV)
     assert response.status_code == 415
     assert "several tensors" in response.json["detail"]
+
+
+@only(SPARSE, SPARSE_TEXT)
+def test_object_may_be_empty_where_nothing_must_be_given(client, card):
+    nulls = [None] * len(card.columns)
+    answer = predict(client, {}, {})
+    assert answer == predict(client, nulls, nulls) == predict(client, {}, nulls)
 
 
 @only(GAPS, MIXED, HARD_NAMES)
@@ -377,7 +388,8 @@ def test_instances_of_different_sizes_are_refused(client, card):
 
 
 def test_faults_are_never_the_services(client, card):
-    for instance in (None, 1, "x", [], {}, [[]], [None] * 6, {"x": 1}, [[[[1]]]], True):
+    empty = [] if card in (SPARSE, SPARSE_TEXT) else [{}]
+    for instance in (None, 1, "x", [], *empty, [[]], [None] * 6, {"x": 1}, [[[[1]]]], True):
         response = client.post("/predict", json={"instances": [instance]})
         assert response.status_code == 422, instance
 

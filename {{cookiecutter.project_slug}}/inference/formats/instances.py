@@ -54,6 +54,7 @@ class InstancesDecoder:
         kinds = [kind_of(part) for part in parts]
         needed = [column.required for column in card.columns] or [True] * len(kinds)
         self._has_optional = not all(needed)
+        self._may_be_empty = not any(needed)
         # A name need not be an identifier, so each field has a name of its own.
         fields = [f"field_{index}" for index in range(len(kinds))]
         self._is_hard = any(HARD.search(name) for name in self.names)
@@ -113,8 +114,8 @@ class InstancesDecoder:
             if after_mark is not None:
                 return self._decode(after_mark)
             raise self._explain_malformed(body, error) from None
-        # One colon is the one after "instances": no key can be there twice.
-        if (colons := body.count(b":")) != 1:
+        # One colon is the one after "instances": no object has a key, and none has it twice.
+        if (colons := body.count(b":")) != 1 or self._may_be_empty:
             self._refuse_duplicates(body, instances, colons)
             instances = [self._to_row(place, row) for place, row in enumerate(instances)]
         if self.card.is_matrix:

@@ -157,8 +157,9 @@ def to_inputs(card: ModelCard, instances: Sequence[Any]) -> Inputs:
             column.name: to_array(column, values)
             for column, values in zip(card.columns, columns, strict=True)
         }
-    if len(card.tensors) == 1 and not isinstance(instances[0], dict):
-        instances = [{card.tensors[0].name: instance} for instance in instances]
+    if len(card.tensors) == 1:
+        name = card.tensors[0].name
+        instances = [each if isinstance(each, dict) else {name: each} for each in instances]
     return {
         tensor.name: stack(tensor, [instance[tensor.name] for instance in instances])
         for tensor in card.tensors

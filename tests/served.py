@@ -1,0 +1,77 @@
+"""A running service, and what a test does with it: its page in a browser, its API with Schemathesis."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+from test_project import ask, free_port
+
+
+@contextlib.contextmanager
+def serving(project, **variables):
+    """The address of the service, while it runs."""
+    port = free_port()
+    process = subprocess.Popen(
+        [".venv/bin/python", "-m", "inference"],
+        cwd=project.path,
+        env={**os.environ, "PORT": str(port), "WORKERS": "1", "MAX_ROWS": "100", **variables},
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        ask(f"{url}/ping")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def element(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def shown(page, selector):
+    """The element, once it can be seen."""
+    WebDriverWait(page, 10).until(lambda _: element(page, selector).is_displayed())
+    return element(page, selector)
+
+
+def run(page):
+    """Press Run; wait for the answer."""
+    rows = len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr"))
+    element(page, "#inputs button").click()
+    WebDriverWait(page, 10).until(
+        lambda _: len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr")) == rows + 1
+    )
+
+
+def control(page, name):
+    return element(page, f'#inputs [name="{name}"]')
+
+
+def find_failures(url, folder, examples):
+    """Ask by the OpenAPI document, valid and not, in so many ways for each route; return how many those were."""
+    # Valid by the schema need not mean that it fits: a tensor's data must fill its shape, and the model
+    # must have a finite answer. What breaks the schema may be too large as well.
+    statuses = [400, 404, 405, 406, 413, 415, 422]
+    (folder / "schemathesis.toml").write_text(
+        f"[checks.negative_data_rejection]\nexpected-statuses = {statuses}\n"
+    )
+    result = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("run", f"{url}/openapi.json", "--checks=all", "--no-color"),
+            *("--exclude-checks=positive_data_acceptance", "--generation-deterministic"),
+            *(f"--max-examples={examples}", "--workers=2"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
+    return int(re.search(r"(\d+) generated", result.stdout)[1])
