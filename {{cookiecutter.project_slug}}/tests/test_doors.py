@@ -233,6 +233,19 @@ def test_nan_in_a_tensor_is_a_missing_value_only_where_one_may_be(client, card):
     expected = predict(client, [None, 7.25])["predictions"]
     matrix = {MATRIX: ("FP32", np.array([[np.nan, 7.25]]))}
     assert infer(client, card, matrix, True)["predictions"] == expected
+    # JSON has no NaN.
+    matrix = {MATRIX: ("FP32", np.array([[None, 7.25]], object))}
+    assert infer(client, card, matrix, False)["predictions"] == expected
+    url = f"/v2/models/{card.name}/infer"
+    tensor = {"name": MATRIX, "shape": [1, 2], "datatype": "FP32"}
+    sized = {**tensor, "parameters": {"binary_data_size": 8}}
+    head = json.dumps({"inputs": [sized]}).encode()
+    raw = np.array([[28.0, np.nan]], np.float32).tobytes()
+    response = client.post(url, data=head + raw, headers={HEADER: str(len(head))})
+    assert "a value is missing" in response.json["error"]
+    for data in ([28.0, None], [[28.0], None], [[28.0, 1.0], None], None):
+        response = client.post(url, json={"inputs": [{**tensor, "data": data}]})
+        assert response.status_code == 400, data
 
 
 @only(MIXED)

@@ -85,8 +85,8 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
 
 
 decoder = msgspec.json.Decoder(InferenceRequest)
-# A datatype takes no values of another kind, but whole numbers as floats.
-KINDS: dict[str, type] = {"b": bool, "i": int, "f": float, "O": str}
+# A datatype takes no values of another kind, but whole numbers as floats. JSON has no NaN: null is one.
+KINDS: dict[str, Any] = {"b": bool, "i": int, "f": float | None, "O": str}
 
 
 @cache
@@ -194,10 +194,10 @@ def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArr
     fault = f"{tensor.name}: data is not of datatype {tensor.datatype}"
     try:
         decoded = decoder_of(dtype.kind, max(len(tensor.shape), 1)).decode(data)
-        values = np.array(decoded, object if dtype.kind == "O" else None)
+        values = np.array(decoded, {"O": object, "f": np.float64}.get(dtype.kind))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{fault}: {error}") from None
-    except ValueError:
+    except (TypeError, ValueError):
         raise BadRequest(f"{tensor.name}: data is neither flat nor nested evenly") from None
     if dtype.kind == "i" and (
         values.dtype.kind not in "iu" or (values.astype(dtype) != values).any()

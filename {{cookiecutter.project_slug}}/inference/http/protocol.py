@@ -134,8 +134,8 @@ class Input(NamedTuple):
     datatype: str
     shape: tuple[int, ...]
     required: bool = True
-    # Whether NaN says that a value is missing.
-    takes_nan: bool = False
+    # Whether NaN says that a value is missing; for a matrix, in each column.
+    takes_nan: bool | tuple[bool, ...] = False
     # The only texts that are taken, where it is not any.
     categories: tuple[str, ...] = ()
 
@@ -145,7 +145,7 @@ def inputs_of(card: ModelCard) -> list[Input]:
     if card.tensors:
         return [Input(tensor.name, tensor.datatype, tensor.shape) for tensor in card.tensors]
     if card.is_matrix:
-        takes_nan = not all(column.required for column in card.columns)
+        takes_nan = tuple(not column.required for column in card.columns)
         return [Input(MATRIX, "FP32", (len(card.columns),), takes_nan=takes_nan)]
     return columns_of(card)
 
@@ -268,11 +268,11 @@ def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[
         most = FLOAT32_MAX if wanted.datatype == "FP32" else np.inf
         with np.errstate(invalid="ignore"):
             fits = np.abs(values, dtype=np.float64) <= most
-        if wanted.takes_nan:
-            fits |= np.isnan(values) if values.dtype.kind == "f" else False
+        if wanted.takes_nan and values.dtype.kind == "f":
+            fits |= np.isnan(values) & wanted.takes_nan
         if not fits.all() or (most == np.inf and not np.isfinite(values).all()):
             raise BadRequest(
-                f"{tensor.name}: a value is not a number that {wanted.datatype} can hold"
+                f"{tensor.name}: a value is missing, or no number that {wanted.datatype} can hold"
             )
         return values.astype(dtype)
     with np.errstate(invalid="ignore"):
