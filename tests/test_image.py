@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import CHOICES, IN_CI, BakedProject
-from test_project import PENGUIN, ask, free_port
+from test_project import SAMPLES, ask, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -86,11 +86,12 @@ def container(docker, image, *options):
         run(docker, "rm", "--force", name)
 
 
-def assert_predicts(url):
+def assert_predicts(url, framework):
     """Ask for a prediction; the answer must be right."""
-    status, body = ask(f"{url}/predict", {"instances": [PENGUIN]})
+    instance, species = SAMPLES[framework]
+    status, body = ask(f"{url}/predict", {"instances": [instance]})
     assert status == 200
-    assert json.loads(body)["predictions"] == ["Adelie"]
+    assert json.loads(body)["predictions"] == [species]
 
 
 def test_image_adds_little_to_its_base(docker, image, framework):
@@ -123,9 +124,9 @@ def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
     assert list(config["ExposedPorts"]) == ["5000/tcp"]
 
 
-def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image):
+def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image, framework):
     with container(docker, image, *LOCKED_DOWN, "--env=WORKERS=2") as (name, url, seconds):
-        assert_predicts(url)
+        assert_predicts(url, framework)
         for _ in range(6):
             status, metrics = ask(f"{url}/metrics")
             assert status == 200
@@ -201,12 +202,12 @@ def compose(docker):
 
 
 @pytest.mark.parametrize("framework", CHOICES["model_framework"][:1], indirect=True)
-def test_compose_serves_the_image(compose, image, trained):
+def test_compose_serves_the_image(compose, image, framework, trained):
     port = free_port()
     variables = {"IMAGE": image, "PORT": str(port)}
     try:
         trained.check(*compose, "up", "--detach", "--wait", "--no-build", **variables)
-        assert_predicts(f"http://127.0.0.1:{port}")
+        assert_predicts(f"http://127.0.0.1:{port}", framework)
     finally:
         trained.check(*compose, "down", **variables)
 

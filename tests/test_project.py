@@ -26,6 +26,8 @@ PENGUIN = {
     "sex": "male",
 }
 SETOSA = [5.1, 3.5, 1.4, 0.2]
+# What each framework's sample is asked, and what it answers.
+SAMPLES = {"scikit-learn": (PENGUIN, "Adelie"), "python": (SETOSA, "setosa")}
 
 
 @pytest.fixture(scope="module", params=CHOICES["model_framework"])
@@ -104,9 +106,9 @@ def test_new_project_passes_its_own_tests_and_lint_though_it_was_not_trained(unt
 
 
 def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
-    instance, species, column = SETOSA, "setosa", "sepal_length_cm"
-    if installed.has_file("model/model.onnx"):
-        instance, species, column = PENGUIN, "Adelie", "bill_length_mm"
+    is_onnx = installed.has_file("model/model.onnx")
+    instance, species = SAMPLES["scikit-learn" if is_onnx else "python"]
+    column = "bill_length_mm" if is_onnx else "sepal_length_cm"
     port = free_port()
     with running(installed, "make", "run", f"PORT={port}"):
         url = f"http://127.0.0.1:{port}"
