@@ -301,6 +301,7 @@ def test_tensor_comes_from_a_file(browser, train, tmp_path):
         "zeros.json": json.dumps(zeros).encode(),
         "ones.csv": "\n".join([",".join("1" * 8)] * 8).encode(),
         "few.csv": b"1,2",
+        "words.csv": b"1,two",
         "halves.png": base64.b64decode(PICTURE),
     }
     for name, content in files.items():
@@ -322,6 +323,8 @@ def test_tensor_comes_from_a_file(browser, train, tmp_path):
         assert choose("zeros.json") == zeros
         assert choose("few.csv") is None
         assert "2 values do not fill the shape 8 × 8" in element(browser, "#problem").text
+        assert choose("words.csv") is None
+        assert "'two' is not of type FP32" in element(browser, "#problem").text
         assert choose("ones.csv") == [[1] * 8] * 8
         rows = choose("halves.png")
         assert all(row[0] > 0.9 and row[7] < 0.1 for row in rows)

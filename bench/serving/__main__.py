@@ -51,7 +51,7 @@ OURS = SETTINGS[0]
 WORTH_A_LOOK = 0.7
 # A server with less of our rate is measured in one round: more would say the same.
 FAR_BEHIND = 1 / 3
-# The best common peer, and what is written by hand: always measured, and alone with --only.
+# The best common peer, what is written by hand, and MLflow's own server: always measured, and alone with --only.
 RIVALS = ("FastAPI, ONNX Runtime, async", "FastAPI by hand", "MLflow")
 
 

@@ -4,7 +4,8 @@ set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
 
-measured=$(sed -nE 's/.*"worker_mib":([0-9]+).*/\1/p' model/serving.json 2>/dev/null) || true
+[ -f model/serving.json ] || exit 0
+measured=$(sed -nE 's/.*"worker_mib":([0-9]+).*/\1/p' model/serving.json)
 [ -n "$measured" ] || exit 0
 sizes=$(size)
 read -r cpu memory _ <<<"$(xargs <<<"$sizes")"

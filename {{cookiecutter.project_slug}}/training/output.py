@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import re
 import subprocess
 import sys
@@ -23,6 +22,15 @@ SLOW_SECONDS = 1e-3
 ROWS = 32
 # So long an event loop may be busy with one request.
 INLINE_SECONDS = 1e-3
+# With default settings, not what happens to be set here.
+LOAD_SERVICE = """
+import sys
+from inference.app import create_app
+from inference.config import Settings
+
+create_app(Settings(model_path=sys.argv[1]))
+print(open("/proc/self/status").read())
+"""
 
 
 def write_model(path: Path, content: bytes) -> Artifact:
@@ -71,10 +79,8 @@ def count_inline_rows(predict: Predict, example: Inputs, max_rows: int) -> int:
 
 def measure_memory(path: Path) -> int:
     """The most memory, in MiB, of a process that loads the service with this model; 0 where there is no /proc."""
-    script = "import application; print(open('/proc/self/status').read())"
-    environment = {**os.environ, "MODEL_PATH": str(path.absolute())}
-    command = [sys.executable, "-c", script]
-    service = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    command = [sys.executable, "-c", LOAD_SERVICE, str(path)]
+    service = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
     peak = re.search(r"^VmHWM:\s+(\d+) kB$", service.stdout, re.MULTILINE)
     return math.ceil(int(peak[1]) / 1024) if peak else 0
 

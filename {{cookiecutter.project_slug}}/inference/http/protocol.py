@@ -145,7 +145,8 @@ def inputs_of(card: ModelCard) -> list[Input]:
     if card.tensors:
         return [Input(tensor.name, tensor.datatype, tensor.shape) for tensor in card.tensors]
     if card.is_matrix:
-        takes_nan = tuple(not column.required for column in card.columns)
+        optional = tuple(not column.required for column in card.columns)
+        takes_nan = any(optional) and optional
         return [Input(MATRIX, "FP32", (len(card.columns),), takes_nan=takes_nan)]
     return columns_of(card)
 

@@ -37,15 +37,15 @@ function cellsOf(text) {
   return separator && controls.length > 1 && lines.length <= 2 ? lines.map((line) => line.split(separator)) : [];
 }
 
+// Fill a field; whether it took the cell: a list has only its own values, a field of numbers only numbers.
 function put(control, cell) {
   const text = cell.trim();
   if (control.type === "checkbox") {
     control.checked = /^(true|1)$/i.test(text);
-  } else {
-    control.value = text;
+    return /^(true|1|false|0)$/i.test(text);
   }
-  // A list has only its own values, a field of numbers only numbers.
-  return control.type === "checkbox" || control.value === text;
+  control.value = text;
+  return control.value === text;
 }
 
 form.addEventListener("paste", (event) => {

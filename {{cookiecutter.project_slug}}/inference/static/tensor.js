@@ -34,9 +34,16 @@ function nest(values, shape) {
   return shape.length === 0 ? nested[0] : nested;
 }
 
+const IS_VALUE = { BYTES: () => true, BOOL: (cell) => /^(true|1|false|0)$/i.test(cell) };
+const READERS = { BYTES: String, BOOL: (cell) => /^(true|1)$/i.test(cell) };
+
 function valuesOf(cells, datatype) {
-  const readers = { BYTES: String, BOOL: (cell) => /^(true|1)$/i.test(cell.trim()) };
-  return cells.map(readers[datatype] ?? Number);
+  const isValue = IS_VALUE[datatype] ?? ((cell) => cell !== "" && Number.isFinite(Number(cell)));
+  const wrong = cells.find((cell) => !isValue(cell));
+  if (wrong !== undefined) {
+    throw new Error(`'${wrong}' is not of type ${datatype}`);
+  }
+  return cells.map(READERS[datatype] ?? Number);
 }
 
 // The pixels of a picture, scaled to the tensor's size and to the range of the training data.
@@ -69,7 +76,7 @@ async function read(file, { dataset }) {
   }
   const text = (await file.text()).trim();
   const isJson = file.name.toLowerCase().endsWith(".json");
-  return isJson ? JSON.parse(text) : nest(valuesOf(text.split(/[,;\t\r\n]+/), dataset.datatype), shape);
+  return isJson ? JSON.parse(text) : nest(valuesOf(text.split(/\s*[,;\t\r\n]+\s*/), dataset.datatype), shape);
 }
 
 function draw(fieldset) {
