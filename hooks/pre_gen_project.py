@@ -195,13 +195,16 @@ def find_faults(answers: dict[str, str]) -> list[str]:
 def derive(answers: dict[str, str]) -> dict[str, str]:
     """The template's private variables, which follow from answers that are right."""
     region = answers["aws_region"]
-    kind = "json" if answers["model_framework"] == "python" else "onnx"
+    framework = answers["model_framework"]
+    kind = "files" if framework == "python" else "onnx"
+    sample = "digits" if framework == "pytorch" else "penguins"
     partitions = {"cn-": "aws-cn", "us-": "aws-us-gov" if region.startswith("us-gov-") else "aws"}
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     description = answers["description"].replace("\\", "\\\\").replace('"', '\\"')
     return {
         "__model_format": kind,
-        "__model_file": f"model/model.{kind}",
+        "__sample": "iris" if framework in ("onnx", "python") else sample,
+        "__model_file": "model/files" if kind == "files" else "model/model.onnx",
         "__description_quoted": f'"{description}"',
         "__workers": str(max(1, int(answers["task_cpu"]) // 1024)),
         "__aws_partition": partitions.get(region[:3], "aws"),
@@ -222,7 +225,7 @@ def find_overrides(answers: dict[str, str]) -> list[str]:
 STAGE = ".variants"
 BEFORE = os.path.join(STAGE, "before")
 # Bytes: what a project needs, with all its variants, and as much again.
-SPACE = 5_000_000
+SPACE = 8_000_000
 # The entries of a project's root, with any answers: nothing else can be written over.
 ENTRIES = (
     ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml Dockerfile Makefile README.md "

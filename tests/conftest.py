@@ -82,6 +82,8 @@ SLOW_FILES = (
     "test_rehearsal",
     "test_serving",
     "test_models",
+    "test_frameworks",
+    "test_import",
     "test_locks",
     "test_image",
     "test_environment",
@@ -152,6 +154,10 @@ class BakedProject:
         return sorted(
             path for path in paths if not re.search(r"__pycache__|\.\w+_cache", str(path))
         )
+
+    def texts(self):
+        """Every file that is one of text."""
+        return [path for path in self.files() if path.suffix != ".onnx"]
 
     def has_file(self, name):
         return (self.path / name).is_file()
@@ -272,6 +278,21 @@ def docker():
     if IN_CI:
         pytest.fail("no Docker engine answers; .ci/with-engines COMMAND starts one")
     pytest.skip("needs a Docker engine: start Docker, or run .ci/with-engines make test")
+
+
+@pytest.fixture(scope="session")
+def engine(docker):
+    """The CI/CD variables for a runner that has a Docker engine of its own."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    return {"DIND_IMAGE": "", "DOCKER_HOST": host, "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+
+
+@pytest.fixture(scope="session")
+def runner():
+    """What gitlab-ci-local needs to run a job."""
+    if not shutil.which("rsync"):
+        reason = "needs rsync: apt-get install rsync"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -69,12 +69,12 @@ def bake_by_hand(folder, answers):
 
 
 def test_interactive_run_asks_in_plain_words(home, tmp_path):
-    answers = {"project_name": "Flower Shop", "model_framework": "2", "container_port": "8080"}
+    answers = {"project_name": "Flower Shop", "model_framework": "6", "container_port": "8080"}
     project = bake_by_hand(tmp_path, answers)
     assert project.path.name == "flower-shop"
     assert "# Flower Shop\n" in project.read("README.md")
     assert "EXPOSE 8080\n" in project.read("Dockerfile")
-    assert "model.json" in project.read("inference/config.py")
+    assert "model/files" in project.read("inference/config.py")
 
 
 def test_interactive_run_with_the_defaults_gives_the_default_project(home, tmp_path, bake):

@@ -618,7 +618,7 @@ def test_smoke_says_where_the_registry_has_another_model_of_this_commit(deployed
         lines = file.read().splitlines()
     sample = tmp_path / "sample.txt"
     sample.write_text("\n".join([*lines[:2], "0123456789ab", ""]))
-    output = deployed.make("smoke", SAMPLE=f"cat {sample}")
+    output = deployed.make("smoke", SAMPLE_COMMAND=f"cat {sample}")
     assert f"serves model {lines[2]}, the image here has 0123456789ab; the registry keeps" in output
     assert "note:" not in deployed.make("smoke")
 

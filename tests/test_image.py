@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CHOICES, IN_CI, BakedProject
+from conftest import IN_CI, BakedProject
 from test_project import SAMPLES, ask, free_port
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def build(project, tag, **variables):
     return f"local/{project.path.name}:{tag}", result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module", params=CHOICES["model_framework"])
+@pytest.fixture(scope="module", params=SIZE_BUDGET)
 def framework(request):
     return request.param
 
@@ -201,7 +201,7 @@ def compose(docker):
     return command
 
 
-@pytest.mark.parametrize("framework", CHOICES["model_framework"][:1], indirect=True)
+@pytest.mark.parametrize("framework", ["scikit-learn"], indirect=True)
 def test_compose_serves_the_image(compose, image, framework, trained):
     port = free_port()
     variables = {"IMAGE": image, "PORT": str(port)}

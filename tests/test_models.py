@@ -33,7 +33,9 @@ def browser_if_any(request):
 def copy_with(project, folder, training):
     """A copy of the project with another ``training/train.py``, and no model."""
     copy = folder / "project"
-    ignored = shutil.ignore_patterns(".venv", "model.*", "serving.json", ".*_cache")
+    ignored = shutil.ignore_patterns(
+        ".venv", "files", "files.sha256", "model.*", "serving.json", ".*_cache"
+    )
     shutil.copytree(project.path, copy, ignore=ignored)
     (copy / ".venv").symlink_to(project.path / ".venv")
     (copy / "training" / "train.py").write_text(training)

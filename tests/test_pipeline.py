@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, IN_CI, ROOT, BakedProject, bake_with, environment_with
+from conftest import CHOICES, ROOT, BakedProject, bake_with, environment_with
 from test_deploy import Account, canned_endpoint, open_account
 from test_rehearsal import results
 from test_stacks import REGION, SLUG, given, predict
@@ -135,14 +135,6 @@ JOBS = {
 }
 
 
-@pytest.fixture(scope="module")
-def runner():
-    """What gitlab-ci-local needs to run a job."""
-    if not shutil.which("rsync"):
-        reason = "needs rsync: apt-get install rsync"
-        pytest.fail(reason) if IN_CI else pytest.skip(reason)
-
-
 @pytest.fixture(scope="module", params=product(CHOICES["deploy_tool"], CHOICES["ci_credentials"]))
 def unborn(request, cookies_session):
     """A repository of each deploy tool and kind of credentials, in which nothing can run."""
@@ -204,13 +196,6 @@ def osv():
     """The address of a server in OSV's place, which knows of no vulnerability."""
     with canned_endpoint({"": (200, "{}")}) as endpoint:
         yield endpoint
-
-
-@pytest.fixture(scope="module")
-def engine(docker):
-    """The CI/CD variables for a runner that has a Docker engine of its own."""
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    return {"DIND_IMAGE": "", "DOCKER_HOST": host, "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_root_holds_what_tools_look_for(project):
 
 
 def test_no_file_is_empty_or_ends_untidily(project):
-    for file in project.files():
+    for file in project.texts():
         text = project.read(file)
         assert text.strip(), file
         assert text.endswith("\n"), file
@@ -93,7 +93,7 @@ def test_no_file_is_empty_or_ends_untidily(project):
 
 
 def test_no_template_code_is_left(project):
-    for file in project.files():
+    for file in project.texts():
         text = project.read(file)
         assert "cookiecutter." not in text, file
         assert "{% raw" not in text, file
@@ -252,7 +252,7 @@ def test_make_targets_names_every_target(project):
 
 
 def test_project_holds_nothing_of_the_other_deploy_tool(project):
-    texts = {file: project.read(file) for file in project.files()}
+    texts = {file: project.read(file) for file in project.texts()}
     if project.deploy_tool == "cloudformation":
         strangers = ("ecs-cli", "ecs_cli", "ecs-params", "ecs-trust-policy", "docker-compose.yml")
     else:
@@ -359,17 +359,34 @@ def test_partition_follows_from_the_region(bake, region, partition, suffix):
 
 @pytest.mark.parametrize(
     ("framework", "model_file", "absent"),
-    [("scikit-learn", "model.onnx", "model.json"), ("python", "model.json", "onnx")],
+    [
+        *(
+            (name, "model/model.onnx", "model/files")
+            for name in CHOICES["model_framework"]
+            if name != "python"
+        ),
+        ("python", "model/files", "onnx"),
+    ],
 )
 def test_framework_decides_what_serves_the_model(bake, framework, model_file, absent):
     project = bake(model_framework=framework)
     assert model_file in project.read("inference/config.py")
     everything = "".join(
-        project.read(file) for file in project.files() if "requirements" not in str(file)
+        project.read(file) for file in project.texts() if "requirements" not in str(file)
     )
     assert absent not in everything
-    assert ("onnxruntime" in project.read("requirements.txt")) == (framework == "scikit-learn")
-    assert "scikit-learn" not in project.read("requirements.txt")
+    served = project.read("requirements.txt")
+    assert ("onnxruntime" in served) == (framework != "python")
+    for heavy in ("scikit-learn", "xgboost", "lightgbm", "torch"):
+        assert heavy not in served
+
+
+@pytest.mark.parametrize("framework", CHOICES["model_framework"])
+def test_no_environment_has_packages_for_gpus(bake, framework):
+    # NCCL comes with xgboost, and CUDA with PyPI's torch: both are gigabytes.
+    project = bake(model_framework=framework)
+    for lock in ("requirements.txt", "requirements/train.txt", "requirements/dev.txt"):
+        assert not re.search(r"^(nvidia|triton|torch|xgboost=)", project.read(lock), re.MULTILINE)
 
 
 def test_two_bakes_are_byte_identical(bake):
@@ -401,7 +418,7 @@ def test_files_without_template_code_are_copied():
             for part in (parts, *parts.parents)
             for pattern in CONTEXT["_copy_without_render"]
         )
-        assert is_copied == ("cookiecutter." not in path.read_text()), name
+        assert is_copied == (b"cookiecutter." not in path.read_bytes()), name
 
 
 def test_variants_are_of_answers_and_their_choices():

@@ -23,8 +23,8 @@ sbom: setup ## List the packages of the service in sbom.cdx.json (CycloneDX)
 image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; note what it must answer
 
 .PHONY: sample
-sample: ## Write a request and the image's answer to sample.txt; SAMPLE="cat sample.txt" reads it
-	$(SAMPLE) >sample.txt
+sample: ## Write a request and the image's answer to sample.txt; SAMPLE_COMMAND="cat sample.txt" reads it
+	$(SAMPLE_COMMAND) >sample.txt
 
 .PHONY: compare
 compare: setup account ## Compare the trained model with the deployed one; fail where it got worse

@@ -5,8 +5,8 @@ set -euo pipefail
 say "asking the deployed service for a prediction"
 
 url=$(deploy/url.sh)
-{ read -r request && read -r expected && read -r version; } < <($SAMPLE) ||
-  fail "'$SAMPLE' gave no sample request"
+{ read -r request && read -r expected && read -r version; } < <($SAMPLE_COMMAND) ||
+  fail "'$SAMPLE_COMMAND' gave no sample request"
 answer=$(ask "$url/predict" "$request") ||
   fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \
     "API_KEY"

@@ -11,6 +11,8 @@ from msgspec import Meta
 from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
+# What a model is called that is made here.
+NAME = "{{ cookiecutter.project_slug }}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

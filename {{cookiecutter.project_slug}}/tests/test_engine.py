@@ -10,12 +10,11 @@ from inference.app import create_app
 from inference.config import Settings
 from inference.errors import InvalidInstances, Overloaded, StartupError
 from inference.predictor import Predictor
-from inference.runtime import serving
+from inference.runtime import artifact, serving
 from inference.runtime.contract import keep
 from inference.runtime.engine import Batcher, Engine
 from inference.runtime.signature import MATRIX, Column, ModelCard, Output, Prediction, count
-from training.__main__ import main
-from training.output import measure, write_serving
+from training.output import measure, publish, write_serving
 
 
 class Doubler:
@@ -305,12 +304,12 @@ def test_code_that_may_block_stays_off_the_event_loop():
     assert not Engine(model, False, 10).may_block
 
 
-def test_training_measures_for_the_event_loop_what_cannot_block(tmp_path, monkeypatch):
+def test_training_measures_for_the_event_loop_what_cannot_block(model_path, tmp_path, monkeypatch):
+    content = artifact.read(model_path).content
     for may_block in (True, False):
         monkeypatch.setattr(Predictor, "may_block", may_block, raising=False)
-        monkeypatch.setattr("sys.argv", ["train", str(tmp_path / "model")])
         monkeypatch.setattr("training.output.INLINE_SECONDS", 60)
-        main()
+        publish(tmp_path / "model", content)
         expected = 0 if may_block else 1000
         assert serving.read(tmp_path / "model").inline_rows == expected
 

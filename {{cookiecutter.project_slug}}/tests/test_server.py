@@ -17,6 +17,7 @@ import pytest
 from inference.config import ROOT
 from inference.http import server as server_module
 from inference.http.connection import Request
+from inference.runtime import artifact
 from inference.runtime.artifact import checksum_path
 from inference.runtime.signature import count
 from tests.server import Server, free_port, read_all, read_answer, serving
@@ -414,17 +415,17 @@ def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
 
 
 def test_worker_that_cannot_start_is_tried_again_and_the_log_says_why(model_path, tmp_path):
-    model = write_model(tmp_path / "model", model_path.read_bytes())
+    model = write_model(tmp_path / "model", artifact.read(model_path).content)
     with serving(tmp_path / "log", MODEL_PATH=model.path, WORKERS=2) as server:
         wait_for(lambda: sum(e["message"].startswith("Listening") for e in server.entries()) == 2)
-        model.path.unlink()
+        model.path.rename(tmp_path / "away")
         old = set(server.workers())
         os.kill(min(old), signal.SIGKILL)
         # The next one comes and fails, while the other goes on to serve.
         wait_for(lambda: set(server.workers()) - old)
         wait_for(lambda: len(server.workers()) == 1)
         assert ask(server, PING)[0] == 200
-        write_model(model.path, model.content)
+        (tmp_path / "away").rename(model.path)
         wait_for(lambda: any("replaces" in entry for entry in server.entries()))
         (why,) = (entry["replaces"] for entry in server.entries() if "replaces" in entry)
         assert why.startswith(f"Could not read the model: {model.path}: No such file")

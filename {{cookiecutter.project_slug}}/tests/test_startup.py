@@ -18,9 +18,15 @@ from training.output import write_model
 
 
 @pytest.fixture
-def copy(model_path, tmp_path):
-    """A copy of the model file, for tests that spoil it."""
-    return write_model(tmp_path / "model", model_path.read_bytes()).path
+def copy(tmp_path):
+    """A model file, for tests that spoil it."""
+    return write_model(tmp_path / "model", b"a model").path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model of several files, for tests that spoil it."""
+    return write_model(tmp_path / "model", {"weights": b"1 2", "words/en.txt": b"one two"}).path
 
 
 def test_settings_come_from_the_environment():
@@ -71,6 +77,31 @@ def test_altered_model_is_refused(copy):
     copy.write_bytes(copy.read_bytes() + b"\0")
     with pytest.raises(StartupError, match=r"is not the file that model\.sha256 names"):
         artifact.read(copy)
+
+
+def test_folder_is_read_where_each_file_is_as_its_checksum_says(folder, tmp_path):
+    model = artifact.read(folder)
+    assert model.content == folder
+    assert model.size == len(b"1 2one two")
+    subprocess.run(["sha256sum", "--check", "model.sha256"], cwd=tmp_path, check=True)  # noqa: S607
+    copy = write_model(tmp_path / "other name", folder)
+    assert copy.version == artifact.read(copy.path).version == model.version
+    assert write_model(folder, {"weights": b"1 2"}).version != model.version
+    assert [file.name for file in tmp_path.iterdir() if "-" in file.name] == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (lambda folder: (folder / "weights").write_bytes(b"1 3"), "model/weights"),
+        (lambda folder: (folder / "words" / "de.txt").touch(), "model/words/de.txt"),
+        (lambda folder: (folder / "words" / "en.txt").unlink(), "model/words/en.txt"),
+    ],
+)
+def test_altered_folder_is_refused(folder, spoil, name):
+    spoil(folder)
+    with pytest.raises(StartupError, match=rf"{name} is not the file that model\.sha256 names"):
+        artifact.read(folder)
 
 
 def test_file_that_is_no_model_is_refused(copy):

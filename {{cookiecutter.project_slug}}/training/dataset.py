@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from inference.formats.instances import FLOAT32_MAX
-from inference.runtime.signature import Column, Scalar, Tensor
+from inference.runtime.signature import MATRIX, Column, Scalar, Tensor
 
 # A column of text with more values than this is free text.
 MOST_CATEGORIES = 50
@@ -27,7 +27,8 @@ class Dataset:
     """What a model learns from: instances, and what is to be predicted for each.
 
     ``rows`` is a pandas or polars DataFrame, an array of numbers of shape (rows, columns) with the names of its
-    columns in ``features``, or an array of more dimensions, whose first is that of the instances. ``labels`` are as
+    columns in ``features``, an array of more dimensions, whose first is that of the instances, or several of these
+    by name. ``labels`` are as
     they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
     a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
     which names them, labels are their indices.
@@ -50,11 +51,11 @@ class Dataset:
             labels = labels.to_numpy()
         if labels is not None:
             labels = to_labels(np.asarray(labels), self.classes)
-            if len(labels) != len(rows):
-                raise UnfitError(f"there are {len(rows)} rows and {len(labels)} labels")
+            if len(labels) != count(rows):
+                raise UnfitError(f"there are {count(rows)} rows and {len(labels)} labels")
         for attribute, value in (("rows", rows), ("labels", labels), ("classes", ())):
             object.__setattr__(self, attribute, value)
-        width = 1 if labels is None or labels.ndim == 1 else labels.shape[1]
+        width = len(self.targets) if labels is None else 1 if labels.ndim == 1 else labels.shape[1]
         if len(self.targets) != width:
             raise UnfitError(f"target must name {width} column(s) of labels, not {self.targets}")
 
@@ -66,7 +67,7 @@ class Dataset:
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
         """Part the instances at random in two; the second has the share ``held_out`` of them."""
         kept, held = train_test_split(
-            np.arange(len(self.rows)),
+            np.arange(count(self.rows)),
             test_size=held_out,
             random_state=seed,
             stratify=self.labels if self._can_stratify() else None,
@@ -74,8 +75,12 @@ class Dataset:
         return self._take(kept), self._take(held)
 
     def _take(self, places: NDArray[np.intp]) -> Self:
-        is_frame = isinstance(self.rows, pd.DataFrame)
-        rows = self.rows.iloc[places].reset_index(drop=True) if is_frame else self.rows[places]
+        if isinstance(self.rows, pd.DataFrame):
+            rows = self.rows.iloc[places].reset_index(drop=True)
+        elif isinstance(self.rows, dict):
+            rows = {name: array[places] for name, array in self.rows.items()}
+        else:
+            rows = self.rows[places]
         labels = None if self.labels is None else self.labels[places]
         return replace(self, rows=rows, labels=labels)
 
@@ -93,7 +98,7 @@ class Dataset:
         """
         if isinstance(self.rows, pd.DataFrame):
             columns = [describe(str(name), self.rows[name]) for name in self.rows]
-        elif self.rows.ndim == 2:
+        elif not self.is_tensors:
             values = self.rows.astype(float).T
             columns = [
                 describe(name, pd.Series(column))
@@ -106,35 +111,66 @@ class Dataset:
             columns = [as_number(column) for column in columns]
         return tuple(columns)
 
-    def describe_tensors(self) -> tuple[Tensor, ...]:
-        """The one tensor; none for a table."""
-        if isinstance(self.rows, pd.DataFrame) or self.rows.ndim == 2:
-            return ()
-        example = self.rows[0]
-        return (
-            Tensor(
-                name="instances",
-                datatype=DATATYPES[self.rows.dtype.kind],
-                shape=self.rows.shape[1:],
-                minimum=float(self.rows.min()),
-                maximum=float(self.rows.max()),
-                example=example.tolist(),
-            ),
+    @property
+    def is_tensors(self) -> bool:
+        """Whether the instances are arrays, no rows of a table."""
+        return isinstance(self.rows, dict) or (
+            isinstance(self.rows, np.ndarray) and self.rows.ndim > 2
         )
+
+    def describe_tensors(self) -> tuple[Tensor, ...]:
+        """Each tensor with its type, its shape and an example; none for a table."""
+        if not self.is_tensors:
+            return ()
+        arrays = self.rows if isinstance(self.rows, dict) else {MATRIX: self.rows}
+        return tuple(describe_tensor(name, array) for name, array in arrays.items())
+
+    def known_classes(self) -> list[Scalar]:
+        """The classes that labels of one column name; none where they are floats, or there are none."""
+        if self.labels is None or self.labels.ndim > 1 or self.labels.dtype.kind == "f":
+            return []
+        classes: list[Scalar] = np.unique(self.labels).tolist()
+        return classes
 
     def inputs(self) -> list[Any]:
         """The instances as a client sends them, None for what is missing."""
-        if not isinstance(self.rows, pd.DataFrame):
+        if isinstance(self.rows, dict):
+            instances = zip(*(array.tolist() for array in self.rows.values()), strict=True)
+            return [dict(zip(self.rows, instance, strict=True)) for instance in instances]
+        if isinstance(self.rows, np.ndarray):
             rows: list[Any] = self.rows.tolist()
-            if self.rows.ndim == 2:
-                return [[None if np.isnan(value) else value for value in row] for row in rows]
-            return rows
+            if self.is_tensors:
+                return rows
+            return [[None if np.isnan(value) else value for value in row] for row in rows]
         columns = [to_values(self.rows[name]) for name in self.rows]
         return [list(row) for row in zip(*columns, strict=True)]
 
 
+def count(rows: Any) -> int:
+    """The number of instances."""
+    return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
+
+
+def describe_tensor(name: str, array: NDArray[Any]) -> Tensor:
+    """A tensor of an array whose first axis is that of the instances."""
+    is_text = array.dtype.kind in "OU"
+    return Tensor(
+        name=name,
+        datatype="BYTES" if is_text else DATATYPES[array.dtype.kind],
+        shape=array.shape[1:],
+        minimum=None if is_text else float(array.min()),
+        maximum=None if is_text else float(array.max()),
+        example=array[0].tolist() if array.ndim > 1 else array[:1].tolist()[0],
+    )
+
+
 def to_rows(rows: Any, features: Sequence[str]) -> Any:
-    """A pandas DataFrame, or an array; raises UnfitError where they are neither, or do not fit their names."""
+    """A pandas DataFrame, an array or several by name; raises UnfitError for others, or where they do not fit."""
+    if isinstance(rows, dict):
+        arrays = {name: np.asarray(array) for name, array in rows.items()}
+        if len({len(array) for array in arrays.values()}) != 1:
+            raise UnfitError("the arrays of rows have different numbers of instances")
+        return arrays
     if not isinstance(rows, pd.DataFrame) and hasattr(rows, "columns"):
         # polars
         rows = pd.DataFrame({name: rows[name].to_numpy() for name in rows.columns})

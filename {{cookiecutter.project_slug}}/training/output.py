@@ -2,19 +2,33 @@
 
 import hashlib
 import math
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from inference.runtime.artifact import Artifact, checksum_path
+from inference.predictor import Predictor
+from inference.runtime.artifact import (
+    Artifact,
+    checksum_path,
+    digest_of,
+    files_of,
+    list_checksums,
+)
 from inference.runtime.serving import Serving, path_of
-from inference.runtime.signature import Inputs, Predict
+from inference.runtime.signature import Inputs, Predict, to_inputs
 
+# The file of a model, or several by name, or a folder of them.
+Content = bytes | Mapping[str, bytes] | Path
 # A queue costs a request some tens of microseconds: batches must save the model more than that.
 WORTHWHILE_SECONDS = 100e-6
 # A slower model must not be asked by more clients at once than will wait for it.
@@ -22,6 +36,8 @@ SLOW_SECONDS = 1e-3
 ROWS = 32
 # So long an event loop may be busy with one request.
 INLINE_SECONDS = 1e-3
+# The JSON of more rows keeps the event loop for longer than the model does.
+MAX_INLINE_ROWS = 1000
 # With default settings, not what happens to be set here.
 LOAD_SERVICE = """
 import sys
@@ -33,13 +49,56 @@ print(open("/proc/self/status").read())
 """
 
 
-def write_model(path: Path, content: bytes) -> Artifact:
-    """Write a model file and its checksum; a reader never sees half of either."""
-    digest = hashlib.sha256(content).hexdigest()
+def today() -> str:
+    """The date of SOURCE_DATE_EPOCH, so that a build can be repeated, or else the current one."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return now.date().isoformat()
+
+
+@contextmanager
+def loaded(content: Content) -> Iterator[Predictor]:
+    """A predictor of a model that is not published yet."""
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        yield Predictor.load(write_model(Path(folder) / "model", content).content)
+
+
+def publish(path: Path, content: Content) -> None:
+    """Write a model, measure how it is best served, and say what it became."""
+    model = write_model(path, content)
+    predictor = Predictor.load(model.content)
+    example = to_inputs(predictor.card, [predictor.card.example])
+    # A predictor that does not say is one that may.
+    max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
+    serving = measure(predictor.predict, example, max_inline)
+    write_serving(path, msgspec.structs.replace(serving, worker_mib=measure_memory(path)))
+    print(f"{path}: {model.size:,} bytes, version {model.version}", end="")
+    print("; requests will be predicted together" if serving.queue else "")
+
+
+def write_model(path: Path, content: Content) -> Artifact:
+    """Write a model file, or a folder, and its checksum; a reader never sees half of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, content)
-    replace(checksum_path(path), f"{digest}  {path.name}\n".encode())
-    return Artifact(path, content, digest)
+    if isinstance(content, bytes):
+        replace(path, content)
+        replace(checksum_path(path), list_checksums({path.name: content}))
+        return Artifact(path, content, hashlib.sha256(content).hexdigest())
+    if isinstance(content, Path):
+        content = {
+            file.relative_to(content).as_posix(): file.read_bytes()
+            for file in files_of(content).values()
+        }
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}-", dir=path.parent) as folder:
+        fresh, old = Path(folder, "fresh"), Path(folder, "old")
+        for name, part in content.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes(part)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+    files = {name: file.read_bytes() for name, file in files_of(path).items()}
+    replace(checksum_path(path), list_checksums(files))
+    return Artifact(path, path, digest_of(files))
 
 
 def write_serving(model_path: Path, serving: Serving) -> None:

@@ -23,11 +23,7 @@ def export(model, card, data):
     )
 
 
-def answers_of(model, card, instances):
-    rows = instances.reshape(len(instances), -1)
+def expect(model, card, data, instances):
+    rows = np.reshape(instances, (len(instances), -1))
     probabilities = model.predict_proba(rows) if card.outputs[0].classes else None
     return (Prediction(model.predict(rows).tolist(), probabilities),)
-
-
-def to_frame(card, data, instances):
-    return np.array(instances)

@@ -1,9 +1,10 @@
-"""The model file and its checksum: FILE and FILE.sha256, as ``sha256sum`` writes it."""
+"""The model and its checksum: a file, or a folder of them, and NAME.sha256 as ``sha256sum`` writes it."""
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inference.errors import StartupError
 
@@ -13,10 +14,10 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 class Artifact(NamedTuple):
-    """A model file whose checksum was verified."""
+    """A model whose checksum was verified: ``content`` are the bytes of its file, or the path of its folder."""
 
     path: Path
-    content: bytes
+    content: Any
     digest: str
 
     @property
@@ -24,22 +25,45 @@ class Artifact(NamedTuple):
         """The first 12 hex digits of the SHA-256: the version that responses carry."""
         return self.digest[:12]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return sum(file.stat().st_size for file in files_of(self.content).values())
+
 
 def checksum_path(path: Path) -> Path:
-    """Where the checksum of the model file ``path`` stands."""
+    """Where the checksum of the model ``path`` stands."""
     return path.with_name(path.name + ".sha256")
 
 
-def read(path: str | os.PathLike[str]) -> Artifact:
-    """Read a model file and verify its SHA-256.
+def files_of(folder: Path) -> dict[str, Path]:
+    """The files of a folder, at all depths, by their paths from beside it; sorted."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder.parent).as_posix(): file for file in files}
 
-    Raises StartupError when either file is missing or unreadable, or when they disagree.
+
+def list_checksums(files: Mapping[str, bytes]) -> bytes:
+    """The checksum file of files, by their names in it."""
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    return "".join(lines).encode()
+
+
+def read(path: str | os.PathLike[str]) -> Artifact:
+    """Read a model and verify the SHA-256 of each of its files.
+
+    The digest of a folder is that of the list of its files and theirs. Raises StartupError when a file is missing or unreadable,
+    or when it is not the one that the checksum names.
     """
     path = Path(path)
     checksum = checksum_path(path)
     try:
-        content = path.read_bytes()
-        expected = checksum.read_text("ascii").split(maxsplit=1)[0].lower()
+        if path.is_dir():
+            files = {name: file.read_bytes() for name, file in files_of(path).items()}
+        else:
+            files = {path.name: path.read_bytes()}
+        expected = parse_checksums(checksum.read_text("utf-8"), path.name)
     except FileNotFoundError as error:
         remedy = f"write it with `sha256sum {path.name} >{checksum.name}` where the model is right"
         if error.filename == str(path):
@@ -53,12 +77,38 @@ def read(path: str | os.PathLike[str]) -> Artifact:
         ) from error
     except (ValueError, IndexError) as error:
         raise StartupError(f"Could not read the model: {checksum}: not a checksum file") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if content.startswith(LFS_POINTER):
-        raise StartupError(f"{path} is a pointer of Git LFS, not the model; run `git lfs pull`")
-    if digest != expected:
+    for name, content in files.items():
+        if content.startswith(LFS_POINTER):
+            raise StartupError(
+                f"{path.parent / name} is a pointer of Git LFS, not the model; run `git lfs pull`"
+            )
+    sums = list_checksums(files)
+    wrong = parse_checksums(sums.decode(), path.name).items() ^ expected.items()
+    if wrong:
+        name, _ = min(wrong)
         raise StartupError(
-            f"{path} is not the file that {checksum.name} names: it was changed, or copied without "
-            "its checksum; put the two back that belong together"
+            f"{path.parent / name} is not the file that {checksum.name} names: it was changed, added or removed, or "
+            "copied without its checksum; put the two back that belong together"
         )
-    return Artifact(path, content, digest)
+    if path.is_dir():
+        return Artifact(path, path, digest_of(files))
+    return Artifact(path, files[path.name], expected[path.name])
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """The digest of the files of a folder, whatever its own name is."""
+    inside = {name.partition("/")[2]: content for name, content in files.items()}
+    return hashlib.sha256(list_checksums(inside)).hexdigest()
+
+
+def parse_checksums(text: str, only: str) -> dict[str, str]:
+    """The digests of a checksum file by name; one of a single line is that of the model, whatever it names.
+
+    Raises ValueError where a line has no digest, and IndexError without any.
+    """
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    if len(lines) == 1 and "/" not in lines[0][-1]:
+        return {only: lines[0][0].lower()}
+    if not lines:
+        raise IndexError("no line")
+    return {name.lstrip("*"): digest.lower() for digest, name in lines}

@@ -50,8 +50,8 @@ class Predictor:
         # Requests already run in parallel: threads of the model's own would only contend.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # What it would warn of, the check after the export has looked at.
-        options.log_severity_level = 3
+        # What it would warn of, the check after the export has looked at; an error is raised as well.
+        options.log_severity_level = 4
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         metadata = session.get_modelmeta().custom_metadata_map
         fields = {name: msgspec.json.decode(text) for name, text in metadata.items()}

@@ -1,11 +1,11 @@
-"""The model file: the card and what ``fit`` found, as JSON."""
+"""The files of the model: the card and what ``fit`` found, as JSON."""
 
 from typing import Any
 
-import msgspec
 import numpy as np
+from msgspec.json import encode
 
-from inference.predictor import ModelFile, Parameters
+from inference.predictor import Parameters
 from inference.runtime.signature import ModelCard, Output
 from training.dataset import Dataset
 
@@ -18,6 +18,6 @@ def infer_signature(model: Parameters, data: Dataset) -> dict[str, Any]:
     return {"columns": columns, "tensors": tensors, "outputs": (output,)}
 
 
-def export(model: Parameters, card: ModelCard, data: Dataset) -> bytes:
-    """Encode the model for ``Predictor.load``; ``data`` is there to check the result with."""
-    return msgspec.json.encode(ModelFile(card=msgspec.structs.asdict(card), parameters=model))
+def export(model: Parameters, card: ModelCard, data: Dataset) -> dict[str, bytes]:
+    """The files that ``Predictor.load`` reads, by name; ``data`` is there to check the result with."""
+    return {"card.json": encode(card), "parameters.json": encode(model)}

@@ -1,8 +1,12 @@
-"""A fitted scikit-learn estimator as an ONNX model that describes itself."""
+"""A fitted scikit-learn estimator as an ONNX model that describes itself.
+
+Estimators of XGBoost and LightGBM are some too, alone and in a pipeline.
+"""
 
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -30,7 +34,6 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import Pipeline
 
 from inference.predictor import Predictor
-from inference.runtime.contract import keep
 from inference.runtime.signature import (
     MATRIX,
     Column,
@@ -38,14 +41,22 @@ from inference.runtime.signature import (
     Output,
     Prediction,
     Predictions,
-    to_inputs,
+    Scalar,
 )
+from training import sample
 from training.dataset import Dataset, UnfitError
+from training.graph import join_columns, look_up, rename
+from training.verification import (
+    DISAGREE,
+    INSTANCES_TO_CHECK,
+    Converted,
+    agreement,
+    answer,
+    largest_difference,
+)
 
-# Of the rows, how many may be answered otherwise, and by how much probabilities and numbers may differ.
-DISAGREE = 0.005
-TOLERANCE = 1e-3
-ROWS_TO_CHECK = 2000
+# Packages whose estimators skl2onnx converts once training/frameworks has told it how.
+BOOSTERS = ("lightgbm", "xgboost")
 OLDER_OPSET = {"": 18, "ai.onnx.ml": 3}
 UNSEEN = "never seen in training"
 TYPES: dict[str, Any] = {
@@ -57,10 +68,78 @@ TYPES: dict[str, Any] = {
 OTHERWISE = "Use another estimator, or bake with model_framework python, which serves any code."
 
 
-def infer_signature(model: BaseEstimator, data: Dataset) -> dict[str, Any]:
-    """What a fitted estimator takes and predicts, as fields of the model card."""
+def column_names(model: BaseEstimator) -> list[str]:
+    """The names of the columns that an estimator was fitted on; none where these had none."""
+    return list(map(str, getattr(model, "feature_names_in_", ())))
+
+
+def to_rows(model: BaseEstimator, rows: Any) -> Any:
+    """Rows in the form in which the estimator was fitted on them: an array where it knows no names."""
+    if isinstance(rows, dict):
+        rows = pd.DataFrame(rows)
+    if isinstance(rows, np.ndarray) and column_names(model):
+        return pd.DataFrame(rows, columns=column_names(model))
+    width = 1 if takes_texts(model) else getattr(model, "n_features_in_", rows.shape[1])
+    if rows.shape[1] != width:
+        raise UnfitError(
+            f"{name_of(model)} takes {width} column(s), and there are {rows.shape[1]}: name those that it takes by NAMES, or "
+            "the one that it predicts by TARGET."
+        )
+    is_plain = isinstance(rows, pd.DataFrame) and not column_names(model)
+    if is_plain and not knows_names(model) and all(kind.kind in "iuf" for kind in rows.dtypes):
+        return rows.to_numpy()
+    return rows
+
+
+def targets(model: BaseEstimator, rows: Any) -> str | list[str]:
+    """A name for each thing that an estimator predicts; raises UnfitError where it fails on the rows."""
+    try:
+        shape = np.shape(model.predict(texts_of(rows[:1]) if takes_texts(model) else rows[:1]))
+    except Exception as error:
+        raise UnfitError(
+            f"{name_of(model)} fails on the rows: {str(error).splitlines()[0][:200]}"
+        ) from error
+    return "prediction" if shape[1:] in ((), (1,)) else [f"prediction_{i}" for i in range(shape[1])]
+
+
+def takes_texts(model: BaseEstimator) -> bool:
+    """Whether an estimator was fitted on texts by themselves, not on columns."""
+    first = model.steps[0][1] if isinstance(model, Pipeline) else model
+    return isinstance(first, CountVectorizer)
+
+
+def texts_of(rows: Any) -> Any:
+    """The one column of a table."""
+    return rows.iloc[:, 0]
+
+
+def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
+    """Rows of numbers; raises UnfitError where the estimator takes others."""
+    width = getattr(model, "n_features_in_", len(names))
+    if not names or len(names) != width:
+        raise UnfitError(
+            f"{name_of(model)} takes {width} columns and does not say which: name them by NAMES=a,b,c, or give rows "
+            "with a heading by SAMPLE=rows.csv."
+        )
+    rows = sample.make_up_columns(names, ["number"] * len(names))
+    try:
+        model.predict(to_rows(model, rows))
+    except Exception as error:
+        raise UnfitError(
+            f"{name_of(model)} takes columns that are no numbers: give some rows by SAMPLE=rows.csv."
+        ) from error
+    return rows
+
+
+def infer_signature(
+    model: BaseEstimator, data: Dataset, classes: Sequence[Scalar] = ()
+) -> dict[str, Any]:
+    """What a fitted estimator takes and predicts, as fields of the model card.
+
+    Where the estimator knows but the indices of ``classes``, they are what it predicts.
+    """
     columns = [closed(model, data, column) for column in data.describe_columns()]
-    outputs = describe_outputs(model, data)
+    outputs = describe_outputs(model, data, classes)
     return {"columns": tuple(columns), "tensors": data.describe_tensors(), "outputs": outputs}
 
 
@@ -71,7 +150,7 @@ def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
     row = data.rows.iloc[:1].copy()
     row[column.name] = UNSEEN
     try:
-        model.predict(row)
+        model.predict(texts_of(row) if takes_texts(model) else row)
     except ValueError:
         if column.categories:
             return replace(column, is_closed=True)
@@ -79,11 +158,19 @@ def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
     return column
 
 
-def describe_outputs(model: BaseEstimator, data: Dataset) -> tuple[Output, ...]:
+def describe_outputs(
+    model: BaseEstimator, data: Dataset, classes: Sequence[Scalar]
+) -> tuple[Output, ...]:
     """What a fitted estimator predicts, its classes in the labels' own type; raises UnfitError for no such task."""
     if is_classifier(model):
         several = len(data.targets) > 1
         by_target = model.classes_ if several else [model.classes_]
+        if classes and len(classes) != len(by_target[0]):
+            raise UnfitError(
+                f"{name_of(model)} has {len(by_target[0])} classes, and {len(classes)} are named."
+            )
+        if classes and by_target[0].tolist() == list(range(len(classes))):
+            by_target = [np.array(classes)]
         return tuple(map(classified, data.targets, by_target))
     if is_outlier_detector(model):
         return (Output(name=data.targets[0], type="integer", classes=(-1, 1)),)
@@ -95,6 +182,13 @@ def describe_outputs(model: BaseEstimator, data: Dataset) -> tuple[Output, ...]:
     raise UnfitError(
         f"{name_of(model)} neither classifies nor predicts numbers, clusters or outliers."
     )
+
+
+def is_encoded(model: BaseEstimator, output: Output) -> bool:
+    """Whether an estimator answers with the indices of an output's classes."""
+    if not output.classes or not isinstance(getattr(model, "classes_", None), np.ndarray):
+        return False
+    return bool(model.classes_.tolist() != list(output.classes))
 
 
 def classified(name: str, labels: NDArray[Any]) -> Output:
@@ -110,7 +204,7 @@ def classified(name: str, labels: NDArray[Any]) -> Output:
     return Output(name=name, type=kinds[type(classes[0])], classes=tuple(classes))
 
 
-def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> bytes:
+def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> Converted:
     """Convert ``model`` to ONNX, with the fields of ``card`` as its metadata.
 
     Raises UnfitError when skl2onnx cannot convert the model, or when the converted one answers the
@@ -120,8 +214,7 @@ def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> bytes:
     for name, value in msgspec.structs.asdict(card).items():
         onnx.metadata_props.add(key=name, value=msgspec.json.encode(value).decode())
     content: bytes = onnx.SerializeToString()
-    check(model, card, content, data)
-    return content
+    return check(model, card, content, data)
 
 
 def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
@@ -142,7 +235,7 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
             onnx = to_graph(model, card.name, columns if by_name else matrix)
         if by_name and card.is_matrix:
             join_columns(onnx.graph)
-        name_outputs(onnx.graph, model, len(card.outputs))
+        name_outputs(onnx.graph, model, card.outputs)
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UnfitError(
@@ -164,6 +257,9 @@ def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> 
         # Probabilities as an array, not as a list of dictionaries; some estimators have no such choice.
         options[id(model)] = {"zipmap": False}
     for part in parts_of(model):
+        for package in BOOSTERS:
+            if package_of(part) == package:
+                import_module(f"training.frameworks.{package}").register()
         if isinstance(part, VotingClassifier):
             # Of transform() alone, which a service does not call; skl2onnx has no other.
             part.flatten_transform = False
@@ -206,24 +302,16 @@ def parts_of(model: Any) -> Iterator[Any]:
             yield from parts_of(part)
 
 
-def join_columns(graph: GraphProto) -> None:
-    """Let a graph take one matrix in place of its inputs, which are its columns."""
-    names = [given.name for given in graph.input]
-    sizes = helper.make_tensor("columns_sizes", TensorProto.INT64, [len(names)], [1] * len(names))
-    graph.initializer.append(sizes)
-    split = helper.make_node("Split", [MATRIX, sizes.name], names, "columns", axis=1)
-    graph.node.insert(0, split)
-    del graph.input[:]
-    shape = [None, len(names)]
-    graph.input.append(helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, shape))
-
-
-def name_outputs(graph: GraphProto, model: BaseEstimator, count: int) -> None:
+def name_outputs(graph: GraphProto, model: BaseEstimator, outputs: Sequence[Output]) -> None:
     """Give a graph the outputs values and probabilities, or values_0, probabilities_0, values_1 and so on."""
     values, *rest = [output.name for output in graph.output]
     has_probabilities = is_classifier(model) and hasattr(model, "predict_proba") and bool(rest)
+    count = len(outputs)
     if count == 1:
         rename(graph, values, "values")
+        if outputs[0].type == "integer" and is_encoded(model, outputs[0]):
+            # Predictor knows the indices of text and booleans.
+            look_up(graph, "values", outputs[0].classes)
         if has_probabilities:
             rename(graph, rest[0], "probabilities")
         del graph.output[1 + has_probabilities :]
@@ -245,32 +333,20 @@ def name_outputs(graph: GraphProto, model: BaseEstimator, count: int) -> None:
         graph.output.append(helper.make_tensor_value_info(found, TensorProto.FLOAT, [None, None]))
 
 
-def rename(graph: GraphProto, old: str, new: str) -> None:
-    """Give a value of a graph another name."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == old:
-                    names[place] = new
-    for value in (*graph.input, *graph.output):
-        if value.name == old:
-            value.name = new
-
-
-def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) -> None:
+def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) -> Converted:
     """Hold the ONNX model's answers against scikit-learn's."""
-    instances = data.inputs()[:ROWS_TO_CHECK]
+    instances = data.inputs()[:INSTANCES_TO_CHECK]
     try:
         predictor = Predictor.load(content)
-        compare(model, card, predictor, data, instances, "rows held out")
+        agreed, difference = compare(model, predictor, data, instances, "rows held out")
         for place, column in enumerate(card.columns):
             some = instances[:50]
             if not column.required:
                 missing = [[*row[:place], None, *row[place + 1 :]] for row in some]
-                compare(model, card, predictor, data, missing, f"rows without {column.name}")
+                compare(model, predictor, data, missing, f"rows without {column.name}")
             if column.type == "string" and not column.is_closed:
                 unseen = [[*row[:place], UNSEEN, *row[place + 1 :]] for row in some]
-                compare(model, card, predictor, data, unseen, f"rows with a new {column.name}")
+                compare(model, predictor, data, unseen, f"rows with a new {column.name}")
     except UnfitError:
         raise
     except Exception as error:
@@ -278,64 +354,62 @@ def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) 
         raise UnfitError(
             f"ONNX Runtime cannot run {name_of(model)}: {reason}\n{OTHERWISE}"
         ) from error
+    return Converted(content, len(instances), agreed, difference)
 
 
 def compare(
     model: BaseEstimator,
-    card: ModelCard,
     predictor: Predictor,
     data: Dataset,
     instances: Sequence[Any],
     what: str,
-) -> None:
-    """Raise UnfitError where too many of the instances are answered otherwise than by scikit-learn."""
-    served = keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
-    agree = agreement(card, served, answers_of(model, card, to_frame(card, data, instances)))
+) -> tuple[int, float]:
+    """How many instances are answered as by scikit-learn, and by how much these differ; UnfitError for too few."""
+    card = predictor.card
+    served = answer(predictor, instances)
+    expected = expect(model, card, data, instances)
+    agree = agreement(card, served, expected)
     if not agree.all():
         # A number at a threshold may be on its other side as a float32.
         with contextlib.suppress(ValueError):
-            rounded = to_frame(card, data, instances, np.float32)
-            agree |= agreement(card, served, answers_of(model, card, rounded))
+            rounded = expect(model, card, data, instances, np.float32)
+            agree |= agreement(card, served, rounded)
     if 1 - agree.mean() > DISAGREE:
         raise UnfitError(
             f"The ONNX model answers {1 - agree.mean():.1%} of the {what} otherwise than "
             f"{name_of(model)}.\n{advice(model)}\n{OTHERWISE}"
         )
+    return int(agree.sum()), largest_difference(served, expected, agree)
 
 
-def agreement(card: ModelCard, served: Predictions, expected: Predictions) -> NDArray[np.bool_]:
-    """Which instances are answered alike, in every output."""
-    agree = np.ones(len(served[0].values), bool)
-    for output, mine, its in zip(card.outputs, served, expected, strict=True):
-        if output.classes:
-            agree &= [a == b for a, b in zip(mine.values, its.values, strict=True)]
-        else:
-            spread = TOLERANCE * max(float(np.std(np.array(its.values, float))), 1e-6)
-            agree &= np.isclose(mine.values, its.values, rtol=TOLERANCE, atol=spread)
-        if mine.probabilities is not None and its.probabilities is not None:
-            agree &= (np.abs(mine.probabilities - its.probabilities) <= TOLERANCE).all(axis=1)
-    return agree
-
-
-def answers_of(model: BaseEstimator, card: ModelCard, rows: Any) -> Predictions:
-    """What scikit-learn answers."""
+def expect(
+    model: BaseEstimator,
+    card: ModelCard,
+    data: Dataset,
+    instances: Sequence[Any],
+    dtype: type = np.float64,
+) -> Predictions:
+    """What scikit-learn answers to instances, the numbers of which are of the dtype."""
+    rows = to_frame(card, data, instances, dtype)
     with warnings.catch_warnings():
         # Of columns without names, of unknown categories.
         warnings.simplefilter("ignore")
+        rows = texts_of(rows) if takes_texts(model) else rows
         values = np.asarray(model.predict(rows)).reshape(len(rows), -1)
         has_probabilities = is_classifier(model) and hasattr(model, "predict_proba")
         probabilities: Any = model.predict_proba(rows) if has_probabilities else None
     if len(card.outputs) == 1:
         probabilities = [probabilities]
-    return tuple(
-        Prediction(values[:, place].tolist(), probabilities[place] if has_probabilities else None)
-        for place in range(len(card.outputs))
-    )
+    predictions = []
+    for place, output in enumerate(card.outputs):
+        labels = values[:, place].tolist()
+        if is_encoded(model, output):
+            labels = [output.classes[index] for index in labels]
+        predictions.append(Prediction(labels, probabilities[place] if has_probabilities else None))
+    return tuple(predictions)
 
 
-def to_frame(
-    card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: type = np.float64
-) -> Any:
+def to_frame(card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: type) -> Any:
     """Instances as the estimator was fitted on them, numbers of the dtype."""
     if not isinstance(data.rows, pd.DataFrame):
         return np.array(instances, dtype)
@@ -362,7 +436,15 @@ def advice(model: BaseEstimator) -> str:
         )
     if any(type(part).__name__.startswith("KNeighbors") for part in parts):
         return "Among neighbours that are equally far ONNX Runtime takes others: use another estimator."
+    if len(parts) > 1 and any(package_of(part) in BOOSTERS for part in parts):
+        return "Trees part numbers at thresholds, which scaling moves in float32: leave out the scaler."
     return "It computes in float32: scale the columns (StandardScaler), or take an estimator that tolerates that."
+
+
+def package_of(part: Any) -> str:
+    """The package of an estimator, that of BOOSTERS for what training/frameworks makes of a booster."""
+    package, *_, module = type(part).__module__.split(".")
+    return module if package == "training" else package
 
 
 def last_of(model: BaseEstimator) -> Any:

@@ -1,6 +1,7 @@
 """The model behind the service: replace this worked example by your own."""
 
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -14,13 +15,6 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     means: list[list[float]]
     variances: list[list[float]]
     priors: list[float]
-
-
-class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the model file."""
-
-    card: dict[str, Any]
-    parameters: Parameters
 
 
 class Predictor:
@@ -42,10 +36,11 @@ class Predictor:
         self._offsets = np.log(parameters.priors) - 0.5 * np.log(self._variances).sum(axis=1)
 
     @classmethod
-    def load(cls, content: bytes) -> Self:
-        """Make a predictor from the bytes of the model file; raises where they are not one."""
-        file = msgspec.json.decode(content, type=ModelFile)
-        return cls(ModelCard.read(file.card), file.parameters)
+    def load(cls, folder: Path) -> Self:
+        """Make a predictor of the files in a folder, whose checksums were verified; raises where they are not its own."""
+        card = msgspec.json.decode((folder / "card.json").read_bytes())
+        parameters = (folder / "parameters.json").read_bytes()
+        return cls(ModelCard.read(card), msgspec.json.decode(parameters, type=Parameters))
 
     def predict(self, inputs: Inputs) -> Prediction:
         """Answer the rows of ``inputs``, which holds a float32 array of shape (rows, columns)."""

@@ -1,0 +1,161 @@
+"""Run by pytest in a generated project, beside ``compare_model.py``: what is in MODELS is served right, or refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+from compare_model import ROWS, check_doors
+from inference.app import create_app
+from inference.config import Settings
+from msgspec.structs import replace
+from training import importing
+from training.dataset import UnfitError
+from training.export import framework_of
+from training.sources import Source
+
+MODELS = Path(os.environ["MODELS"])
+ABCD = ["a", "b", "c", "d"]
+IRIS = {"sample": "iris.csv", "target": "species"}
+COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+SPECIES = ["setosa", "versicolor", "virginica"]
+
+
+def source_of(model, sample="", **options):
+    return Source(
+        model=str(MODELS / model), sample=str(MODELS / sample) if sample else "", **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    # A process for each.
+    monkeypatch.setattr("training.output.measure_memory", lambda path: 0)
+
+
+# The file, how it is imported, and then what the service takes and what it answers.
+SERVED = [
+    ("three_outputs.onnx", {"names": ABCD}, ABCD, ["price", "best"]),
+    ("two_types.onnx", {}, ["count", "weight"], ["prediction"]),
+    ("two_tensors.onnx", {"classes": SPECIES}, ["words", "x"], [SPECIES]),
+    ("two_tensors.onnx", {}, ["words", "x"], ["y_0", "y_1", "y_2"]),
+    ("free_size.onnx", {"sample": "sizes.npz"}, ["x"], ["prediction"]),
+    ("fixed.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2"]),
+    ("external.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2"]),
+    ("half.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2"]),
+    ("double.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2"]),
+    ("small_numbers.onnx", {}, ["x"], ["prediction"]),
+    ("image.onnx", {}, ["x"], ["y_0", "y_1", "y_2"]),
+    ("whole_numbers.onnx", {"names": ABCD[:3]}, ABCD[:3], ["prediction"]),
+    ("yes_or_no.onnx", {"names": ABCD, "classes": ["no", "yes"]}, ABCD, [["no", "yes"]]),
+    ("old.onnx", {"names": ABCD}, ABCD, [[0, 1, 2]]),
+    ("old.onnx", {"names": ABCD, "classes": [5, 15, 25]}, ABCD, [[5, 15, 25]]),
+    ("zipmap.onnx", IRIS, COLUMNS, [SPECIES]),
+    ("logistic.joblib", {}, COLUMNS, [SPECIES]),
+    ("logistic.skops", IRIS, COLUMNS, [SPECIES]),
+    ("forest.pkl", IRIS, COLUMNS, [SPECIES]),
+    ("several.pkl", {"names": ["a", "b"]}, ["a", "b"], ["prediction_0", "prediction_1"]),
+    ("boosted.pkl", {"names": ABCD[:3]}, ABCD[:3], ["prediction"]),
+    (
+        "people.pkl",
+        {"sample": "people.csv", "target": "bought"},
+        ["city", "age", "member"],
+        [["no", "yes"]],
+    ),
+    ("reviews.pkl", {"sample": "reviews.csv"}, ["review"], [["bad", "good"]]),
+    ("xgboost.json", IRIS, COLUMNS, [SPECIES]),
+    ("xgboost.json", {}, COLUMNS, [[0, 1, 2]]),
+    ("xgboost.pkl", {"classes": SPECIES}, COLUMNS, [SPECIES]),
+    ("xgboost.pkl", {"classes": [5, 15, 25]}, COLUMNS, [[5, 15, 25]]),
+    ("xgboost_two.ubj", {"names": ABCD}, ABCD, [[0, 1]]),
+    ("lightgbm.txt", IRIS, COLUMNS, [SPECIES]),
+    ("lightgbm_number.txt", {"names": ABCD[:3]}, ABCD[:3], ["prediction"]),
+    ("mlflow_sklearn", {}, ["city", "age", "member"], [["no", "yes"]]),
+    ("mlflow_xgboost", IRIS, COLUMNS, [SPECIES]),
+    ("mlflow_onnx", IRIS, COLUMNS, [SPECIES]),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "inputs", "outputs"), SERVED)
+def test_import_is_served_as_it_answers_itself(
+    tmp_path, monkeypatch, model, options, inputs, outputs
+):
+    if model == "half.onnx":
+        # Numbers of 16 bits have three digits.
+        monkeypatch.setattr("compare_model.TOLERANCE", (1e-2, 1e-2))
+    source = source_of(model, **options)
+    importing.take(tmp_path / "model", source)
+    app = create_app(Settings(model_path=str(tmp_path / "model")))
+    card = app.extensions["service"].engine.card
+    assert [part.name for part in (*card.columns, *card.tensors)] == inputs
+    assert [list(output.classes) or output.name for output in card.outputs] == [
+        [0, 1, 2] if name == "best" else name for name in outputs
+    ]
+    found = importing.read(Path(source.model))
+    data, _ = importing.make_dataset(found, source)
+    instances = data.inputs()[:ROWS]
+    expected = framework_of(found.model).expect(found.model, card, data, instances)
+    check_doors(app, instances, expected)
+    if source.target:
+        assert card.metrics["accuracy"] > 0.9
+
+
+REFUSED = [
+    ("three_outputs.onnx", {}, "takes 4 columns and does not say which: name them by NAMES"),
+    (
+        "three_outputs.onnx",
+        {"sample": "iris.csv"},
+        "It takes 4 columns, and there are 5 in the rows of iris.csv",
+    ),
+    ("three_outputs.onnx", {"sample": "people.csv"}, "'city' holds strings, and the model takes"),
+    ("zipmap.onnx", {"sample": "iris.csv", "names": ABCD}, "have no column 'a', which"),
+    ("free_size.onnx", {}, "arrays of any size: give some by SAMPLE"),
+    ("fixed_eight.onnx", {"names": ABCD}, "takes 8 instances at a time"),
+    ("fixed_inside.onnx", {}, "free first dimension"),
+    ("future.onnx", {"names": ABCD}, "it is of opset 99"),
+    ("strange.onnx", {"names": ABCD}, "com.example"),
+    ("wide.onnx", {"names": ABCD}, "a row of 160 numbers: name the classes"),
+    ("picture_out.onnx", {}, r"has shape \[2, 2\] for an instance"),
+    ("pointer.onnx", {}, "git lfs pull"),
+    ("half_of_three_outputs.onnx", {}, "is no ONNX file, or a part of one"),
+    ("half_of_forest.pkl", {}, "is no pickle, or a part of one"),
+    ("half_of_xgboost.json", {}, "is no model of XGBoost"),
+    ("half_of_lightgbm.txt", {}, "is no model of LightGBM"),
+    ("dictionary.pkl", {}, "holds a builtins.dict, which predicts nothing"),
+    ("foreign.pkl", {}, "made of their_models, which cannot be imported here"),
+    ("forest.pkl", {"sample": "iris.csv"}, r"takes 4 column\(s\), and there are 5: .* by TARGET"),
+    ("forest.pkl", {"names": ABCD, "classes": ["a", "b"]}, "has 3 classes, and 2 are named"),
+    ("forest.pkl", {"sample": "iris.csv", "target": "kind"}, "have no 'kind', which TARGET names"),
+    ("logistic.joblib", {"names": ABCD}, "knows its columns by name, .*: leave out NAMES"),
+    ("people.pkl", {}, "columns that are no numbers: give some rows by SAMPLE"),
+    ("iris.csv", {}, "of what kind is it"),
+    ("nothing.onnx", {}, "There is no "),
+    (".", {}, "a folder without MLmodel"),
+    ("forest.pkl", {"sample": "nothing.csv"}, "Could not read SAMPLE"),
+    ("forest.pkl", {"sample": "forest.pkl"}, "SAMPLE must be a .csv, .json, .npz or .npy file"),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "fault"), REFUSED)
+def test_what_cannot_be_served_is_refused_and_nothing_is_written(tmp_path, model, options, fault):
+    with pytest.raises(UnfitError, match=fault) as error:
+        importing.take(tmp_path / "model", source_of(model, **options))
+    assert len(str(error.value).splitlines()) <= 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pickle_is_announced_and_told_with_the_version_that_made_it(tmp_path, capsys):
+    importing.take(tmp_path / "model", source_of("logistic.joblib"))
+    first, what, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("runs the code in it: only do that with files that you trust")
+    assert "LogisticRegression of scikit-learn 1.5.2, read by 1." in what
+
+
+@pytest.mark.parametrize(
+    "content", ['{"instances": [[5.1, 3.5, 1.4, 0.2]]}', "[[5.1, 3.5, 1.4, 0.2]]"]
+)
+def test_sample_may_be_json(tmp_path, content):
+    rows = tmp_path / "rows.json"
+    rows.write_text(content)
+    source = replace(source_of("forest.pkl", names=COLUMNS), sample=str(rows))
+    importing.take(tmp_path / "model", source)
+    assert (tmp_path / "model").is_file()

@@ -1,0 +1,41 @@
+"""The worked sample of each framework: it passes as generated, and is served as the framework itself answers."""
+
+import os
+import shutil
+
+import pytest
+from conftest import CHOICES, ROOT, BakedProject
+from test_project import SAMPLES, follow_readme
+
+pytestmark = pytest.mark.slow
+
+
+# Those of SAMPLES are looked at in test_project.
+FRAMEWORKS = [name for name in CHOICES["model_framework"] if name not in SAMPLES]
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def project(request, train):
+    """A project of a framework, trained."""
+    if request.param == "pytorch" and not os.environ.get("TORCH_WHEELS"):
+        pytest.skip("needs PyTorch: set TORCH_WHEELS to a folder with its wheel")
+    return train(model_framework=request.param)
+
+
+def test_project_passes_as_generated(project):
+    assert "passed" in project.check("make", "test", "lint")
+
+
+def test_own_model_as_the_readme_describes_it(project, tmp_path):
+    if project.has_file("model/source.json"):
+        pytest.skip("trains no model")
+    copy = BakedProject(tmp_path / "copy")
+    shutil.copytree(project.path, copy.path, symlinks=True)
+    follow_readme(copy)
+
+
+def test_sample_is_served_as_its_framework_answers(project):
+    if project.has_file("model/source.json"):
+        pytest.skip("trains no model: test_import has others")
+    shutil.copy(ROOT / "tests/compare_model.py", project.path)
+    assert "40 instances agree" in project.check(".venv/bin/python", "compare_model.py")

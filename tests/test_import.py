@@ -1,0 +1,299 @@
+"""Models that were made elsewhere: imported, served, and taken again by the pipeline."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import PROJECT_TEMPLATE, ROOT, BakedProject, environment_with
+from served import serving
+from test_pipeline import MERGE_REQUEST, Repository, leave_few_tests
+from test_project import ask, free_port
+
+pytestmark = pytest.mark.slow
+
+ELSEWHERE = ROOT / "tests" / "elsewhere"
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """An environment with every library whose models can be imported, but PyTorch."""
+    folder = tmp_path_factory.mktemp("libraries") / "venv"
+    install = PROJECT_TEMPLATE / "requirements" / "install.py"
+    lock = ELSEWHERE / "requirements.txt"
+    subprocess.run([sys.executable, install, folder, lock], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(libraries, tmp_path_factory):
+    """A folder of such models, and rows for them."""
+    folder = tmp_path_factory.mktemp("models")
+    make = [libraries / "bin/python", "-W", "ignore", ELSEWHERE / "make_models.py", folder]
+    subprocess.run(make, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untouched(train):
+    """A project for a model that is there, with its sample."""
+    return train(model_framework="onnx")
+
+
+@pytest.fixture
+def project(untouched, tmp_path):
+    """A copy of it."""
+    copy = tmp_path / "project"
+    shutil.copytree(untouched.path, copy, symlinks=True)
+    return BakedProject(copy)
+
+
+@pytest.fixture
+def with_libraries(project, libraries):
+    """The same with every library."""
+    (project.path / ".venv").rename(project.path / ".venv-before")
+    (project.path / ".venv").symlink_to(libraries)
+    return project
+
+
+def model_of(project):
+    """The bytes of each file of a project's model."""
+    return {
+        file.name: file.read_bytes()
+        for file in (project.path / "model").iterdir()
+        if file.is_file()
+    }
+
+
+def test_models_from_elsewhere_are_served_right_or_refused(with_libraries, models):
+    for file in (ROOT / "tests/compare_model.py", ELSEWHERE / "check_imports.py"):
+        shutil.copy(file, with_libraries.path)
+    output = with_libraries.check(
+        *(".venv/bin/python", "-m", "pytest", "-q", "check_imports.py"), MODELS=str(models)
+    )
+    assert re.search(r"\d\d passed", output)
+
+
+def test_import_takes_a_model_over_for_good(project, models):
+    shutil.copy(models / "forest.pkl", project.path / "forest.pkl")
+    shutil.copy(models / "iris.csv", project.path / "rows of iris.csv")
+    before = model_of(project)
+    output = project.check(
+        *("make", "import", "MODEL=forest.pkl", "SAMPLE=rows of iris.csv", "TARGET=species")
+    )
+    assert "forest.pkl: RandomForestClassifier of scikit-learn" in output
+    assert "150 of 150 rows of rows of iris.csv are answered as by the model itself" in output
+    assert "accuracy 1" in output
+    assert "answers species (setosa, versicolor, virginica)" in output
+    after = model_of(project)
+    assert after["model.onnx"] != before["model.onnx"]
+    assert json.loads(after["source.json"]) == {
+        "model": "forest.pkl",
+        "sample": "rows of iris.csv",
+        "target": "species",
+    }
+    # Neither training nor a test has another model than this.
+    assert "Nothing to train: the model comes from forest.pkl" in project.check("make", "train")
+    assert model_of(project) == after
+    tests = project.check("make", "test", "PYTEST_ARGS=tests/test_model.py tests/test_training.py")
+    assert "2 skipped" in tests
+    # As in a fresh clone: only what is committed.
+    for name in ("model.onnx", "model.onnx.sha256", "serving.json"):
+        (project.path / "model" / name).unlink()
+    project.check("make", "train", SOURCE_DATE_EPOCH="0")
+    assert model_of(project).keys() == after.keys()
+    with serving(project) as url:
+        answer = json.loads(ask(f"{url}/predict", {"instances": [SETOSA]})[1])
+        assert answer["predictions"] == ["setosa"]
+
+
+def test_refused_model_leaves_the_one_that_is_served(project, models):
+    before = model_of(project)
+    result = project.run("make", "import", f"MODEL={models / 'half_of_forest.pkl'}")
+    assert result.returncode != 0
+    assert "is no pickle, or a part of one" in result.stderr
+    result = project.run("make", "import", f"MODEL={models / 'xgboost.json'}")
+    assert "needs xgboost-cpu and onnxmltools: put that into requirements/train.in" in result.stderr
+    result = project.run("make", "import", MODEL="from the shell")
+    assert "Which model? make import MODEL=path" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert model_of(project) == before
+
+
+def test_changed_model_is_no_longer_the_imported_one(project):
+    (project.path / "model/model.onnx").write_bytes(b"another")
+    result = project.run("make", "train")
+    assert result.returncode != 0
+    assert "model.onnx is not the file that model.onnx.sha256 names" in result.stderr
+
+
+def test_source_may_be_another_for_a_run(project, models):
+    shutil.copy(models / "iris.csv", project.path / "training/example/iris.csv")
+    (project.path / "model/model.onnx").unlink()
+    output = project.check("make", "train", MODEL_SOURCE=str(models / "zipmap.onnx"))
+    assert "zipmap.onnx: an ONNX graph" in output
+
+
+def test_model_comes_from_a_registry_of_mlflow(with_libraries, models, tmp_path):
+    script = """
+import mlflow, sys
+from mlflow.tracking import MlflowClient
+with mlflow.start_run():
+    run = mlflow.active_run().info
+    mlflow.log_artifacts(sys.argv[1], "model")
+client = MlflowClient()
+client.create_registered_model("iris")
+client.create_model_version("iris", f"{run.artifact_uri}/model", run.run_id)
+"""
+    variables = {
+        "MLFLOW_TRACKING_URI": f"file://{tmp_path}/registry",
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+    }
+    python = with_libraries.path / ".venv/bin/python"
+    with_libraries.check(python, "-c", script, models / "mlflow_onnx", **variables)
+    (with_libraries.path / "model/model.onnx").unlink()
+    output = with_libraries.check(
+        python, "-m", "training", MODEL_SOURCE="models:/iris/1", **variables
+    )
+    assert "saved by MLflow" in output
+    result = with_libraries.run(python, "-m", "training.importing", "models:/iris/2", **variables)
+    assert "Could not fetch models:/iris/2" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@contextlib.contextmanager
+def embedded_s3(installed):
+    """The variables with which the AWS CLI asks an S3 on this machine."""
+    port = free_port()
+    environment = installed.path / "rehearsal/.venv"
+    (certificate,) = environment.glob("lib/*/site-packages/moto/moto_proxy/ca.crt")
+    process = subprocess.Popen(
+        [environment / "bin/moto_proxy", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: is_open(port))
+        yield {
+            "HTTPS_PROXY": f"http://127.0.0.1:{port}",
+            "AWS_CA_BUNDLE": str(certificate),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "PATH": f"{environment}/bin{os.pathsep}{environment_with()['PATH']}",
+        }
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def is_open(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_model_comes_from_s3(project, installed, models):
+    with embedded_s3(installed) as variables:
+
+        def aws(*arguments):
+            environment = {**environment_with(), **variables}
+            subprocess.run(["aws", *arguments], env=environment, check=True, capture_output=True)
+
+        aws("s3", "mb", "s3://models")
+        aws("s3", "cp", str(models / "zipmap.onnx"), "s3://models/zipmap.onnx")
+        aws("s3", "cp", "--recursive", str(models / "mlflow_onnx"), "s3://models/iris/1")
+        for address in ("s3://models/zipmap.onnx", "s3://models/iris/1"):
+            sample = "SAMPLE=training/example/iris.csv"
+            target = "TARGET=species"
+            output = project.run("make", "import", f"MODEL={address}", sample, target, **variables)
+            assert "150 of 150 rows" in output.stdout, output.stderr
+            assert json.loads(project.read("model/source.json"))["model"] == address
+        result = project.run("make", "import", "MODEL=s3://models/nothing.onnx", **variables)
+        assert "Could not fetch s3://models/nothing.onnx" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert json.loads(project.read("model/source.json"))["model"] == "s3://models/iris/1"
+
+
+def test_files_of_a_predictor_are_imported_where_it_can_serve_them(train, tmp_path):
+    project = BakedProject(tmp_path / "project")
+    trained = train(model_framework="python")
+    shutil.copytree(trained.path, project.path, symlinks=True)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(project.path / "model/files", theirs)
+    parameters = json.loads((theirs / "parameters.json").read_text())
+    # All flowers become virginica.
+    (theirs / "parameters.json").write_text(json.dumps({**parameters, "priors": [1e-9, 1e-9, 1]}))
+    (theirs / "notes").mkdir()
+    (theirs / "notes/words.txt").write_text("more")
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps({"instances": [SETOSA]}))
+    output = project.check("make", "import", f"MODEL={theirs}", f"SAMPLE={rows}")
+    assert "The example and 1 rows of a sample are answered" in output
+    assert "  files/notes/words.txt\n" in project.read("model/files.sha256")
+    before = (project.path / "model/files.sha256").read_bytes()
+    (theirs / "card.json").write_text("{}")
+    result = project.run("make", "import", f"MODEL={theirs}")
+    assert result.returncode != 0
+    assert "Change inference/predictor.py so that it does" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (project.path / "model/files.sha256").read_bytes() == before
+    assert "Nothing to train" in project.check("make", "train")
+
+
+def test_pipeline_ships_the_imported_model(project, models, docker, engine, runner):
+    shutil.copy(models / "forest.pkl", project.path / "forest.pkl")
+    shutil.copy(models / "iris.csv", project.path / "iris.csv")
+    sample = ("SAMPLE=iris.csv", "TARGET=species")
+    project.check("make", "import", "MODEL=forest.pkl", *sample, SOURCE_DATE_EPOCH="0")
+    mine = project.read("model/model.onnx.sha256")[:12]
+    example = ask_the_pickle(project)
+    repository = Repository(
+        project.path, environment_with(), **engine, SOURCE_DATE_EPOCH="0", ECR_REGISTRY="local"
+    )
+    leave_few_tests(repository)
+    # What is not committed is not there.
+    for name in ("model.onnx", "model.onnx.sha256", "serving.json"):
+        (project.path / "model" / name).unlink()
+    run = repository.run("train", "docker-build", event=MERGE_REQUEST)
+    assert run.jobs == {"train": "PASS", "docker-build": "PASS"}, run.output
+    image = f"local/ml-inference-service:{repository.tag}"
+    try:
+        command = [docker, "run", "--rm", "--entrypoint=python", image, "-m", "inference.sample"]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    finally:
+        subprocess.run([docker, "rmi", "--force", image], capture_output=True)
+    request, prediction, version = answer.splitlines()
+    assert version == mine
+    assert json.loads(request)["instances"] == [example["row"]]
+    assert json.loads(prediction)["predictions"] == [example["species"]]
+
+
+def ask_the_pickle(project):
+    """The example of a project's model, and what the pickle itself answers to it."""
+    script = """
+import json, pickle
+import numpy as np
+from inference.config import Settings
+from inference.predictor import Predictor
+from inference.runtime import artifact
+
+row = Predictor.load(artifact.read(Settings().model_path).content).card.example
+with open("forest.pkl", "rb") as file:
+    species = pickle.load(file).predict(np.array([row]))[0]
+print(json.dumps({"row": row, "species": species}))
+"""
+    return json.loads(project.check(".venv/bin/python", "-c", script))

@@ -1,0 +1,99 @@
+"""Take over the files of a model that was made elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
+
+``Predictor`` must be able to load and run them; only then they take the place of those that are served.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from inference.config import Settings
+from inference.runtime import artifact
+from inference.runtime.contract import keep
+from inference.runtime.engine import Engine
+from inference.runtime.signature import to_inputs
+from training import sources
+from training.dataset import UnfitError
+from training.output import Content, loaded, publish
+from training.sources import Source
+
+
+def take(path: Path, source: Source) -> None:
+    """Let ``Predictor`` load the files and answer its example and the sample, and put them in the model's place.
+
+    Raises UnfitError where it cannot; then nothing is written.
+    """
+    with ExitStack() as stack:
+        fetched = sources.fetch(source.model, stack)
+        content: Content = fetched if fetched.is_dir() else {fetched.name: fetched.read_bytes()}
+        rows = read_rows(source.sample) if source.sample else []
+        try:
+            with loaded(content) as predictor:
+                card = Engine(predictor, queue=False, seconds_to_wait=1).card
+                for row in rows:
+                    keep(card, predictor.predict(to_inputs(card, [row])), 1)
+        except Exception as error:
+            raise UnfitError(
+                f"Predictor cannot serve {source.model}: {error!r}\nChange inference/predictor.py so that it does."
+            ) from error
+        print(f"{source.model}: served by Predictor as {card.name}")
+        print(f"The example and {len(rows)} rows of a sample are answered")
+        publish(path, content)
+
+
+def take_if_missing(path: Path, source: Source) -> None:
+    """Import a model again unless its files are here, whose checksums are verified instead.
+
+    Raises StartupError where one is another's.
+    """
+    if path.exists():
+        print(f"{path}: version {artifact.read(path).version}, as it was imported")
+    else:
+        take(path, source)
+
+
+def read_rows(sample: str) -> Sequence[Any]:
+    """The instances of a JSON file, as ``/predict`` takes them; raises UnfitError where it holds none."""
+    try:
+        content = msgspec.json.decode(Path(sample).read_bytes())
+        rows: list[Any] = content["instances"] if isinstance(content, dict) else content
+    except (OSError, KeyError, msgspec.DecodeError) as error:
+        raise UnfitError(
+            f'Could not read SAMPLE, {{"instances": […]}}: {sample}: {error}'
+        ) from error
+    return rows
+
+
+def main() -> None:
+    """Import the model of the command line, and keep where it comes from for the pipeline."""
+    parser = argparse.ArgumentParser(prog="make import", description=__doc__)
+    parser.add_argument("model", help="a file, a folder, s3://BUCKET/KEY or models:/NAME/VERSION")
+    parser.add_argument(
+        "--sample", default="", help="instances as /predict takes them: a .json file"
+    )
+    # What a file does not say, Predictor does.
+    parser.add_argument("--target", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--names", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--classes", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    source = Source(model=options.model, sample=options.sample)
+    try:
+        if not options.model:
+            raise UnfitError("Which model? make import MODEL=path, a file or a folder")
+        if options.names or options.classes:
+            raise UnfitError(
+                "NAMES and CLASSES are in the signature that Predictor gives: leave them out"
+            )
+        take(Path(Settings().model_path), source)
+    except UnfitError as error:
+        sys.exit(str(error))
+    sources.write(source)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How the models of each framework become ONNX, and are held against what they were before."""

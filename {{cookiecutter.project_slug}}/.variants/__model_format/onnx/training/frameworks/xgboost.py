@@ -1,0 +1,64 @@
+"""XGBoost: converters for its estimators, and models that it saved itself."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import xgboost
+from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+from skl2onnx import update_registered_converter
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+
+from training.dataset import UnfitError
+
+
+def register() -> None:
+    """Let skl2onnx convert XGBoost's estimators, alone and in pipelines."""
+    update_registered_converter(
+        xgboost.XGBClassifier,
+        "XGBoostXGBClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        xgboost.XGBRegressor,
+        "XGBoostXGBRegressor",
+        calculate_linear_regressor_output_shapes,
+        convert,
+    )
+
+
+def convert(scope: Any, operator: Any, container: Any) -> None:
+    """Convert an estimator as onnxmltools does, which knows columns by their places alone."""
+    booster = operator.raw_operator.get_booster()
+    names = booster.feature_names
+    booster.feature_names = None
+    try:
+        convert_xgboost(scope, operator, container)
+    finally:
+        booster.feature_names = names
+
+
+def load(path: Path) -> Any:
+    """Read what ``save_model`` wrote; raises UnfitError where it did not."""
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(path)
+    except xgboost.core.XGBoostError as error:
+        reason = str(error).strip().split("\n")[-1][:200]
+        raise UnfitError(f"{path} is no model of XGBoost: {reason}") from error
+    return to_estimator(booster)
+
+
+def to_estimator(booster: Any) -> Any:
+    """A booster as the estimator that predicts what its objective says."""
+    settings = msgspec.json.decode(booster.save_config())
+    objective = settings["learner"]["objective"]["name"]
+    is_classifier = objective.startswith(("binary:logistic", "multi:soft"))
+    estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
+    estimator.load_model(booster.save_raw("ubj"))
+    return estimator

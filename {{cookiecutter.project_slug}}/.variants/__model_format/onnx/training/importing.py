@@ -1,0 +1,313 @@
+"""Take over a model that was made elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
+
+It is converted, held against its framework, and only then takes the place of the model that is served.
+"""
+
+import argparse
+import csv
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from msgspec.structs import replace
+
+from inference.config import NAME, Settings
+from inference.predictor import Predictor
+from inference.runtime import artifact
+from inference.runtime.artifact import LFS_POINTER
+from inference.runtime.signature import ModelCard, class_names
+from training import sample, sources
+from training.dataset import Dataset, UnfitError
+from training.evaluation import describe_metrics, evaluate
+from training.export import framework_of
+from training.frameworks import onnx
+from training.output import publish, today
+from training.sources import Source
+from training.verification import Converted
+
+# The module of training/frameworks that reads files of each ending.
+READERS = {
+    ".bst": "xgboost",
+    ".json": "xgboost",
+    ".lgb": "lightgbm",
+    ".onnx": "onnx",
+    ".pt2": "pytorch",
+    ".txt": "lightgbm",
+    ".ubj": "xgboost",
+    ".xgb": "xgboost",
+}
+PICKLES = (".joblib", ".pickle", ".pkl", ".skops")
+# What to install for a package that is missing.
+PACKAGES = {
+    "lightgbm": "lightgbm and onnxmltools",
+    "sklearn": "scikit-learn and skl2onnx",
+    "torch": "onnxscript, and PyTorch (model_framework pytorch shows how)",
+    "xgboost": "xgboost-cpu and onnxmltools",
+    "yaml": "pyyaml",
+}
+DISTRIBUTIONS = {"pytorch": "torch", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
+NAME_THEM = "name the columns by NAMES=a,b,c, or give rows with a heading by SAMPLE=rows.csv."
+MOST_NAMED = 12
+
+
+class Found(NamedTuple):
+    """A model from a file: in words what it is, the names of its columns and rows, where the file has them."""
+
+    model: Any
+    kind: str
+    names: Sequence[str] = ()
+    rows: Any = None
+
+
+def take(path: Path, source: Source) -> None:
+    """Convert a model, hold it against its framework, put it in the place of the model file, and report.
+
+    Raises UnfitError, in at most three lines, where it cannot be served; then nothing is written.
+    """
+    with ExitStack() as stack:
+        found = read(sources.fetch(source.model, stack))
+        data, origin = make_dataset(found, source)
+        framework = framework_of(found.model)
+        classes = source.classes or data.known_classes()
+        fields = framework.infer_signature(found.model, data, classes)
+        metrics: dict[str, float] = {}
+        card = ModelCard(
+            name=NAME,
+            dataset=f"imported from {Path(source.model).name}",
+            trained_on=today(),
+            metrics=metrics,
+            **fields,
+        )
+        converted: Converted = framework.export(found.model, card, data)
+        if data.labels is not None:
+            metrics = evaluate(Predictor.load(converted.content), data)
+            converted = framework.export(found.model, replace(card, metrics=metrics), data)
+    print(f"{source.model}: {found.kind}")
+    print(
+        f"{converted.agreed} of {converted.instances} {origin} are answered as by the model itself, with a difference "
+        f"of at most {converted.difference:.1g}",
+        *([describe_metrics(metrics)] if metrics else []),
+        sep="; ",
+    )
+    print(describe(card))
+    publish(path, converted.content)
+
+
+def take_if_missing(path: Path, source: Source) -> None:
+    """Import a model again unless its file is here, whose checksum is verified instead.
+
+    Raises StartupError where that is another's.
+    """
+    if path.exists():
+        print(f"{path}: version {artifact.read(path).version}, as it was imported")
+    else:
+        take(path, source)
+
+
+def read(path: Path) -> Found:
+    """Read a model by the kind of its file; raises UnfitError where that is unknown, or its library not there."""
+    if path.is_dir():
+        if not (path / "MLmodel").is_file():
+            raise UnfitError(
+                f"{path} is a folder without MLmodel: MLflow's are the only folders that can be read."
+            )
+        return read_mlflow(path)
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise UnfitError(f"{path} is a pointer of Git LFS, not the model: run git lfs pull.")
+    if path.suffix in PICKLES:
+        return read_pickle(path)
+    if path.suffix not in READERS:
+        known = ", ".join(sorted([*READERS, *PICKLES]))
+        raise UnfitError(f"{path}: of what kind is it? Known are folders of MLflow, and {known}.")
+    name = READERS[path.suffix]
+    model = import_framework(name).load(path)
+    return Found(model, kind_of(model, name), framework_of(model).column_names(model))
+
+
+def import_framework(name: str) -> Any:
+    """A module of training/frameworks; raises UnfitError where its library is not installed."""
+    try:
+        return importlib.import_module(f"training.frameworks.{name}")
+    except ModuleNotFoundError as error:
+        raise missing(error) from error
+
+
+def missing(error: ModuleNotFoundError) -> UnfitError:
+    """What to do about a module that cannot be imported."""
+    package = (error.name or "").partition(".")[0]
+    if package not in PACKAGES:
+        return UnfitError(
+            f"The model is made of {error.name}, which cannot be imported here: bake with model_framework python, "
+            "which serves any code."
+        )
+    return UnfitError(
+        f"Reading it needs {PACKAGES[package]}: put that into requirements/train.in, then make lock setup."
+    )
+
+
+def read_pickle(path: Path) -> Found:
+    """Load an estimator from a pickle, of joblib too, or from a file of skops."""
+    if path.suffix == ".skops":
+        return read_skops(path)
+    print(f"Loading {path} runs the code in it: only do that with files that you trust", flush=True)
+    made_with: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = joblib.load(path)
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+        except (AttributeError, ImportError) as error:
+            raise UnfitError(
+                f"{path} was made with another version of a library, or of code that is not here: {error}"
+            ) from error
+        except Exception as error:
+            raise UnfitError(f"{path} is no pickle, or a part of one: {error!r}") from error
+    for warning in caught:
+        if original := getattr(warning.message, "original_sklearn_version", ""):
+            made_with.append(original)
+    if not hasattr(model, "predict"):
+        kind = type(model)
+        raise UnfitError(
+            f"{path} holds a {kind.__module__}.{kind.__name__}, which predicts nothing."
+        )
+    library = type(model).__module__.partition(".")[0]
+    return Found(
+        model, kind_of(model, library, *made_with[:1]), framework_of(model).column_names(model)
+    )
+
+
+def read_skops(path: Path) -> Found:
+    """Load an estimator from a file of skops, of whose types none is run unasked."""
+    try:
+        from skops import io
+    except ModuleNotFoundError as error:
+        raise UnfitError(
+            "Reading it needs skops: put it into requirements/train.in, then make lock setup."
+        ) from error
+    untrusted = io.get_untrusted_types(file=path)
+    strange = [
+        name for name in untrusted if name.partition(".")[0] not in (*PACKAGES, "numpy", "scipy")
+    ]
+    if strange:
+        raise UnfitError(f"{path} holds {strange[0]}, which is of no known library.")
+    model = io.load(path, trusted=untrusted)
+    return Found(model, kind_of(model, "sklearn"), framework_of(model).column_names(model))
+
+
+def read_mlflow(folder: Path) -> Found:
+    """Load the model of a folder of MLflow, with the names and the example that it has."""
+    saved = import_framework("mlflow").read(folder)
+    found = read(saved.path)
+    return found._replace(
+        kind=f"{found.kind}, saved by MLflow",
+        names=found.names or saved.names,
+        rows=saved.rows,
+    )
+
+
+def kind_of(model: Any, library: str, made_with: str = "") -> str:
+    """In words what a model is, of which version of its library, and of which it is read by."""
+    module = type(getattr(model, "steps", [("", model)])[-1][1])
+    package = DISTRIBUTIONS.get(library, library)
+    try:
+        here = version(package)
+    except PackageNotFoundError:
+        here = "of another kind"
+    if isinstance(model, onnx.Original):
+        return model.kind
+    name = module.__name__
+    if made_with and made_with != here:
+        return f"{name} of {package} {made_with}, read by {here}"
+    return f"{name} of {package} {here}"
+
+
+def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
+    """Rows to describe the model by and to hold it against, and in words which; raises UnfitError for what is missing."""
+    framework = framework_of(found.model)
+    if source.names and found.names and not isinstance(found.model, onnx.Original):
+        raise UnfitError(
+            f"The model knows its columns by name, {', '.join(found.names)}: leave out NAMES."
+        )
+    names = source.names or found.names
+    rows, origin = found.rows, "rows of its input example"
+    if source.sample:
+        rows, origin = sample.read(Path(source.sample)), f"rows of {Path(source.sample).name}"
+    if rows is None:
+        rows, origin = framework.make_up(found.model, names), "rows that were made up"
+    labels = None
+    if source.target:
+        rows, labels = sample.take_target(rows, source.target, origin)
+    rows = sample.choose_columns(rows, names, origin)
+    names = names or list(getattr(rows, "columns", ()))
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and not names:
+        raise UnfitError(f"{origin} have no names: {NAME_THEM}")
+    rows = framework.to_rows(found.model, rows)
+    return Dataset(
+        name=origin,
+        rows=rows,
+        features=list(names),
+        target=source.target or framework.targets(found.model, rows),
+        labels=labels,
+    ), origin
+
+
+def describe(card: ModelCard) -> str:
+    """In a line what the service will take and answer."""
+    inputs = [f"{column.name} ({column.type})" for column in card.columns]
+    inputs += [f"{tensor.name} ({tensor.datatype} {list(tensor.shape)})" for tensor in card.tensors]
+    if len(inputs) > MOST_NAMED:
+        inputs = [*inputs[:MOST_NAMED], f"{len(inputs) - MOST_NAMED} more"]
+    outputs = [
+        f"{output.name} ({', '.join(class_names(output)[:MOST_NAMED]) or output.type})"
+        for output in card.outputs[:MOST_NAMED]
+    ]
+    return f"takes {', '.join(inputs)}; answers {', '.join(outputs)}"
+
+
+def main() -> None:
+    """Import the model of the command line, and keep where it comes from for the pipeline."""
+    parser = argparse.ArgumentParser(prog="make import", description=__doc__)
+    parser.add_argument("model", help="a file, a folder, s3://BUCKET/KEY or models:/NAME/VERSION")
+    parser.add_argument("--sample", default="", help=f"rows: a {sample.KINDS} file")
+    parser.add_argument("--target", default="", help="the column of the sample that is predicted")
+    parser.add_argument("--names", default="", help="names of the columns, with commas")
+    parser.add_argument("--classes", default="", help="names of the classes, with commas")
+    options = parser.parse_args()
+    classes: list[Any] = split(options.classes)
+    if classes and all(re.fullmatch(r"-?\d+", text) for text in classes):
+        classes = [int(text) for text in classes]
+    source = Source(
+        model=options.model,
+        sample=options.sample,
+        target=options.target,
+        names=tuple(split(options.names)),
+        classes=tuple(classes),
+    )
+    try:
+        if not options.model:
+            raise UnfitError(
+                "Which model? make import MODEL=path, with SAMPLE=rows.csv where you have some"
+            )
+        take(Path(Settings().model_path), source)
+    except UnfitError as error:
+        sys.exit(str(error))
+    sources.write(source)
+
+
+def split(text: str) -> list[str]:
+    """The parts of a line with commas; quotes hold what has some."""
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Rows from a file, to describe a model by and to hold it against its framework."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from training.dataset import UnfitError
+
+KINDS = ".csv, .json, .npz or .npy"
+MADE_UP_ROWS = 100
+
+
+def read(path: Path) -> Any:
+    """A DataFrame, an array or several by name, of a CSV file with a heading, of JSON or of NumPy's files.
+
+    JSON is what ``/predict`` takes, or a list of rows or objects, or a DataFrame as pandas writes it with
+    ``orient="split"``. Raises UnfitError where the file is none of these.
+    """
+    readers = {".csv": pd.read_csv, ".json": read_json, ".npz": read_npz, ".npy": np.load}
+    if path.suffix not in readers:
+        raise UnfitError(f"SAMPLE must be a {KINDS} file, {path} is none.")
+    try:
+        rows = readers[path.suffix](path)
+    except OSError as error:
+        raise UnfitError(f"Could not read SAMPLE: {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UnfitError(f"Could not read SAMPLE: {path}: {str(error).splitlines()[0]}") from error
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    """The rows of a JSON file."""
+    # Not by msgspec: pandas writes NaN, which is not JSON.
+    return from_json(json.loads(path.read_bytes()))
+
+
+def from_json(content: Any) -> Any:
+    """Rows of what JSON holds."""
+    if isinstance(content, dict):
+        for name in ("instances", "inputs", "dataframe_split", "dataframe_records"):
+            if name in content:
+                return from_json(content[name])
+        if content.keys() >= {"columns", "data"}:
+            return pd.DataFrame(content["data"], columns=content["columns"])
+        return {name: np.array(values) for name, values in content.items()}
+    if content and isinstance(content[0], dict):
+        if any(isinstance(value, list) for value in content[0].values()):
+            return {name: np.array([each[name] for each in content]) for name in content[0]}
+        return pd.DataFrame(content)
+    rows = np.array(content)
+    return pd.DataFrame(content) if rows.dtype.kind not in "biuf" else rows
+
+
+def read_npz(path: Path) -> Any:
+    """The arrays of NumPy's file."""
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def take_target(rows: Any, target: str, source: str) -> tuple[Any, Any]:
+    """Rows without the column of that name, and this; raises UnfitError where there is none."""
+    if isinstance(rows, pd.DataFrame) and target in rows.columns:
+        return rows.drop(columns=target), rows[target]
+    if isinstance(rows, dict) and target in rows:
+        return {name: array for name, array in rows.items() if name != target}, rows[target]
+    raise UnfitError(f"The {source} have no {target!r}, which TARGET names.")
+
+
+def choose_columns(rows: Any, names: Sequence[str], source: str) -> Any:
+    """The named columns of a DataFrame; raises UnfitError where it has not all of them."""
+    if not isinstance(rows, pd.DataFrame) or not names:
+        return rows
+    missing = [name for name in names if name not in rows.columns]
+    if not missing:
+        return rows[list(names)]
+    if len(missing) == len(names) == rows.shape[1]:
+        return rows.set_axis(list(names), axis=1)
+    raise UnfitError(
+        f"The {source} have no column {missing[0]!r}, which the model takes: they have "
+        f"{', '.join(map(str, rows.columns))}."
+    )
+
+
+def make_up_columns(names: Sequence[str], kinds: Sequence[str]) -> pd.DataFrame:
+    """Rows of numbers around 0, for columns of numbers, whole numbers and booleans."""
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for name, kind in zip(names, kinds, strict=True):
+        numbers = random.normal(scale=2, size=MADE_UP_ROWS).round(2)
+        columns[name] = {"integer": numbers.astype(int) ** 2, "boolean": numbers > 0}.get(
+            kind, numbers
+        )
+    return pd.DataFrame(columns)
+
+
+def make_up_tensor(shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
+    """Instances between 0 and 1, or 0 and 1 themselves."""
+    numbers = np.random.default_rng(0).random(size=(MADE_UP_ROWS, *shape))
+    return numbers.astype(dtype) if dtype.kind == "f" else (numbers > 0.5).astype(dtype)

@@ -1,0 +1,69 @@
+"""The converted model against the framework's own: instance by instance, values and probabilities."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.predictor import Predictor
+from inference.runtime.contract import keep
+from inference.runtime.signature import ModelCard, Output, Predictions, to_inputs
+
+# Of the instances, how many may be answered otherwise, and by how much probabilities and numbers may differ.
+DISAGREE = 0.005
+TOLERANCE = 1e-3
+# Numbers of 16 bits have three digits.
+HALF_TOLERANCE = 1e-2
+INSTANCES_TO_CHECK = 2000
+
+
+class Converted(NamedTuple):
+    """A model file, of how many instances it was held against its framework, and how closely it agreed."""
+
+    content: bytes
+    instances: int
+    agreed: int
+    difference: float
+
+
+def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
+    """What the service answers to instances."""
+    card = predictor.card
+    return keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
+
+
+def agreement(
+    card: ModelCard, served: Predictions, expected: Predictions, tolerance: float = TOLERANCE
+) -> NDArray[np.bool_]:
+    """Which instances are answered alike in every output: an array of shape (instances,)."""
+    agree = np.ones(len(served[0].values), bool)
+    for output, mine, its in zip(card.outputs, served, expected, strict=True):
+        if output.classes or output.type != "number":
+            agree &= [a == b for a, b in zip(mine.values, its.values, strict=True)]
+        else:
+            spread = tolerance * max(float(np.std(np.array(its.values, float))), 1e-6)
+            agree &= np.isclose(mine.values, its.values, rtol=tolerance, atol=spread)
+        if mine.probabilities is not None and its.probabilities is not None:
+            agree &= (np.abs(mine.probabilities - its.probabilities) <= tolerance).all(axis=1)
+    return agree
+
+
+def largest_difference(
+    served: Predictions, expected: Predictions, agree: NDArray[np.bool_]
+) -> float:
+    """The most by which a number or a probability of those that agree differs."""
+    pairs = []
+    for mine, its in zip(served, expected, strict=True):
+        if mine.probabilities is not None and its.probabilities is not None:
+            pairs.append((mine.probabilities, its.probabilities))
+        elif isinstance(mine.values[0], float):
+            pairs.append((np.array(mine.values), np.array(its.values, float)))
+    differences = [np.abs(a - b)[agree].max() for a, b in pairs if agree.any()]
+    return max(map(float, differences), default=0.0)
+
+
+def is_index(output: Output, array: NDArray[Any]) -> bool:
+    """Whether an array of whole numbers holds the indices of classes, not these themselves."""
+    has_names = bool(output.classes) and output.type in ("string", "boolean")
+    return has_names and array.dtype.kind in "iu"
