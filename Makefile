@@ -41,6 +41,10 @@ lock: setup ## Pin the newest versions, here and in the generated project
 	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-strip-extras --python-version=3.11 \
 		--constraints='{{cookiecutter.project_slug}}/requirements/uv.txt' \
 		--group=dev pyproject.toml --output-file=requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-strip-extras --python-version=3.11 \
+		--constraints='{{cookiecutter.project_slug}}/.variants/model_framework/xgboost/requirements/dev.txt' \
+		--constraints='{{cookiecutter.project_slug}}/.variants/model_framework/lightgbm/requirements/dev.txt' \
+		tests/elsewhere/requirements.in --output-file=tests/elsewhere/requirements.txt
 
 .PHONY: setup
 setup: $(BIN)/.complete tests/node_modules/.complete ## Install everything for development

@@ -19,7 +19,7 @@ from training import export
 from training.__main__ import HELD_OUT, main
 from training.train import SEED, fit, load_data
 
-ROWS = 40
+ROWS = 100
 # Relative and absolute.
 TOLERANCE = (1e-3, 1e-3)
 DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8", "BOOL": "?"}
@@ -136,9 +136,10 @@ if __name__ == "__main__":
     main()
     app = create_app(replace(Settings(), max_body_bytes=2**22))
     card = app.extensions["service"].engine.card
-    fitted, held_out = load_data().split(HELD_OUT, SEED)
-    instances = held_out.inputs()[:ROWS]
+    data = load_data()
+    fitted, _ = data.split(HELD_OUT, SEED)
+    instances = data.inputs()[:ROWS]
     model = fit(fitted)
     module = export.framework_of(model) if hasattr(export, "framework_of") else export
-    check_doors(app, instances, module.expect(model, card, held_out, instances))
+    check_doors(app, instances, module.expect(model, card, data, instances))
     print(f"{len(instances)} instances agree")

@@ -338,3 +338,9 @@ def browser(tmp_path_factory):
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield browser
     browser.quit()
+
+
+@pytest.fixture(scope="session")
+def browser_if_any(request):
+    """Chromium, or None where it is not installed: the rest can do without."""
+    return request.getfixturevalue("browser") if IN_CI or shutil.which("chromium") else None

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from test_project import ask, free_port
 
@@ -48,6 +49,21 @@ def run(page):
     WebDriverWait(page, 10).until(
         lambda _: len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr")) == rows + 1
     )
+
+
+def ask_by_page(browser, url):
+    """Ask the example, and then without what may be missing."""
+    browser.get_log("browser")
+    browser.get(url)
+    run(browser)
+    for field in browser.find_elements(By.CSS_SELECTOR, "#inputs [data-type]:not([required])"):
+        if field.tag_name == "select":
+            Select(field).select_by_value("")
+        elif field.get_attribute("type") != "checkbox":
+            field.clear()
+    run(browser)
+    assert shown(browser, ".answer output").text
+    assert browser.get_log("browser") == []
 
 
 def control(page, name):

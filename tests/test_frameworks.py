@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from conftest import CHOICES, ROOT, BakedProject
+from served import ask_by_page, serving
 from test_project import SAMPLES, follow_readme
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,13 @@ def test_own_model_as_the_readme_describes_it(project, tmp_path):
     follow_readme(copy)
 
 
+def test_page_answers_the_sample(project, browser):
+    with serving(project) as url:
+        ask_by_page(browser, url)
+
+
 def test_sample_is_served_as_its_framework_answers(project):
     if project.has_file("model/source.json"):
         pytest.skip("trains no model: test_import has others")
     shutil.copy(ROOT / "tests/compare_model.py", project.path)
-    assert "40 instances agree" in project.check(".venv/bin/python", "compare_model.py")
+    assert "100 instances agree" in project.check(".venv/bin/python", "compare_model.py")

@@ -254,6 +254,59 @@ def test_files_of_a_predictor_are_imported_where_it_can_serve_them(train, tmp_pa
     assert "Nothing to train" in project.check("make", "train")
 
 
+def examples():
+    """The whole predictors of docs/your-model.md, by their first lines."""
+    text = (ROOT / "docs/your-model.md").read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", examples(), ids=lambda code: code.split('"""')[1])
+def test_predictor_of_the_documentation_is_served(train, libraries, models, tmp_path, code):
+    is_torch = "import torch" in code
+    if is_torch and not os.environ.get("TORCH_WHEELS"):
+        pytest.skip("needs PyTorch: set TORCH_WHEELS to a folder with its wheel")
+    project = BakedProject(tmp_path / "project")
+    trained = train(model_framework="pytorch" if is_torch else "python")
+    sample = train(model_framework="python")
+    ignored = shutil.ignore_patterns(".venv", "files*")
+    shutil.copytree(sample.path, project.path, ignore=ignored)
+    environment = trained.path / ".venv" if is_torch else libraries
+    (project.path / ".venv").symlink_to(environment)
+    (project.path / "inference/predictor.py").write_text(code)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    script = """
+import joblib, numpy as np, pickle, sys
+joblib.dump(pickle.load(open(sys.argv[1], "rb")), "model.joblib")
+open("vocabulary.txt", "w").write("good\\nbad\\n")
+np.save("weights.npy", np.array([1.0, -1.0]))
+"""
+    if is_torch:
+        script = """
+import torch
+torch.save(torch.nn.Linear(4, 3).state_dict(), "weights.pt")
+"""
+    python = [project.path / ".venv/bin/python", "-c", script, models / "people.pkl"]
+    subprocess.run(python, cwd=theirs, check=True)
+    command = [".venv/bin/python", "-m", "training.importing", str(theirs)]
+    project.check(*command)
+    project.check("ruff", "check")
+    project.check("ruff", "format", "--check")
+    with serving(project) as url:
+        card = json.loads(ask(f"{url}/openapi.json")[1])
+        instance = {
+            "people": {"city": "Rome", "age": 30.5, "member": False},
+            "reviews": {"review": "A GOOD good film"},
+        }.get(card["info"]["title"], [0.0, 1.0, 0.5, 0.0])
+        status, answer = ask(f"{url}/predict", {"instances": [instance]})
+        assert status == 200, answer
+        (prediction,) = json.loads(answer)["predictions"]
+        assert prediction in ("yes", 2.0, 0, 1, 2)
+        if "review" in instance:
+            status, answer = ask(f"{url}/predict", {"instances": [{"review": "so so"}]})
+            assert (status, json.loads(answer)["detail"].count("no known word")) == (422, 1)
+
+
 def test_pipeline_ships_the_imported_model(project, models, docker, engine, runner):
     shutil.copy(models / "forest.pkl", project.path / "forest.pkl")
     shutil.copy(models / "iris.csv", project.path / "iris.csv")

@@ -5,10 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import IN_CI, ROOT, BakedProject
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.select import Select
-from served import find_failures, run, serving, shown
+from conftest import ROOT, BakedProject
+from served import ask_by_page, find_failures, serving
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +20,6 @@ THOROUGHLY = ["digits", "gradient_boosting", "titanic"]
 @pytest.fixture(scope="module")
 def project(train):
     return train()
-
-
-@pytest.fixture(scope="module")
-def browser_if_any(request):
-    """Chromium, or None where it is not installed: the rest can do without."""
-    return request.getfixturevalue("browser") if IN_CI or shutil.which("chromium") else None
 
 
 def copy_with(project, folder, training):
@@ -59,21 +51,6 @@ def check(copy, browser, name):
             ask_by_page(browser, url)
         if name in THOROUGHLY:
             find_failures(url, copy.path, examples=10)
-
-
-def ask_by_page(browser, url):
-    """Ask the example, and then without what may be missing."""
-    browser.get_log("browser")
-    browser.get(url)
-    run(browser)
-    for field in browser.find_elements(By.CSS_SELECTOR, "#inputs [data-type]:not([required])"):
-        if field.tag_name == "select":
-            Select(field).select_by_value("")
-        elif field.get_attribute("type") != "checkbox":
-            field.clear()
-    run(browser)
-    assert shown(browser, ".answer output").text
-    assert browser.get_log("browser") == []
 
 
 def copy_with_tensors(train, folder, name):

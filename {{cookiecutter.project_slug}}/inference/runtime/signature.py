@@ -119,6 +119,14 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {tensor.name: tensor.example for tensor in self.tensors}
 
 
+def infer_columns(example: Mapping[str, Scalar]) -> tuple[Column, ...]:
+    """A column for each value of an example row, of its type; each is required."""
+    types: dict[type, Type] = {bool: "boolean", float: "number", int: "integer", str: "string"}
+    return tuple(
+        Column(name=name, type=types[type(value)], example=value) for name, value in example.items()
+    )
+
+
 def class_names(output: Output) -> list[str]:
     """The classes of an output as text, as JSON and metrics name them."""
     return [

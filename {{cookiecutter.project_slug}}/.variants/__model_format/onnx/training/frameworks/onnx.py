@@ -402,6 +402,8 @@ def find_heads(
     for place, (name, array) in enumerate(zip(names, answers, strict=True)):
         if place in taken:
             continue
+        if not isinstance(array, np.ndarray):
+            raise UnfitError(f"Its output {name!r} is no array, and cannot be served.")
         if array.ndim > 2 or array.ndim == 0:
             raise UnfitError(
                 f"Its output {name!r} has shape {list(array.shape[1:])} for an instance: a value, a class or a row of "

@@ -443,8 +443,7 @@ def advice(model: BaseEstimator) -> str:
 
 def package_of(part: Any) -> str:
     """The package of an estimator, that of BOOSTERS for what training/frameworks makes of a booster."""
-    package, *_, module = type(part).__module__.split(".")
-    return module if package == "training" else package
+    return type(part).__module__.removeprefix("training.frameworks.").partition(".")[0]
 
 
 def last_of(model: BaseEstimator) -> Any:
