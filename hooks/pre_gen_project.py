@@ -57,6 +57,15 @@ def is_port(value: str) -> bool:
     return matches("[1-9][0-9]{3,4}")(value) and 1024 <= int(value) <= 65535
 
 
+# What the names on AWS add to a project's slug.
+DERIVED_ENDS = ("-staging", "-production", "-bootstrap")
+
+
+def is_slug(value: str) -> bool:
+    is_name = matches("[a-z][a-z0-9]*(-[a-z0-9]+)*")(value) and 3 <= len(value) <= 31
+    return is_name and not value.endswith(DERIVED_ENDS)
+
+
 def is_region(value: str) -> bool:
     area, _, number = value.rpartition("-")
     return area in AREAS and matches("[1-9]")(number)
@@ -114,9 +123,9 @@ RULES = (
     ),
     Rule(
         "project_slug",
-        lambda value: matches("[a-z][a-z0-9]*(-[a-z0-9]+)*")(value) and 3 <= len(value) <= 31,
-        "must be 3 to 31 lower-case letters, digits and single hyphens, "
-        "starting with a letter and not ending with a hyphen",
+        is_slug,
+        "must be 3 to 31 lower-case letters, digits and single hyphens, starting with a letter and not ending "
+        f"with a hyphen or with {', '.join(DERIVED_ENDS)}, as what other projects have on AWS does",
         "churn-model",
     ),
     Rule(

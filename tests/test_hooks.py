@@ -28,7 +28,7 @@ WRONG = {
     "project_name": ["", " ", " Churn", "Churn ", "a\nb", "a\tb", "a\x00b", "a\u2028b", "a\u200bb", "a\u202eb", "x" * 101],
     "project_slug": [
         "ab", "x" * 32, "Churn", "churn_model", "churn model", "-churn", "churn-", "churn--model",
-        "1churn", "chürn", "churn\n", "churn:model", "CON",
+        "1churn", "chürn", "churn\n", "churn:model", "CON", "churn-staging", "churn-production", "churn-bootstrap",
     ],
     "description": ["", " ", "one\ntwo", "tab\there", "escape\x1b[0m", "x" * 501, "\ue000", " x"],
     "aws_account_id": ["", "12345678901", "1234567890123", "1234-5678-9012", "12345678901x", "１２３４５６７８９０１２"],
@@ -115,7 +115,7 @@ def test_near_miss_gets_a_hint(answer, value, hint):
 
 GOOD = {
     "project_name": ["X", "Über-Modell №1", "日本語", "x" * 100, 'a "b" \\ c'],
-    "project_slug": ["abc", "a1-b2-c3", "x" * 31],
+    "project_slug": ["abc", "a1-b2-c3", "x" * 31, "staging", "churn-staging-2"],
     "description": ["x", "{braces}", "$HOME % # : ' \" \\", "naïve – “quoted” …"],
     "aws_region": ["us-east-1", "ap-southeast-7", "cn-northwest-1", "us-gov-west-1", "mx-central-1"],
     "container_port": ["1024", "5000", "65535"],

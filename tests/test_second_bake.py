@@ -512,7 +512,7 @@ def test_umask_has_no_effect_on_scripts(tmp_path):
 
 
 ORDINARY_NAMES = ["Churn", "Flower Shop", "ML Inference Service", "a1-b2"]
-HARD_NAMES = ["3D Model", "AI", "", "—", "😀", "x" * 100, "x y" * 40, "Модель", "-x-", "a", "1", "12", "日本", "'", "{", "3" * 40, "x" * 30 + " y"]  # fmt: skip
+HARD_NAMES = ["3D Model", "AI", "", "—", "😀", "x" * 100, "x y" * 40, "Модель", "-x-", "a", "1", "12", "日本", "'", "{", "3" * 40, "x" * 30 + " y", "Churn Staging", "a production", "x" * 21 + " bootstrap"]  # fmt: skip
 
 
 def default_slug(name):
@@ -535,6 +535,7 @@ def test_default_slug_of_a_hard_name_is_valid(name):
 
 def test_default_slug_changes_no_more_than_it_must():
     assert [default_slug(name) for name in ORDINARY_NAMES] == ["churn", "flower-shop", "ml-inference-service", "a1-b2"]  # fmt: skip
+    assert default_slug("Churn Staging") == "churn-staging-model"
     assert [default_slug(name) for name in HARD_NAMES[:4]] == ["ml-3d-model", "ml-ai", SLUG, SLUG]
 
 

@@ -21,11 +21,9 @@ FLAVORS = {
 
 
 class Folder(NamedTuple):
-    """What a folder holds: the flavor and the file of the model, names of its columns, and rows, if any."""
+    """What a folder holds: the file of the model, the names of its columns, and rows, if any."""
 
-    flavor: str
     path: Path
-    versions: Mapping[str, str]
     names: list[str]
     rows: Any
 
@@ -40,14 +38,16 @@ def read(folder: Path) -> Folder:
             f"{folder} is a model of MLflow's flavors {', '.join(flavors)}: {', '.join(FLAVORS)} can be imported. "
             "Bake with model_framework python, which serves any code."
         )
-    settings = flavors[flavor]
-    path = folder / settings[FLAVORS[flavor]]
-    versions = {
-        name: str(settings[f"{name}_version"])
-        for name in ("sklearn",)
-        if f"{name}_version" in settings
-    }
-    return Folder(flavor, path, versions, column_names(content), read_example(folder, content))
+    path = folder / flavors[flavor][FLAVORS[flavor]]
+    if flavor == "pytorch":
+        # A folder; the module itself, beside a program, needs the code that made it.
+        programs = sorted(path.glob("*.pt2"))
+        if not programs:
+            raise UnfitError(
+                f"{path} has the module alone, no program of torch.export: save one as a .pt2 file."
+            )
+        path = programs[0]
+    return Folder(path, column_names(content), read_example(folder, content))
 
 
 def column_names(content: Mapping[str, Any]) -> list[str]:
