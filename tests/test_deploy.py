@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -11,6 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import PROJECT_TEMPLATE
 from test_project import PENGUIN, ask
 
 pytestmark = pytest.mark.slow
@@ -400,8 +402,9 @@ def test_stack_that_another_run_is_making_is_left_alone(account):
     create = ("create-stack", "--stack-name", STACK, "--template-body", template)
     with pytest.raises(subprocess.CalledProcessError):
         account.aws("cloudformation", *create)
-    output = account.fails("cluster-up")
-    assert f"stack {STACK} is CREATE_IN_PROGRESS: wait for the other run to end" in output
+    output = account.fails("cluster-up", WAIT_SECONDS="1", POLL_SECONDS="0.2")
+    assert f"stack {STACK} is CREATE_IN_PROGRESS, waiting for the other run's end" in output
+    assert f"stack {STACK} is still CREATE_IN_PROGRESS" in output
 
 
 def rules(account):
@@ -677,16 +680,146 @@ def test_destroy_asks_for_the_name(deployed):
     assert deployed.service()["status"] == "ACTIVE"
 
 
-def test_destroy_leaves_a_cluster_that_others_use(account):
+def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
     account.make(*STEPS)
     subnets = account.aws("ec2", "describe-subnets")["Subnets"]
     network = f"awsvpcConfiguration={{subnets=[{subnets[0]['SubnetId']}],securityGroups=[]}}"
     create = ("--service-name", "other", "--task-definition", SERVICE, "--desired-count", "0")
     place = ("--cluster", SERVICE, "--network-configuration", network)
     account.aws("ecs", "create-service", *place, *create, "--launch-type", "FARGATE")
-    output = account.fails("destroy", "FORCE=1")
-    assert f"cluster {SERVICE} has other services, delete them first" in output
-    assert account.service()["status"] == "ACTIVE"
+
+    def others():
+        answer = account.aws(
+            "ecs", "describe-services", "--cluster", SERVICE, "--services", "other"
+        )
+        return [service["status"] for service in answer["services"]]
+
+    # What is not answered is not 'none': D3 was a cluster that went with somebody's service.
+    for question in ("ecs list-services", "ecs list-tasks"):
+        output = account.fails("destroy", "FORCE=1", **denying(account, tmp_path, question))
+        assert f"AWS does not answer 'aws {question}' (" in output
+        assert others() == ["ACTIVE"]
+    output = account.make("destroy", "FORCE=1")
+    assert f"kept cluster {SERVICE} and its network, in which others run: " in output
+    assert others() == ["ACTIVE"]
+    assert account.aws("cloudformation", "describe-stacks")["Stacks"]
+    # The last one takes the cluster along.
+    account.aws("ecs", "delete-service", "--cluster", SERVICE, "--service", "other")
+    assert "deleted the cluster and its network" in account.make("destroy", "FORCE=1")
+
+
+def test_destroy_leaves_a_cluster_that_was_there_before(account):
+    account.aws("ecs", "create-cluster", "--cluster-name", SERVICE, "--tags", "key=team,value=x")
+    account.make(*STEPS)
+    output = account.make("destroy", "FORCE=1")
+    assert f"kept cluster {SERVICE}, which was there before" in output
+    (cluster,) = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
+    assert cluster["status"] == "ACTIVE"
+    assert not account.aws("cloudformation", "describe-stacks")["Stacks"]
+
+
+# Notes what the AWS CLI is asked for, and denies one of it.
+SHIM = """#!/bin/sh
+echo "$1 $2" >>'{log}'
+if [ "$1 $2" = '{denied}' ]; then
+  echo >&2
+  echo "An error occurred ({error}) when calling the X operation: not today" >&2
+  exit 254
+fi
+exec '{real}' "$@"
+"""
+ERRORS = ("AccessDeniedException", "ThrottlingException", "ExpiredTokenException")
+
+
+def denying(account, folder, denied="", error=ERRORS[0]):
+    """The variables with which the AWS CLI is asked by way of that."""
+    path = account.environment["PATH"]
+    shim = folder / "aws"
+    log = folder / "asked"
+    real = shutil.which("aws", path=path)
+    shim.write_text(SHIM.format(log=log, denied=denied, error=error, real=real))
+    shim.chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{path}"}
+
+
+def is_question(call):
+    return call.split()[1].startswith(("describe-", "get-", "list-"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["ecr-create", "iam-role", "cluster-up", "security-group", "service-up", "url", "scale"],
+)
+def test_answer_that_is_denied_ends_the_step_and_changes_nothing(deployed, tmp_path, target):
+    # What is made once, the first run makes.
+    deployed.make(target, N="1")
+    deployed.make(target, N="1", **denying(deployed, tmp_path))
+    asked = set((tmp_path / "asked").read_text().splitlines())
+    assert asked
+    for place, call in enumerate(sorted(asked)):
+        error = ERRORS[place % len(ERRORS)]
+        (tmp_path / "asked").unlink()
+        output = deployed.fails(target, N="1", **denying(deployed, tmp_path, call, error))
+        assert error in output, call
+        assert "not today" in output, call
+        called = (tmp_path / "asked").read_text().splitlines()
+        # It is the last one: nothing is done on the strength of what AWS did not say.
+        assert called.index(call) == len(called) - 1, (call, called)
+    deployed.make(target, N="1")
+
+
+def test_denied_destroy_says_so_and_the_next_one_ends_it(account, tmp_path):
+    questions = [
+        "cloudformation describe-stack-resources",
+        "cloudformation describe-stacks",
+        "ec2 describe-security-groups",
+        "ecr list-tags-for-resource",
+        "ecs describe-clusters",
+        "ecs describe-services",
+        "ecs list-services",
+        "ecs list-tasks",
+        "ecs list-task-definitions",
+    ]
+    account.make("ecr-create", *STEPS)
+    for question in questions:
+        output = account.fails("destroy", "FORCE=1", **denying(account, tmp_path, question))
+        assert "AccessDenied" in output, question
+        assert "nothing of" not in output, question
+    (tmp_path / "asked").unlink()
+    account.make("destroy", "FORCE=1", **denying(account, tmp_path))
+    asked = set((tmp_path / "asked").read_text().splitlines())
+    assert set(filter(is_question, asked)) <= {
+        *questions,
+        "ecr describe-repositories",
+        "sts get-caller-identity",
+    }
+    assert not account.aws("iam", "list-roles")["Roles"]
+    (cluster,) = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
+    assert cluster["status"] == "INACTIVE"
+    assert not account.aws("ecr", "describe-repositories")["repositories"]
+
+
+def test_no_error_of_a_question_is_thrown_away():
+    """By text, since what nobody has thought of cannot be denied in a test."""
+    for script in PROJECT_TEMPLATE.rglob("deploy/*.sh"):
+        text = script.read_text().replace("\\\n", " ")
+        for line in text.splitlines():
+            if re.search(r"\baws [a-z]", line) and not line.lstrip().startswith("#"):
+                assert "|| true" not in line, (script, line)
+                if "configure export-credentials" not in line:
+                    assert "2>/dev/null" not in line, (script, line)
+
+
+def test_number_of_tasks_has_a_ceiling(deployed):
+    output = deployed.fails("scale", N="21")
+    assert "21 tasks are more than 20: where you mean it, add MAX_TASKS=21" in output
+    assert "say how many" in deployed.fails("scale", N="99999999")
+
+
+def test_network_that_is_gone_is_not_wrong_credentials(deployed):
+    output = deployed.fails("account", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
+    assert "AWS cannot be reached: check the network" in output
+    assert "aws configure" not in output
 
 
 def test_destroy_of_nothing_and_of_half_a_deployment_succeeds(account):

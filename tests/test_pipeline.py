@@ -305,6 +305,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
     }
     not_rehearsed = {
         "ecr:TagResource",  # of whoever creates a repository with tags
+        "ecs:TagResource",  # the same of a cluster
         "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
         "iam:CreateServiceLinkedRole",  # by ECS, in the caller's name, once an account
         "iam:PassRole",  # a permission without an action

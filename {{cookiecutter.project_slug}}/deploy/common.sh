@@ -27,7 +27,12 @@ require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"
   [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see 'The pipeline' in README.md"
   account=$(aws sts get-caller-identity --query Account --output text 2>&1) ||
-    fail "AWS does not accept the credentials in $AWS_REGION: $remedy (${account##*$'\n'})"
+    case $account in
+      *[Cc]onnect* | *[Pp]roxy* | *"Read timeout"*)
+        fail "AWS cannot be reached: check the network, and the proxy that is set (${account//$'\n'/ })"
+        ;;
+      *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy (${account//$'\n'/ })" ;;
+    esac
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }
@@ -53,28 +58,43 @@ ask() {
   "$PYTHON" deploy/ask.py "$@"
 }
 
-# Whether there is a stack of this name; no answer is no reason to think that there is none.
+# For ask_aws, where no error means that there is none.
+# shellcheck disable=SC2034 # other scripts read it
+NEVER='^$'
+
+# ask_aws ERRORS QUESTION...: what AWS answers, as text, or nothing where it says by one of the errors (a pattern) that
+# there is no such thing. Anything else ends the step: what was denied or cut off is no reason to think that there is none.
+ask_aws() {
+  local absent=$1 errors answer
+  shift
+  errors=$(mktemp)
+  if answer=$(aws "$@" --output text 2>"$errors"); then
+    rm "$errors"
+    sed '/^None$/d' <<<"$answer"
+  else
+    answer=$(tr -s '[:space:]' ' ' <"$errors")
+    rm "$errors"
+    [[ $answer =~ $absent ]] || fail "AWS does not answer 'aws $1 $2' (${answer# })"
+  fi
+}
+
+# Whether there is a stack of this name.
 stack_exists() {
-  local answer
-  answer=$(aws cloudformation describe-stacks --stack-name "$1" 2>&1) && return 0
-  [[ $answer == *"does not exist"* ]] || fail "could not ask CloudFormation about $1 (${answer##*$'\n'})"
-  return 1
+  local status
+  status=$(ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" \
+    --query 'Stacks[0].StackStatus') || exit 1
+  [ -n "$status" ]
 }
 
 # One fact of the service, or nothing where there is no service.
 service_fact() {
-  local answer
-  if answer=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
-    --query "services[?status=='ACTIVE'] | [0].$1" 2>&1); then
-    sed '/^None$/d' <<<"$answer"
-  elif [[ $answer != *ClusterNotFoundException* ]]; then
-    fail "could not ask ECS about the service (${answer##*$'\n'})"
-  fi
+  ask_aws ClusterNotFoundException ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" \
+    --query "services[?status=='ACTIVE'] | [0].$1"
 }
 
 require_service() {
   local name
-  name=$(service_fact serviceName)
+  name=$(service_fact serviceName) || exit 1
   [ -n "$name" ] || fail "there is no service yet: run 'make deploy' first"
 }
 
@@ -82,7 +102,7 @@ require_service() {
 wait_for_rollout() {
   local facts state running wanted said='' until=$((SECONDS + 900))
   while true; do
-    facts=$(service_fact "[deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount, desiredCount]")
+    facts=$(service_fact "[deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount, desiredCount]") || exit 1
     read -r state running wanted <<<"$facts"
     if [ "$state" = FAILED ] || { [ "$state" = COMPLETED ] && [ "$running" = "$wanted" ]; }; then
       return 0

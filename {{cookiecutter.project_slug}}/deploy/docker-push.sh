@@ -4,10 +4,16 @@ set -euo pipefail
 . deploy/common.sh
 say "pushing $IMAGE"
 
-if deploy/image-pushed.sh; then
-  say "$IMAGE is in the registry"
-  exit 0
-fi
+status=0
+deploy/image-pushed.sh || status=$?
+case $status in
+  0)
+    say "$IMAGE is in the registry"
+    exit 0
+    ;;
+  1) ;;
+  *) exit "$status" ;;
+esac
 "$DOCKER" push --quiet "$IMAGE" >/dev/null ||
   fail "could not push: run the steps before this one first, 'make -n deploy' shows them, and see the error above"
 say "pushed $IMAGE"

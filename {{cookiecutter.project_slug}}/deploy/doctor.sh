@@ -36,8 +36,10 @@ fi
 if command -v aws >/dev/null; then
   if ! (require_account); then
     faults=$((faults + 1))
-  elif [ "$(aws ecs describe-capacity-providers --capacity-providers FARGATE --output text \
-    --query 'capacityProviders[0].status')" != ACTIVE ]; then
+  elif ! status=$(ask_aws "$NEVER" ecs describe-capacity-providers --capacity-providers FARGATE \
+    --query 'capacityProviders[0].status'); then
+    faults=$((faults + 1))
+  elif [ "$status" != ACTIVE ]; then
     fault "there is no Fargate in region $AWS_REGION: make the project anew with another aws_region"
   fi
 fi

@@ -14,6 +14,7 @@ IFS=$'\t' read -r arn container reason detail <<<"$task"
 {
   echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
   echo "  its last log lines:"
-  aws logs get-log-events --log-group-name "$LOG_GROUP" --log-stream-name "task/$container/${arn##*/}" \
-    --limit 10 --query 'events[].[message]' --output text 2>/dev/null | sed 's/^/    /'
+  lines=$(ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" \
+    --log-stream-name "task/$container/${arn##*/}" --limit 10 --query 'events[].[message]')
+  echo "    ${lines//$'\n'/$'\n'    }"
 } >&2

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Whether the image is in the registry: exits 0 where it is.
+# Whether the image is in the registry: exits 0 where it is, 1 where it is not, and 2 where AWS does not say.
 set -euo pipefail
-exec >/dev/null 2>&1
+. deploy/common.sh
 
-aws ecr describe-images --registry-id "$AWS_ACCOUNT_ID" --repository-name "$ECR_REPOSITORY" \
-  --image-ids "imageTag=$IMAGE_TAG" && exit 0
+digest=$(ask_aws 'ImageNotFoundException|RepositoryNotFoundException' ecr describe-images \
+  --registry-id "$AWS_ACCOUNT_ID" --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG" \
+  --query 'imageDetails[0].imageDigest') || exit 2
+[ -z "$digest" ] || exit 0
 # In a registry that is not ECR.
 # shellcheck disable=SC2086 # options
-"$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE"
+"$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" >/dev/null 2>&1 || exit 1

@@ -277,6 +277,7 @@ def install(scheduler: Scheduler) -> None:
     """Make moto's services run their tasks."""
     create, update, delete = Backend.create_service, Backend.update_service, Backend.delete_service
     describe, listed = Backend.describe_services, Backend.list_tasks
+    list_all, make_cluster = Backend.list_services, Backend.create_cluster
 
     def create_service(self: Backend, *arguments: Any, **options: Any) -> Service:
         service = create(self, *arguments, **options)
@@ -305,6 +306,18 @@ def install(scheduler: Scheduler) -> None:
             service.running_count = len(scheduler.running(self, service))
         return services, failures
 
+    def create_cluster(self: Backend, cluster_name: str, *arguments: Any, **options: Any) -> Any:
+        # One that is there stays as it is.
+        found = self.clusters.get(cluster_name)
+        if found is not None and found.status == "ACTIVE":
+            return found
+        return make_cluster(self, cluster_name, *arguments, **options)
+
+    def list_services(self: Backend, *arguments: Any, **options: Any) -> list[str]:
+        # A service that was deleted is in no list any more.
+        active = {service.arn for service in self.services.values() if service.status == "ACTIVE"}
+        return [arn for arn in list_all(self, *arguments, **options) if arn in active]
+
     def list_tasks(self: Backend, *arguments: Any, **options: Any) -> list[Task]:
         for service in self.services.values():
             scheduler.running(self, service)
@@ -321,6 +334,8 @@ def install(scheduler: Scheduler) -> None:
     Backend.update_service = update_service
     Backend.delete_service = delete_service
     Backend.describe_services = describe_services
+    Backend.create_cluster = create_cluster
+    Backend.list_services = list_services
     Backend.list_tasks = list_tasks
 
 

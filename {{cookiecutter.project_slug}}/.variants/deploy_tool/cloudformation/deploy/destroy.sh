@@ -8,15 +8,15 @@ say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
   "Type the stack's name to delete it, with its load balancer, cluster and logs"
 
 if stack_exists "$STACK"; then
-  balancer=$(aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id LoadBalancer \
-    --query StackResourceDetail.PhysicalResourceId --output text 2>/dev/null || true)
-  [ -z "${balancer/None/}" ] || aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$balancer" \
+  balancer=$(ask_aws "does not exist" cloudformation describe-stack-resources --stack-name "$STACK" \
+    --query "StackResources[?LogicalResourceId=='LoadBalancer'].PhysicalResourceId")
+  [ -z "$balancer" ] || aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$balancer" \
     --attributes Key=deletion_protection.enabled,Value=false >/dev/null
   "$PYTHON" deploy/stack.py delete "$STACK"
   say "deleted $STACK"
 fi
-for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --output text \
-  --query 'taskDefinitionArns'); do
+revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+for revision in $revisions; do
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
 

@@ -3,7 +3,8 @@
 set -euo pipefail
 . deploy/common.sh
 require_service
-[ "$(service_fact enableExecuteCommand)" = True ] ||
+allowed=$(service_fact enableExecuteCommand)
+[ "$allowed" = True ] ||
   fail "this service allows no shell: set Exec to true in deploy/$ENV.json, then 'make deploy ENV=$ENV'"
 command -v session-manager-plugin >/dev/null ||
   fail "the AWS CLI wants its session-manager-plugin for this: install it"

@@ -6,9 +6,11 @@ set -euo pipefail
 say "going back to the release before the current one"
 require_service
 
-current=$(image_of "$(service_fact taskDefinition)")
+revision=$(service_fact taskDefinition)
+current=$(image_of "$revision")
+revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
 previous=
-for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --query 'taskDefinitionArns' --output text); do
+for revision in $revisions; do
   image=$(image_of "$revision")
   # The first time that the current image was released: what ran before that is meant.
   [ "$image" != "$current" ] || break

@@ -2,7 +2,8 @@
 # Run N tasks at least, and wait until that many do.
 set -euo pipefail
 . deploy/common.sh
-[[ ${N:-} =~ ^[1-9][0-9]*$ ]] || fail "say how many: make scale N=3"
+[[ ${N:-} =~ ^[1-9][0-9]{0,5}$ ]] || fail "say how many: make scale N=3"
+[ "$N" -le "${MAX_TASKS:-20}" ] || fail "$N tasks are more than ${MAX_TASKS:-20}: where you mean it, add MAX_TASKS=$N"
 say "scaling $SERVICE to $N tasks, until the next 'make deploy': MinTasks in deploy/$ENV.json keeps it"
 
 "$PYTHON" deploy/stack.py scale "$N"

@@ -51,7 +51,7 @@ def aws(*command: str) -> Json:
     """The answer of the AWS CLI; raises AwsError."""
     done = subprocess.run(["aws", *command, "--output", "json"], capture_output=True, text=True)
     if done.returncode:
-        raise AwsError(done.stderr.strip().rpartition("\n")[2])
+        raise AwsError(" ".join(done.stderr.split()))
     answer: Json = json.loads(done.stdout or "{}")
     return answer
 
@@ -97,7 +97,9 @@ class Stack:
         """What has happened to it, first things first, and was not asked for before."""
         try:
             answer = aws("cloudformation", "describe-stack-events", "--stack-name", self.name)
-        except AwsError:
+        except AwsError as error:
+            if "does not exist" not in str(error):
+                raise
             return []
         new = [event for event in answer["StackEvents"] if event["EventId"] not in self._told]
         self._told |= {event["EventId"] for event in new}
@@ -245,7 +247,11 @@ def check_image(parameters: dict[str, str]) -> None:
     architecture = parameters.get("Architecture", "X86_64")
     if {"X86_64": "linux/amd64", "ARM64": "linux/arm64"}.get(architecture, platform) != platform:
         fail(f"Architecture is {architecture}, but PLATFORM, of the image, is {platform}")
-    if subprocess.run(os.environ["IMAGE_CHECK"].split()).returncode:
+    found = subprocess.run(os.environ["IMAGE_CHECK"].split()).returncode
+    if found > 1:
+        # It has said why it does not know.
+        sys.exit(found)
+    if found:
         image = os.environ["IMAGE"]
         fail(f"{image} is not in the registry: run 'make ecr-login docker-build docker-push' first")
 
@@ -264,7 +270,9 @@ def check_secret(arn: str) -> None:
     try:
         aws("secretsmanager", "describe-secret", "--secret-id", arn)
     except AwsError as error:
-        fail(f"{named} ({error})")
+        if "ResourceNotFoundException" in str(error):
+            fail(named)
+        fail(f"could not ask about the secret {arn} ({error})")
 
 
 def deploy(execute: bool) -> None:

@@ -4,15 +4,23 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of cluster $CLUSTER and its network"
 
-status=$(aws cloudformation describe-stacks --stack-name "$STACK" --output text \
-  --query 'Stacks[0].StackStatus' 2>/dev/null || true)
+stack_status() {
+  ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].StackStatus'
+}
+
+status=$(stack_status)
+until=$((SECONDS + ${WAIT_SECONDS:-900}))
+while [[ $status == *_IN_PROGRESS && $status != REVIEW_IN_PROGRESS ]]; do
+  [ "$status" = "${said:-}" ] || say "stack $STACK is $status, waiting for the other run's end ..."
+  said=$status
+  [ "$SECONDS" -lt "$until" ] || fail "stack $STACK is still $status: see CloudFormation's console"
+  sleep "${POLL_SECONDS:-3}"
+  status=$(stack_status)
+done
 case $status in
   CREATE_COMPLETE | UPDATE_COMPLETE | UPDATE_ROLLBACK_COMPLETE)
     say "cluster $CLUSTER exists"
     exit 0
-    ;;
-  CREATE_IN_PROGRESS | DELETE_IN_PROGRESS | ROLLBACK_IN_PROGRESS | UPDATE_*IN_PROGRESS)
-    fail "stack $STACK is $status: wait for the other run to end"
     ;;
   CREATE_FAILED | DELETE_FAILED | REVIEW_IN_PROGRESS | ROLLBACK_COMPLETE | ROLLBACK_FAILED)
     say "deleting stack $STACK, which an earlier run left in $status"
@@ -24,6 +32,9 @@ esac
 zones=$(aws ec2 describe-availability-zones --filters Name=zone-type,Values=availability-zone \
   --query 'AvailabilityZones[:2].ZoneName' --output text)
 say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
+found=$(cluster_fact clusterName)
+# With its tag from the beginning: destroy leaves alone a cluster that was there before.
+[ -n "$found" ] || aws ecs create-cluster --cluster-name "$CLUSTER" --tags "key=created-by,value=$CLUSTER_MADE_BY" >/dev/null
 export_credentials
 "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE \
   --azs "${zones//[[:space:]]/,}"

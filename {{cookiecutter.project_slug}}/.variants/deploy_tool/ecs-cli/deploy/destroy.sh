@@ -18,10 +18,6 @@ delete() {
 [ "${FORCE:-}" = 1 ] || confirm "$SERVICE" \
   "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs"
 
-others=$(aws ecs list-services --cluster "$CLUSTER" --output text --query 'serviceArns' 2>/dev/null |
-  tr '\t' '\n' | grep -v -e "/$SERVICE\$" -e '^None$' || true)
-[ -z "$others" ] || fail "cluster $CLUSTER has other services, delete them first: $others"
-
 name=$(service_fact serviceName)
 if [ -n "$name" ]; then
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count 0 >/dev/null
@@ -30,36 +26,51 @@ if [ -n "$name" ]; then
   aws ecs wait services-inactive --cluster "$CLUSTER" --services "$SERVICE"
   say "deleted the service"
 fi
-for revision in $(aws ecs list-task-definitions --family-prefix "$FAMILY" --output text \
-  --query 'taskDefinitionArns'); do
+revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+for revision in $revisions; do
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
 
-if stack_exists "$STACK"; then
-  group=$( (find_network && security_group_id) 2>/dev/null || true)
-  # The network interface of a task goes some seconds after the task.
-  for attempt in 1 2 3 4 5 6; do
-    [ -n "$group" ] || break
-    aws ec2 delete-security-group --group-id "$group" >/dev/null 2>&1 && break
-    [ "$attempt" -lt 6 ] || fail "security group $group is still in use: try again in a minute"
-    sleep 10
-  done
+look_for_network
+group=
+[ -z "$VPC" ] || group=$(security_group_id)
+# The network interface of a task goes some seconds after the task.
+for attempt in 1 2 3 4 5 6; do
+  [ -n "$group" ] || break
+  answer=$(aws ec2 delete-security-group --group-id "$group" 2>&1) && break
+  [[ $answer == *DependencyViolation* ]] || fail "could not delete security group $group (${answer##*$'\n'})"
+  [ "$attempt" -lt 6 ] || fail "security group $group is still in use: try again in a minute"
+  sleep 10
+done
+
+services=$(ask_aws ClusterNotFoundException ecs list-services --cluster "$CLUSTER" --query serviceArns)
+tasks=$(ask_aws ClusterNotFoundException ecs list-tasks --cluster "$CLUSTER" --query taskArns)
+made_by=$(cluster_fact "tags[?key=='created-by'].value | [0]")
+if [ -n "$services$tasks" ]; then
+  say "kept cluster $CLUSTER and its network, in which others run: $(xargs <<<"$services $tasks")"
+elif stack_exists "$STACK" && [ "$made_by" != "$CLUSTER_MADE_BY" ]; then
+  aws cloudformation delete-stack --stack-name "$STACK"
+  aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+  say "deleted the network, and kept cluster $CLUSTER, which was there before"
+elif stack_exists "$STACK"; then
   export_credentials
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
-else
+elif [ "$made_by" = "$CLUSTER_MADE_BY" ]; then
   delete "the cluster" aws ecs delete-cluster --cluster "$CLUSTER"
 fi
 
 other=${SERVICE%-staging}
 [ "$ENV" = staging ] || other=$SERVICE-staging
 if created_repository; then
-  if [ "$(FAMILY=$other newest_revision)" = None ]; then
+  newest=$(FAMILY=$other newest_revision)
+  if [ "$newest" = None ]; then
     delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
   else
     say "kept the images: $other has need of them"
   fi
-elif aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
+elif found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
+  --query 'repositories[0].repositoryName') && [ -n "$found" ]; then
   say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not make it"
 fi
 delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"

@@ -4,7 +4,9 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of repository $ECR_REPOSITORY"
 
-if aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" >/dev/null 2>&1; then
+found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
+  --query 'repositories[0].repositoryName')
+if [ -n "$found" ]; then
   say "repository $ECR_REPOSITORY exists"
   if ! created_repository; then
     say "it was not made by this step, so its settings and images stay as they are"

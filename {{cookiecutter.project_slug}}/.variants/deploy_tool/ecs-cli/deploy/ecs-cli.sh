@@ -4,6 +4,8 @@
 
 STACK="amazon-ecs-cli-setup-$CLUSTER"
 CREATED_BY="make ecr-create"
+# shellcheck disable=SC2034 # cluster-up.sh and destroy.sh read it
+CLUSTER_MADE_BY="make cluster-up"
 
 # A policy with the project's names in place of ${...}.
 policy() {
@@ -15,21 +17,30 @@ policy() {
 
 # Whether `make ecr-create` made the repository, and not somebody before it.
 created_repository() {
-  [ "$(aws ecr list-tags-for-resource --output text --query "tags[?Key=='created-by'].Value" --resource-arn \
-    "arn:$AWS_PARTITION:ecr:$AWS_REGION:$AWS_ACCOUNT_ID:repository/$ECR_REPOSITORY" 2>/dev/null)" = "$CREATED_BY" ]
+  local by
+  by=$(ask_aws RepositoryNotFoundException ecr list-tags-for-resource --query "tags[?Key=='created-by'].Value" \
+    --resource-arn "arn:$AWS_PARTITION:ecr:$AWS_REGION:$AWS_ACCOUNT_ID:repository/$ECR_REPOSITORY") || exit 1
+  [ "$by" = "$CREATED_BY" ]
 }
 
-# What `ecs-cli up` made for the service's tasks.
-find_network() {
+# One fact of the cluster, or nothing where there is none.
+cluster_fact() {
+  ask_aws ClusterNotFoundException ecs describe-clusters --clusters "$CLUSTER" --include TAGS \
+    --query "clusters[?status=='ACTIVE'] | [0].$1"
+}
+
+# What `ecs-cli up` made for the tasks, as far as it did: SUBNET_1, SUBNET_2 and VPC.
+look_for_network() {
   local names="['PubSubnetAz1', 'PubSubnetAz2', 'Vpc']" found
-  if ! found=$(aws cloudformation describe-stack-resources --stack-name "$STACK" --output text --query \
-    "sort_by(StackResources[?contains($names, LogicalResourceId)], &LogicalResourceId)[].PhysicalResourceId" 2>&1); then
-    [[ $found == *"does not exist"* ]] || fail "could not ask CloudFormation about $STACK (${found##*$'\n'})"
-    found=
-  fi
+  found=$(ask_aws "does not exist" cloudformation describe-stack-resources --stack-name "$STACK" --query \
+    "sort_by(StackResources[?contains($names, LogicalResourceId)], &LogicalResourceId)[].PhysicalResourceId") || exit 1
   read -r SUBNET_1 SUBNET_2 VPC <<<"$found"
-  [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
   export SUBNET_1 SUBNET_2
+}
+
+find_network() {
+  look_for_network
+  [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
 }
 
 security_group_id() {
@@ -56,7 +67,10 @@ export_credentials() {
 # Wait for the end of a rollout that somebody began, or that an interrupted run did.
 wait_for_others() {
   local state said='' until=$((SECONDS + 900))
-  while state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState"); [ "$state" = IN_PROGRESS ]; do
+  while
+    state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState") || exit 1
+    [ "$state" = IN_PROGRESS ]
+  do
     [ -n "$said" ] || say "a rollout is under way, waiting for its end ..."
     said=yes
     [ "$SECONDS" -lt "$until" ] || break

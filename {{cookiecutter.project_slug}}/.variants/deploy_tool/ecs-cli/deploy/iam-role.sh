@@ -5,7 +5,8 @@ set -euo pipefail
 say "making sure of the roles of the task"
 
 for role in "$SERVICE-execution" "$SERVICE-task"; do
-  if aws iam get-role --role-name "$role" >/dev/null 2>&1; then
+  found=$(ask_aws NoSuchEntity iam get-role --role-name "$role" --query Role.RoleName)
+  if [ -n "$found" ]; then
     aws iam update-assume-role-policy --role-name "$role" \
       --policy-document file://ecs-trust-policy.json
     say "role $role exists"

@@ -2,7 +2,8 @@
 # Run N tasks, and wait until that many do.
 set -euo pipefail
 . deploy/common.sh
-[[ ${N:-} =~ ^[0-9]+$ ]] || fail "say how many: make scale N=3"
+[[ ${N:-} =~ ^[0-9]{1,6}$ ]] || fail "say how many: make scale N=3"
+[ "$N" -le "${MAX_TASKS:-20}" ] || fail "$N tasks are more than ${MAX_TASKS:-20}: where you mean it, add MAX_TASKS=$N"
 say "scaling $SERVICE to $N tasks"
 require_service
 

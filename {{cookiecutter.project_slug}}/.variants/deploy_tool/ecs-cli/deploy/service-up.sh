@@ -28,11 +28,14 @@ before=$(newest_revision)
 # The service was created with no task: only a forced deployment has the breaker watch the first one.
 compose_service up --launch-type FARGATE --timeout 0 ${first:+--force-deployment}
 wait_for_rollout
-deploy/verify.sh && exit 0
+status=0
+deploy/verify.sh || status=$?
+[ "$status" -eq 1 ] || exit "$status"
 
 newest=$(newest_revision)
+runs=$(image_of "$newest")
 # Not one that another run has registered.
-if [ "$newest" != "$before" ] && [ "$(image_of "$newest")" = "$IMAGE" ]; then
+if [ "$newest" != "$before" ] && [ "$runs" = "$IMAGE" ]; then
   aws ecs deregister-task-definition --task-definition "$newest" >/dev/null
   say "deregistered ${newest##*/}, so that a rollback never lands on it" >&2
 fi

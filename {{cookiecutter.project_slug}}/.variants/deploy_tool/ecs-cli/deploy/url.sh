@@ -3,9 +3,9 @@
 set -euo pipefail
 . deploy/common.sh
 
-tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --desired-status RUNNING \
-  --query 'taskArns' --output text 2>/dev/null || true)
-if [ -z "${tasks/None/}" ]; then
+tasks=$(ask_aws 'ClusterNotFoundException|ServiceNotFoundException' ecs list-tasks --cluster "$CLUSTER" \
+  --service-name "$SERVICE" --desired-status RUNNING --query taskArns)
+if [ -z "$tasks" ]; then
   require_service
   fail "no task of $SERVICE runs: see 'make ps' and 'make logs'"
 fi

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Verify that IMAGE is what runs; where it is not, say why. ecs-cli takes a rollback for a success.
+# Verify that IMAGE is what runs; where it is not, say why and exit with 1, or with 2 where AWS does not say. ecs-cli
+# takes a rollback for a success.
 set -euo pipefail
 . deploy/common.sh
 
-facts=$(service_fact "[taskDefinition, deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount]")
+facts=$(service_fact "[taskDefinition, deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount]") || exit 2
 [ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
 read -r revision state running <<<"$facts"
-if [ "$(image_of "$revision")" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$running" -gt 0 ]; then
+runs=$(image_of "$revision") || exit 2
+if [ "$runs" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$running" -gt 0 ]; then
   say "${revision##*/} runs $IMAGE"
   exit 0
 fi
