@@ -5,6 +5,7 @@ ecs-params.yml, fails where a stack is there already, and reuses a revision that
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -170,7 +171,9 @@ def compose(options):
     revision = register(ecs, options.project_name, definition)
     if options.create_log_groups:
         group = service["logging"]["options"]["awslogs-group"]
-        boto3.client("logs", options.region).create_log_group(logGroupName=group)
+        logs = boto3.client("logs", options.region)
+        with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+            logs.create_log_group(logGroupName=group)
     place = {"cluster": options.cluster}
     if options.verb == "create":
         network = parameters["run_params"]["network_configuration"]["awsvpc_configuration"]

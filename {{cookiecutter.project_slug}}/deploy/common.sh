@@ -22,17 +22,24 @@ confirm() {
   [ "$typed" = "$1" ] || fail "nothing was deleted"
 }
 
+# An error of the AWS CLI has several lines, or is a document.
+in_a_line() {
+  tr -s '[:space:]' ' ' | sed 's/^ //; s/ $//'
+}
+
 # Nothing is touched in another account than the project's.
 require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"
   [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see 'The pipeline' in README.md"
-  account=$(aws sts get-caller-identity --query Account --output text 2>&1) ||
+  if ! account=$(aws sts get-caller-identity --query Account --output text 2>&1); then
+    account=$(in_a_line <<<"$account")
     case $account in
       *[Cc]onnect* | *[Pp]roxy* | *"Read timeout"*)
-        fail "AWS cannot be reached: check the network, and the proxy that is set (${account//$'\n'/ })"
+        fail "AWS cannot be reached: check the network, and the proxy that is set ($account)"
         ;;
-      *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy (${account//$'\n'/ })" ;;
+      *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy ($account)" ;;
     esac
+  fi
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }
@@ -72,9 +79,9 @@ ask_aws() {
     rm "$errors"
     sed '/^None$/d' <<<"$answer"
   else
-    answer=$(tr -s '[:space:]' ' ' <"$errors")
+    answer=$(in_a_line <"$errors")
     rm "$errors"
-    [[ $answer =~ $absent ]] || fail "AWS does not answer 'aws $1 $2' (${answer# })"
+    [[ $answer =~ $absent ]] || fail "AWS does not answer 'aws $1 $2' ($answer)"
   fi
 }
 
