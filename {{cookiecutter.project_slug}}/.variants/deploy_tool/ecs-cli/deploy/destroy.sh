@@ -62,16 +62,17 @@ fi
 
 other=${SERVICE%-staging}
 [ "$ENV" = staging ] || other=$SERVICE-staging
-if created_repository; then
-  newest=$(FAMILY=$other newest_revision)
-  if [ "$newest" = None ]; then
-    delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
-  else
-    say "kept the images: $other has need of them"
-  fi
-elif found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
-  --query 'repositories[0].repositoryName') && [ -n "$found" ]; then
+found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
+  --query 'repositories[0].repositoryName')
+newest=$(FAMILY=$other newest_revision)
+if [ -z "$found" ]; then
+  say "there are no images"
+elif ! created_repository; then
   say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not make it"
+elif [ "$newest" != None ]; then
+  say "kept the images: $other has need of them"
+else
+  delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
 fi
 delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
 delete "the rights of $SERVICE-execution" aws iam delete-role-policy \

@@ -11,7 +11,8 @@ current=$(service_fact taskDefinition)
 left=$(image_of "$current")
 revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
 previous=
-for revision in $(tr '\t' '\n' <<<"$revisions" | awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
+for revision in $(tr '\t' '\n' <<<"$revisions" |
+  awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
   IMAGE=$(image_of "$revision")
   if [ "$IMAGE" != "$left" ]; then
     previous=$revision
