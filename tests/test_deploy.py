@@ -137,7 +137,8 @@ def empty(installed, ecs_cli):
     """An account in which nothing is; tests leave it so."""
     with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         yield account
-        assert not account.aws("ecs", "list-clusters")["clusterArns"]
+        clusters = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
+        assert "ACTIVE" not in [cluster["status"] for cluster in clusters]
         assert not account.aws("iam", "list-roles")["Roles"]
 
 
@@ -342,6 +343,8 @@ def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(empty, tm
     profiles = {"HOME": str(home), "AWS_PROFILE": "other", "ECS_PROFILE": "other"}
     for target in ("ps", "cluster-up"):
         assert "profile none none" in empty.fails(target, ECS_CLI=str(tool), **profiles)
+    # It is made before its network, with the tag by which destroy knows it.
+    assert "deleted the cluster" in empty.make("destroy", "FORCE=1")
 
 
 @pytest.mark.parametrize("state", ["UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_COMPLETE"])
