@@ -3,10 +3,16 @@
 set -euo pipefail
 . deploy/common.sh
 
-digest=$(ask_aws 'ImageNotFoundException|RepositoryNotFoundException' ecr describe-images \
-  --registry-id "$AWS_ACCOUNT_ID" --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG" \
-  --query 'imageDetails[0].imageDigest') || exit 2
-[ -z "$digest" ] || exit 0
-# In a registry that is not ECR.
-# shellcheck disable=SC2086 # options
-"$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" >/dev/null 2>&1 || exit 1
+case $IMAGE in
+  *.dkr.ecr.*)
+    digest=$(ask_aws 'ImageNotFoundException|RepositoryNotFoundException' ecr describe-images \
+      --registry-id "$AWS_ACCOUNT_ID" --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG" \
+      --query 'imageDetails[0].imageDigest') || exit 2
+    [ -n "$digest" ] || exit 1
+    ;;
+  *)
+    # In a registry that is not ECR.
+    # shellcheck disable=SC2086 # options
+    "$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" >/dev/null 2>&1 || exit 1
+    ;;
+esac
