@@ -304,6 +304,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "ecr:UploadLayerPart",
     }
     not_rehearsed = {
+        "ecr:DescribeImages",  # of ECR, in whose place is another registry here
         "ecr:TagResource",  # of whoever creates a repository with tags
         "ecs:TagResource",  # the same of a cluster
         "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
