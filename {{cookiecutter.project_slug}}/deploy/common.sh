@@ -85,12 +85,20 @@ ask_aws() {
   fi
 }
 
-# Whether there is a stack of this name.
+# The status of a stack, or nothing where there is none.
+stack_status() {
+  ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus'
+}
+
 stack_exists() {
   local status
-  status=$(ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" \
-    --query 'Stacks[0].StackStatus') || exit 1
+  status=$(stack_status "$1") || exit 1
   [ -n "$status" ]
+}
+
+# The revisions that are registered, the oldest first.
+list_revisions() {
+  ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns
 }
 
 # One fact of the service, or nothing where there is no service.

@@ -23,18 +23,18 @@ while true; do
   case $answer in
     COMPLETE* | ACTIVE*) break ;;
     PENDING* | IN_PROGRESS* | *ScanNotFoundException*)
-      [ "$SECONDS" -lt "$until" ] || fail "ECR has not scanned $IMAGE_TAG in 10 minutes (${answer##*$'\n'})"
+      [ "$SECONDS" -lt "$until" ] || fail "ECR has not scanned $IMAGE_TAG in 10 minutes ($(in_a_line <<<"$answer"))"
       sleep "${POLL_SECONDS:-3}"
       ;;
     *ImageNotFoundException*) fail "$IMAGE is not in ECR: run 'make docker-push' first" ;;
-    *Exception* | *rror*) fail "could not ask ECR (${answer##*$'\n'})" ;;
+    *Exception* | *rror*) fail "could not ask ECR ($(in_a_line <<<"$answer"))" ;;
     *) fail "ECR cannot scan this image: $state $description; 'make SCAN_SEVERITIES= ...' does without" ;;
   esac
 done
 
 found=$(findings 'imageScanFindings.[findings[].[name, severity, uri],
   enhancedFindings[].[packageVulnerabilityDetails.vulnerabilityId, severity,
-    packageVulnerabilityDetails.sourceUrl]][]') || fail "could not ask ECR (${found##*$'\n'})"
+    packageVulnerabilityDetails.sourceUrl]][]') || fail "could not ask ECR ($(in_a_line <<<"$found"))"
 serious=0
 while read -r id severity link; do
   [ -n "$severity" ] || continue

@@ -15,7 +15,7 @@ if stack_exists "$STACK"; then
   "$PYTHON" deploy/stack.py delete "$STACK"
   say "deleted $STACK"
 fi
-revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+revisions=$(list_revisions)
 for revision in $revisions; do
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done

@@ -8,7 +8,7 @@ require_service
 
 revision=$(service_fact taskDefinition)
 current=$(image_of "$revision")
-revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+revisions=$(list_revisions)
 previous=
 for revision in $revisions; do
   image=$(image_of "$revision")

@@ -4,18 +4,14 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of cluster $CLUSTER and its network"
 
-stack_status() {
-  ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].StackStatus'
-}
-
-status=$(stack_status)
+status=$(stack_status "$STACK")
 until=$((SECONDS + ${WAIT_SECONDS:-900}))
 while [[ $status == *_IN_PROGRESS && $status != REVIEW_IN_PROGRESS ]]; do
   [ "$status" = "${said:-}" ] || say "stack $STACK is $status, waiting for the other run's end ..."
   said=$status
   [ "$SECONDS" -lt "$until" ] || fail "stack $STACK is still $status: see CloudFormation's console"
   sleep "${POLL_SECONDS:-3}"
-  status=$(stack_status)
+  status=$(stack_status "$STACK")
 done
 case $status in
   CREATE_COMPLETE | UPDATE_COMPLETE | UPDATE_ROLLBACK_COMPLETE)

@@ -11,7 +11,7 @@ delete() {
   if answer=$("$@" 2>&1); then
     say "deleted $what"
   elif [[ $answer != *NotFound* && $answer != *NoSuchEntity* ]]; then
-    fail "could not delete $what (${answer##*$'\n'})"
+    fail "could not delete $what ($(in_a_line <<<"$answer"))"
   fi
 }
 
@@ -26,7 +26,7 @@ if [ -n "$name" ]; then
   aws ecs wait services-inactive --cluster "$CLUSTER" --services "$SERVICE"
   say "deleted the service"
 fi
-revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+revisions=$(list_revisions)
 for revision in $revisions; do
   aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
 done
@@ -38,7 +38,7 @@ group=
 for attempt in 1 2 3 4 5 6; do
   [ -n "$group" ] || break
   answer=$(aws ec2 delete-security-group --group-id "$group" 2>&1) && break
-  [[ $answer == *DependencyViolation* ]] || fail "could not delete security group $group (${answer##*$'\n'})"
+  [[ $answer == *DependencyViolation* ]] || fail "could not delete security group $group ($(in_a_line <<<"$answer"))"
   [ "$attempt" -lt 6 ] || fail "security group $group is still in use: try again in a minute"
   sleep 10
 done

@@ -9,7 +9,7 @@ require_service
 wait_for_others
 current=$(service_fact taskDefinition)
 left=$(image_of "$current")
-revisions=$(ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns)
+revisions=$(list_revisions)
 previous=
 for revision in $(tr '\t' '\n' <<<"$revisions" |
   awk -v current="$current" '$0 == current { while (n) print before[n--] } { before[++n] = $0 }'); do
