@@ -21,6 +21,7 @@ from inference.runtime.artifact import (
     Artifact,
     checksum_path,
     digest_of,
+    digests_of,
     files_of,
     list_checksums,
 )
@@ -80,9 +81,10 @@ def write_model(path: Path, content: Content) -> Artifact:
     """Write a model file, or a folder, and its checksum; a reader never sees half of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, bytes):
+        digest = hashlib.sha256(content).hexdigest()
         replace(path, content)
-        replace(checksum_path(path), list_checksums({path.name: content}))
-        return Artifact(path, content, hashlib.sha256(content).hexdigest())
+        replace(checksum_path(path), list_checksums({path.name: digest}))
+        return Artifact(path, content, digest)
     if isinstance(content, Path):
         content = {
             file.relative_to(content).as_posix(): file.read_bytes()
@@ -96,9 +98,9 @@ def write_model(path: Path, content: Content) -> Artifact:
         if path.exists():
             path.rename(old)
         fresh.rename(path)
-    files = {name: file.read_bytes() for name, file in files_of(path).items()}
-    replace(checksum_path(path), list_checksums(files))
-    return Artifact(path, path, digest_of(files))
+    digests = digests_of(path)
+    replace(checksum_path(path), list_checksums(digests))
+    return Artifact(path, path, digest_of(digests))
 
 
 def write_serving(model_path: Path, serving: Serving) -> None:

@@ -44,25 +44,37 @@ def files_of(folder: Path) -> dict[str, Path]:
     return {file.relative_to(folder.parent).as_posix(): file for file in files}
 
 
-def list_checksums(files: Mapping[str, bytes]) -> bytes:
-    """The checksum file of files, by their names in it."""
-    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    return "".join(lines).encode()
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a folder, none of which is held in memory."""
+    digests = {}
+    for name, path in files_of(folder).items():
+        with path.open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def list_checksums(digests: Mapping[str, str]) -> bytes:
+    """The checksum file of digests by name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
 
 
 def read(path: str | os.PathLike[str]) -> Artifact:
     """Read a model and verify the SHA-256 of each of its files.
 
-    The digest of a folder is that of the list of its files and theirs. Raises StartupError when a file is missing or unreadable,
-    or when it is not the one that the checksum names.
+    The digest of a folder is that of the list of its files and theirs. Raises StartupError when a file is missing or
+    unreadable, or when it is not the one that the checksum names.
     """
     path = Path(path)
     checksum = checksum_path(path)
+    content: Any
     try:
         if path.is_dir():
-            files = {name: file.read_bytes() for name, file in files_of(path).items()}
+            content, files = path, [*files_of(path).values()]
+            digests = digests_of(path)
         else:
-            files = {path.name: path.read_bytes()}
+            content, files = path.read_bytes(), [path]
+            digests = {path.name: hashlib.sha256(content).hexdigest()}
+        pointers = [file for file in files if is_pointer(file)]
         expected = parse_checksums(checksum.read_text("utf-8"), path.name)
     except FileNotFoundError as error:
         remedy = f"write it with `sha256sum {path.name} >{checksum.name}` where the model is right"
@@ -77,27 +89,32 @@ def read(path: str | os.PathLike[str]) -> Artifact:
         ) from error
     except (ValueError, IndexError) as error:
         raise StartupError(f"Could not read the model: {checksum}: not a checksum file") from error
-    for name, content in files.items():
-        if content.startswith(LFS_POINTER):
-            raise StartupError(
-                f"{path.parent / name} is a pointer of Git LFS, not the model; run `git lfs pull`"
-            )
-    sums = list_checksums(files)
-    wrong = parse_checksums(sums.decode(), path.name).items() ^ expected.items()
+    if pointers:
+        raise StartupError(
+            f"{pointers[0]} is a pointer of Git LFS, not the model; run `git lfs pull`"
+        )
+    wrong = digests.items() ^ expected.items()
     if wrong:
         name, _ = min(wrong)
         raise StartupError(
             f"{path.parent / name} is not the file that {checksum.name} names: it was changed, added or removed, or "
             "copied without its checksum; put the two back that belong together"
         )
-    if path.is_dir():
-        return Artifact(path, path, digest_of(files))
-    return Artifact(path, files[path.name], expected[path.name])
+    return Artifact(path, content, digest_of(digests))
 
 
-def digest_of(files: Mapping[str, bytes]) -> str:
-    """The digest of the files of a folder, whatever its own name is."""
-    inside = {name.partition("/")[2]: content for name, content in files.items()}
+def is_pointer(path: Path) -> bool:
+    """Whether Git LFS left a pointer in a file's place."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """The digest of a model: that of its file, or of the list of those in its folder, whatever this is called."""
+    (name, digest), *more = digests.items()
+    if not more and "/" not in name:
+        return digest
+    inside = {name.partition("/")[2]: digest for name, digest in digests.items()}
     return hashlib.sha256(list_checksums(inside)).hexdigest()
 
 
