@@ -139,6 +139,13 @@ def test_source_may_be_another_for_a_run(project, models):
     (project.path / "model/model.onnx").unlink()
     output = project.check("make", "train", MODEL_SOURCE=str(models / "zipmap.onnx"))
     assert "zipmap.onnx: an ONNX graph" in output
+    # Also where a model is here.
+    before = model_of(project)["model.onnx"]
+    source = str(models / "three_outputs.onnx")
+    (project.path / "model/source.json").write_text('{"model": "x", "names": ["a", "b", "c", "d"]}')
+    output = project.check("make", "train", MODEL_SOURCE=source)
+    assert "three_outputs.onnx: an ONNX graph" in output
+    assert model_of(project)["model.onnx"] != before
 
 
 def test_model_comes_from_a_registry_of_mlflow(with_libraries, models, tmp_path):
@@ -250,6 +257,8 @@ def test_files_of_a_predictor_are_imported_where_it_can_serve_them(train, tmp_pa
     assert result.returncode != 0
     assert "Change inference/predictor.py so that it does" in result.stderr
     assert "Traceback" not in result.stderr
+    result = project.run("make", "import", f"MODEL={theirs}", "TARGET=species")
+    assert "TARGET, NAMES and CLASSES are in the signature" in result.stderr
     assert (project.path / "model/files.sha256").read_bytes() == before
     assert "Nothing to train" in project.check("make", "train")
 

@@ -49,6 +49,7 @@ SERVED = [
     ("yes_or_no.onnx", {"names": ABCD, "classes": ["no", "yes"]}, ABCD, [["no", "yes"]]),
     ("old.onnx", {"names": ABCD}, ABCD, [[0, 1, 2]]),
     ("old.onnx", {"names": ABCD, "classes": [5, 15, 25]}, ABCD, [[5, 15, 25]]),
+    ("old_columns.onnx", {}, ["a", "b"], ["prediction"]),
     ("zipmap.onnx", IRIS, COLUMNS, [SPECIES]),
     ("logistic.joblib", {}, COLUMNS, [SPECIES]),
     ("logistic.skops", IRIS, COLUMNS, [SPECIES]),

@@ -177,6 +177,14 @@ def make_graphs():
         [WEIGHTS],
         opset=9,
     )
+    # Its operators are older than the nodes that bring its columns into one matrix.
+    save(
+        "old_columns.onnx",
+        [node("Sum", ["a", "b"], ["y"])],
+        [value("a", FLOAT, "rows", 1), value("b", FLOAT, "rows", 1)],
+        [value("y", FLOAT, "rows", 1)],
+        opset=9,
+    )
     save(
         "wide.onnx",
         [node("Concat", ["x"] * 40, ["y"], axis=1)],

@@ -52,7 +52,8 @@ def main() -> None:
         source = sources.read()
         if source:
             print(f"Nothing to train: the model comes from {source.model} (model/source.json)")
-            importing.take_if_missing(path, source)
+            if not sources.is_here(path):
+                importing.take(path, source)
             return
         content = train()
     except (StartupError, UnfitError) as error:

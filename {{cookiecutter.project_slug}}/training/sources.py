@@ -9,10 +9,13 @@ from pathlib import Path
 import msgspec
 
 from inference.config import ROOT
+from inference.runtime import artifact
 from inference.runtime.signature import Scalar
 from training.dataset import UnfitError
 
 PATH = ROOT / "model" / "source.json"
+# Another model for this run.
+OTHER = os.environ.get("MODEL_SOURCE", "")
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,19 +38,29 @@ def read() -> Source | None:
 
     Raises UnfitError where the file is not what ``make import`` wrote.
     """
-    other = os.environ.get("MODEL_SOURCE", "")
     try:
         source = msgspec.json.decode(PATH.read_bytes(), type=Source)
     except FileNotFoundError:
-        return Source(model=other) if other else None
+        return Source(model=OTHER) if OTHER else None
     except msgspec.DecodeError as error:
         raise UnfitError(f"{PATH}: {error}; write it anew by make import") from error
-    return msgspec.structs.replace(source, model=other) if other else source
+    return msgspec.structs.replace(source, model=OTHER) if OTHER else source
 
 
 def write(source: Source) -> None:
     """Let the next ``make train``, here and in the pipeline, take the same model."""
     PATH.write_bytes(msgspec.json.format(msgspec.json.encode(source), indent=2) + b"\n")
+
+
+def is_here(path: Path) -> bool:
+    """Whether the imported model is here, its checksum verified; raises StartupError where it is another.
+
+    With MODEL_SOURCE it is another's until that is taken.
+    """
+    if OTHER or not path.exists():
+        return False
+    print(f"{path}: version {artifact.read(path).version}, as it was imported")
+    return True
 
 
 def fetch(address: str, stack: ExitStack) -> Path:

@@ -18,6 +18,8 @@ Datatype = Literal["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"]
 
 # The one input of a table of numbers: a matrix of all its columns.
 MATRIX = "instances"
+# The type of a value.
+TYPE_OF: dict[type, Type] = {bool: "boolean", float: "number", int: "integer", str: "string"}
 # As what a column's values reach the model; text is an array of str.
 DTYPES: dict[str, np.dtype[Any]] = {
     "number": np.dtype(np.float32),
@@ -121,9 +123,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def infer_columns(example: Mapping[str, Scalar]) -> tuple[Column, ...]:
     """A column for each value of an example row, of its type; each is required."""
-    types: dict[type, Type] = {bool: "boolean", float: "number", int: "integer", str: "string"}
     return tuple(
-        Column(name=name, type=types[type(value)], example=value) for name, value in example.items()
+        Column(name=name, type=TYPE_OF[type(value)], example=value)
+        for name, value in example.items()
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from inference.config import Settings
-from inference.runtime import artifact
 from inference.runtime.contract import keep
 from inference.runtime.engine import Engine
 from inference.runtime.signature import to_inputs
@@ -46,17 +45,6 @@ def take(path: Path, source: Source) -> None:
         publish(path, content)
 
 
-def take_if_missing(path: Path, source: Source) -> None:
-    """Import a model again unless its files are here, whose checksums are verified instead.
-
-    Raises StartupError where one is another's.
-    """
-    if path.exists():
-        print(f"{path}: version {artifact.read(path).version}, as it was imported")
-    else:
-        take(path, source)
-
-
 def read_rows(sample: str) -> Sequence[Any]:
     """The instances of a JSON file, as ``/predict`` takes them; raises UnfitError where it holds none."""
     try:
@@ -85,9 +73,9 @@ def main() -> None:
     try:
         if not options.model:
             raise UnfitError("Which model? make import MODEL=path, a file or a folder")
-        if options.names or options.classes:
+        if options.target or options.names or options.classes:
             raise UnfitError(
-                "NAMES and CLASSES are in the signature that Predictor gives: leave them out"
+                "TARGET, NAMES and CLASSES are in the signature that Predictor gives: leave them out"
             )
         take(Path(Settings().model_path), source)
     except UnfitError as error:

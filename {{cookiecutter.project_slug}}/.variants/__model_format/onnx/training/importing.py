@@ -21,8 +21,7 @@ from msgspec.structs import replace
 
 from inference.config import NAME, Settings
 from inference.predictor import Predictor
-from inference.runtime import artifact
-from inference.runtime.artifact import LFS_POINTER
+from inference.runtime.artifact import is_pointer
 from inference.runtime.signature import ModelCard, class_names
 from training import sample, sources
 from training.dataset import Dataset, UnfitError
@@ -54,7 +53,6 @@ PACKAGES = {
     "yaml": "pyyaml",
 }
 DISTRIBUTIONS = {"pytorch": "torch", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
-NAME_THEM = "name the columns by NAMES=a,b,c, or give rows with a heading by SAMPLE=rows.csv."
 MOST_NAMED = 12
 
 
@@ -101,17 +99,6 @@ def take(path: Path, source: Source) -> None:
     publish(path, converted.content)
 
 
-def take_if_missing(path: Path, source: Source) -> None:
-    """Import a model again unless its file is here, whose checksum is verified instead.
-
-    Raises StartupError where that is another's.
-    """
-    if path.exists():
-        print(f"{path}: version {artifact.read(path).version}, as it was imported")
-    else:
-        take(path, source)
-
-
 def read(path: Path) -> Found:
     """Read a model by the kind of its file; raises UnfitError where that is unknown, or its library not there."""
     if path.is_dir():
@@ -120,9 +107,8 @@ def read(path: Path) -> Found:
                 f"{path} is a folder without MLmodel: MLflow's are the only folders that can be read."
             )
         return read_mlflow(path)
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise UnfitError(f"{path} is a pointer of Git LFS, not the model: run git lfs pull.")
+    if is_pointer(path):
+        raise UnfitError(f"{path} is a pointer of Git LFS, not the model: run git lfs pull.")
     if path.suffix in PICKLES:
         return read_pickle(path)
     if path.suffix not in READERS:
@@ -250,7 +236,7 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
     rows = sample.choose_columns(rows, names, origin)
     names = names or list(getattr(rows, "columns", ()))
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and not names:
-        raise UnfitError(f"{origin} have no names: {NAME_THEM}")
+        raise UnfitError(f"The columns of the {origin} have no names: {sample.NAME_THEM}")
     rows = framework.to_rows(found.model, rows)
     return Dataset(
         name=origin,

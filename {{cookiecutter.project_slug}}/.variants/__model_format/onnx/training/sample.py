@@ -10,6 +10,7 @@ import pandas as pd
 
 from training.dataset import UnfitError
 
+NAME_THEM = "name them by NAMES=a,b,c, or give rows with a heading by SAMPLE=rows.csv."
 KINDS = ".csv, .json, .npz or .npy"
 MADE_UP_ROWS = 100
 
@@ -28,7 +29,9 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise UnfitError(f"Could not read SAMPLE: {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise UnfitError(f"Could not read SAMPLE: {path}: {str(error).splitlines()[0]}") from error
+        raise UnfitError(
+            f"Could not read SAMPLE: {path}: {str(error).partition(chr(10))[0]}"
+        ) from error
     return rows
 
 

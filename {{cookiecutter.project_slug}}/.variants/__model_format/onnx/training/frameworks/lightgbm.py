@@ -20,7 +20,7 @@ from training.dataset import UnfitError
 class FromBooster(BaseEstimator):  # type: ignore[misc]
     """A booster with what LightGBM's own estimators have, and its converter looks for."""
 
-    def __init__(self, booster: Any = None) -> None:
+    def __init__(self, booster: Any) -> None:
         self.booster = booster
         self.booster_ = booster
         self.boosting_type = "rf" if booster.params.get("boosting") == "rf" else "gbdt"
@@ -42,7 +42,7 @@ class BoosterRegressor(RegressorMixin, FromBooster):  # type: ignore[misc]
 class BoosterClassifier(ClassifierMixin, FromBooster):  # type: ignore[misc]
     """One that predicts classes."""
 
-    def __init__(self, booster: Any = None) -> None:
+    def __init__(self, booster: Any) -> None:
         super().__init__(booster)
         self.classes_ = np.arange(max(2, booster.num_model_per_iteration()))
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime as ort
 import pandas as pd
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from inference.predictor import Predictor
 from inference.runtime.signature import (
     DATATYPES,
     MATRIX,
+    TYPE_OF,
     Column,
     ModelCard,
     Output,
@@ -48,8 +50,10 @@ ROWS = "rows"
 MOST_NUMBERS = 64
 FREE_FIRST = "export it with a free first dimension, that of the instances"
 
-# The nodes around a graph are of this version of ONNX's operators, or a newer one.
-NEW_ENOUGH = 18
+# The nodes around a graph are right from the first of these versions of ONNX's operators on; an older graph becomes
+# one of the second.
+NEW_ENOUGH = 13
+NEWER = 18
 
 # As what each type of a graph is served: the datatype of a tensor, the type of a column.
 SERVED_AS: dict[int, tuple[str, str]] = {
@@ -219,9 +223,8 @@ def to_scalar(value: Any) -> Scalar:
 def takes_table(original: Original) -> bool:
     """Whether a graph takes columns: one matrix of them, or each by itself."""
     inputs = inputs_of(original.graph.graph)
-    shapes = [dimensions(given) for given in inputs]
-    is_matrix = len(shapes) == 1 and len(shapes[0]) == 2
-    return is_matrix or all(shape[1:] in ([], [1]) for shape in shapes)
+    is_matrix = len(inputs) == 1 and len(dimensions(inputs[0])) == 2
+    return is_matrix or bool(column_names(original))
 
 
 def column_names(original: Original) -> list[str]:
@@ -257,10 +260,7 @@ def make_up(original: Original, names: Sequence[str]) -> Any:
         width = len(inputs) if column_names(original) else dimensions(inputs[0])[1]
         if len(names) != width or not names:
             takes = f"{width} columns" if width >= 0 else "columns"
-            raise UnfitError(
-                f"It takes {takes} and does not say which: name them by NAMES=a,b,c, or give rows with a heading by "
-                "SAMPLE=rows.csv."
-            )
+            raise UnfitError(f"It takes {takes} and does not say which: {sample.NAME_THEM}")
         types = [kind for _, kind in kinds] * (1 if len(kinds) == width else width)
         if "string" not in types:
             return sample.make_up_columns(names, types)
@@ -454,8 +454,7 @@ def find_heads(
 
 def classified(name: str, classes: Sequence[Scalar]) -> Output:
     """An output of classes."""
-    kinds: Any = {str: "string", bool: "boolean", int: "integer"}
-    return Output(name=name, type=kinds[type(classes[0])], classes=tuple(classes))
+    return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
 
 def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar]) -> Output:
@@ -603,8 +602,7 @@ def to_probabilities(scores: NDArray[Any], head: Head) -> NDArray[Any]:
 
 def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> ModelProto:
     """A graph between nodes that bring its inputs and outputs into the form that ``Predictor`` knows."""
-    copy = ModelProto()
-    copy.CopyFrom(original.graph)
+    copy = renew(original.graph)
     free_first_dimensions(copy.graph)
     inner = onnx.compose.add_prefix(copy, INNER)
     graph = inner.graph
@@ -612,7 +610,9 @@ def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> Mode
     outer_outputs, after = make_outputs(graph, heads)
     nodes = [*before.nodes, *graph.node, *after.nodes]
     constants = [*graph.initializer, *before.constants, *after.constants]
-    model = helper.make_model(
+    # Sorted, for the same bytes each time.
+    opsets = sorted((opset.domain, opset.version) for opset in inner.opset_import)
+    return helper.make_model(
         helper.make_graph(
             nodes,
             card.name,
@@ -622,16 +622,27 @@ def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> Mode
             sparse_initializer=graph.sparse_initializer,
         ),
         functions=inner.functions,
-        opset_imports=[*with_default(inner.opset_import)],
+        opset_imports=[helper.make_opsetid(*opset) for opset in opsets],
         ir_version=inner.ir_version,
     )
-    return model
 
 
-def with_default(opsets: Any) -> list[Any]:
-    """The versions of operators of a graph, those of ONNX itself among them; sorted, for the same bytes each time."""
-    found = {"": NEW_ENOUGH} | {opset.domain: opset.version for opset in opsets}
-    return [helper.make_opsetid(domain, version) for domain, version in sorted(found.items())]
+def renew(graph: ModelProto) -> ModelProto:
+    """A copy of a graph whose version of ONNX's operators is new enough; raises UnfitError where it cannot be had."""
+    copy = ModelProto()
+    copy.CopyFrom(graph)
+    versions = [opset.version for opset in copy.opset_import if not opset.domain]
+    if not versions:
+        copy.opset_import.add(domain="", version=NEWER)
+    elif versions[0] < NEW_ENOUGH:
+        try:
+            copy = onnx.version_converter.convert_version(copy, NEWER)
+        except Exception as error:
+            raise UnfitError(
+                f"It is of opset {versions[0]} and cannot be brought to {NEWER} ({first_line(error)}): export it with "
+                f"opset {NEW_ENOUGH} or a newer one."
+            ) from error
+    return copy
 
 
 def free_first_dimensions(graph: GraphProto) -> None:

@@ -36,6 +36,7 @@ from sklearn.pipeline import Pipeline
 from inference.predictor import Predictor
 from inference.runtime.signature import (
     MATRIX,
+    TYPE_OF,
     Column,
     ModelCard,
     Output,
@@ -45,6 +46,7 @@ from inference.runtime.signature import (
 )
 from training import sample
 from training.dataset import Dataset, UnfitError
+from training.frameworks.onnx import first_line
 from training.graph import join_columns, look_up, rename
 from training.verification import (
     DISAGREE,
@@ -94,11 +96,9 @@ def to_rows(model: BaseEstimator, rows: Any) -> Any:
 def targets(model: BaseEstimator, rows: Any) -> str | list[str]:
     """A name for each thing that an estimator predicts; raises UnfitError where it fails on the rows."""
     try:
-        shape = np.shape(model.predict(texts_of(rows[:1]) if takes_texts(model) else rows[:1]))
+        shape = np.shape(model.predict(as_fitted(model, rows[:1])))
     except Exception as error:
-        raise UnfitError(
-            f"{name_of(model)} fails on the rows: {str(error).splitlines()[0][:200]}"
-        ) from error
+        raise UnfitError(f"{name_of(model)} fails on the rows: {first_line(error)}") from error
     return "prediction" if shape[1:] in ((), (1,)) else [f"prediction_{i}" for i in range(shape[1])]
 
 
@@ -108,9 +108,9 @@ def takes_texts(model: BaseEstimator) -> bool:
     return isinstance(first, CountVectorizer)
 
 
-def texts_of(rows: Any) -> Any:
-    """The one column of a table."""
-    return rows.iloc[:, 0]
+def as_fitted(model: BaseEstimator, rows: Any) -> Any:
+    """Rows as the estimator takes them: the one column of a table where it was fitted on texts."""
+    return rows.iloc[:, 0] if takes_texts(model) else rows
 
 
 def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
@@ -118,8 +118,7 @@ def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
     width = getattr(model, "n_features_in_", len(names))
     if not names or len(names) != width:
         raise UnfitError(
-            f"{name_of(model)} takes {width} columns and does not say which: name them by NAMES=a,b,c, or give rows "
-            "with a heading by SAMPLE=rows.csv."
+            f"{name_of(model)} takes {width} columns and does not say which: {sample.NAME_THEM}"
         )
     rows = sample.make_up_columns(names, ["number"] * len(names))
     try:
@@ -150,7 +149,7 @@ def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
     row = data.rows.iloc[:1].copy()
     row[column.name] = UNSEEN
     try:
-        model.predict(texts_of(row) if takes_texts(model) else row)
+        model.predict(as_fitted(model, row))
     except ValueError:
         if column.categories:
             return replace(column, is_closed=True)
@@ -196,12 +195,11 @@ def classified(name: str, labels: NDArray[Any]) -> Output:
     classes = labels.tolist()
     if all(isinstance(label, float) and label.is_integer() for label in classes):
         classes = [int(label) for label in classes]
-    kinds: Any = {str: "string", bool: "boolean", int: "integer"}
-    if type(classes[0]) not in kinds:
+    if type(classes[0]) not in (str, bool, int):
         raise UnfitError(
             f"The classes of {name} are {labels.dtype}: text, whole numbers or booleans serve."
         )
-    return Output(name=name, type=kinds[type(classes[0])], classes=tuple(classes))
+    return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
 
 def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> Converted:
@@ -237,9 +235,8 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
             join_columns(onnx.graph)
         name_outputs(onnx.graph, model, card.outputs)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
         raise UnfitError(
-            f"skl2onnx cannot convert {name_of(model)}: {reason}\n{OTHERWISE}"
+            f"skl2onnx cannot convert {name_of(model)}: {first_line(error)}\n{OTHERWISE}"
         ) from error
     # Otherwise in the order of a set, which changes from run to run.
     onnx.opset_import.sort(key=lambda opset: opset.domain)
@@ -350,9 +347,8 @@ def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) 
     except UnfitError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
         raise UnfitError(
-            f"ONNX Runtime cannot run {name_of(model)}: {reason}\n{OTHERWISE}"
+            f"ONNX Runtime cannot run {name_of(model)}: {first_line(error)}\n{OTHERWISE}"
         ) from error
     return Converted(content, len(instances), agreed, difference)
 
@@ -394,7 +390,7 @@ def expect(
     with warnings.catch_warnings():
         # Of columns without names, of unknown categories.
         warnings.simplefilter("ignore")
-        rows = texts_of(rows) if takes_texts(model) else rows
+        rows = as_fitted(model, rows)
         values = np.asarray(model.predict(rows)).reshape(len(rows), -1)
         has_probabilities = is_classifier(model) and hasattr(model, "predict_proba")
         probabilities: Any = model.predict_proba(rows) if has_probabilities else None
