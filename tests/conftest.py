@@ -1,5 +1,6 @@
 """The ``bake`` fixture: a project from answers, and what a test can ask of it."""
 
+import ctypes
 import json
 import os
 import re
@@ -321,6 +322,16 @@ CHROMIUM_FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+
+
+@pytest.fixture(scope="session")
+def openmp():
+    """The library that LightGBM needs of the machine."""
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        reason = "LightGBM needs OpenMP: apt-get install libgomp1"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ def project(request, train):
     """A project of a framework, trained."""
     if request.param == "pytorch" and not os.environ.get("TORCH_WHEELS"):
         pytest.skip("needs PyTorch: set TORCH_WHEELS to a folder with its wheel")
+    if request.param == "lightgbm":
+        request.getfixturevalue("openmp")
     return train(model_framework=request.param)
 
 

@@ -23,7 +23,7 @@ SETOSA = [5.1, 3.5, 1.4, 0.2]
 
 
 @pytest.fixture(scope="module")
-def libraries(tmp_path_factory):
+def libraries(openmp, tmp_path_factory):
     """An environment with every library whose models can be imported, but PyTorch."""
     folder = tmp_path_factory.mktemp("libraries") / "venv"
     install = PROJECT_TEMPLATE / "requirements" / "install.py"
@@ -359,3 +359,15 @@ with open("forest.pkl", "rb") as file:
 print(json.dumps({"row": row, "species": species}))
 """
     return json.loads(project.check(".venv/bin/python", "-c", script))
+
+
+def test_library_that_the_machine_lacks_is_named(untouched, tmp_path):
+    missing = "libgomp.so.1: cannot open shared object file"
+    (tmp_path / "lightgbm.py").write_text(f'raise OSError("{missing}")')
+    model = tmp_path / "model.txt"
+    model.write_text("tree\n")
+    command = (".venv/bin/python", "-m", "training.importing", str(model))
+    result = untouched.run(*command, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert f"{missing}. LightGBM needs OpenMP: apt-get install libgomp1" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -52,6 +52,7 @@ PACKAGES = {
     "xgboost": "xgboost-cpu and onnxmltools",
     "yaml": "pyyaml",
 }
+OPENMP = "apt-get install libgomp1, dnf install libgomp, or brew install libomp"
 DISTRIBUTIONS = {"pytorch": "torch", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
 MOST_NAMED = 12
 
@@ -125,6 +126,13 @@ def import_framework(name: str) -> Any:
         return importlib.import_module(f"training.frameworks.{name}")
     except ModuleNotFoundError as error:
         raise missing(error) from error
+    except OSError as error:
+        raise not_loaded(error) from error
+
+
+def not_loaded(error: OSError) -> UnfitError:
+    """What to do where a package is here, and a library of the machine that it needs is not."""
+    return UnfitError(f"{error}. LightGBM needs OpenMP: {OPENMP}.")
 
 
 def missing(error: ModuleNotFoundError) -> UnfitError:
@@ -152,6 +160,8 @@ def read_pickle(path: Path) -> Found:
             model = joblib.load(path)
         except ModuleNotFoundError as error:
             raise missing(error) from error
+        except OSError as error:
+            raise not_loaded(error) from error
         except (AttributeError, ImportError) as error:
             raise UnfitError(
                 f"{path} was made with another version of a library, or of code that is not here: {error}"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Make sure of the role that ECS itself works with. AWS makes it with an account's first cluster, and a cluster or service
+# that is made in the same moment may fail for want of it:
+# https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/818
+set -euo pipefail
+. deploy/common.sh
+
+found=$(ask_aws NoSuchEntity iam get-role --role-name AWSServiceRoleForECS --query Role.RoleName)
+if [ -z "$found" ]; then
+  aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com >/dev/null
+  say "created role AWSServiceRoleForECS, which the account shares"
+fi
