@@ -195,6 +195,11 @@ class BakedProject:
         return result.stdout
 
 
+def image_tag(project):
+    """The tag of the image that a project would build now."""
+    return project.check("make", "--silent", "--eval=tag: ; @echo $(IMAGE_TAG)", "tag").strip()
+
+
 def bake_with(cookies, answers):
     """Bake with ``answers``; a key that is no answer of cookiecutter.json is an error."""
     unknown = answers.keys() - ANSWERS.keys()

@@ -504,6 +504,18 @@ def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(accoun
     assert f"runs {image(account, 'first')}" in account.make(*STEPS)
 
 
+def put_image(account, tag):
+    """Let there be an image with this tag in ECR."""
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"digest": f"sha256:{tag}"},
+        "layers": [],
+    }
+    image = ("--image-tag", tag, "--image-manifest", json.dumps(manifest))
+    account.aws("ecr", "put-image", "--repository-name", SERVICE, *image)
+
+
 def image(account, tag):
     """The image's name in ECR."""
     return f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{SERVICE}:{tag}"
@@ -618,14 +630,14 @@ def test_smoke_sends_the_key_that_the_service_wants(deployed):
     deployed.make("service-up")
 
 
-def test_smoke_says_where_the_registry_has_another_model_of_this_commit(deployed, tmp_path):
+def test_smoke_says_where_another_model_is_served(deployed, tmp_path):
     deployed.make("sample")
     with open(os.path.join(deployed.path, "sample.txt")) as file:
         lines = file.read().splitlines()
     sample = tmp_path / "sample.txt"
     sample.write_text("\n".join([*lines[:2], "0123456789ab", ""]))
     output = deployed.make("smoke", SAMPLE_COMMAND=f"cat {sample}")
-    assert f"serves model {lines[2]}, the image here has 0123456789ab; the registry keeps" in output
+    assert f"serves model {lines[2]}, the image here has 0123456789ab" in output
     assert "note:" not in deployed.make("smoke")
 
 
@@ -642,6 +654,36 @@ def test_rollback_goes_to_another_image_and_leaves_no_revision_to_come_back_to(d
 def test_rollback_needs_a_release_before(deployed):
     output = deployed.fails("rollback", f"FAMILY={SERVICE}-without-revisions")
     assert f"there is no release before {SERVICE}:" in output
+
+
+def test_releases_are_listed_with_the_one_that_runs_marked(deployed):
+    deployed.make("service-up", IMAGE_TAG="0123456789ab-000000000001")
+    deployed.make("service-up", IMAGE_TAG="0123456789ab-dirty-ab12cd34-000000000002")
+    title, *lines = [line[7:].split() for line in deployed.make("releases").splitlines()]
+    assert title == ["released", "by", "commit", "model", "metrics"]
+    newest, before = lines[:2]
+    assert newest[2:5] == ["rehearsal", "0123456789ab-dirty-ab12cd34", "000000000002"]
+    assert before[3:5] == ["0123456789ab", "000000000001"]
+    assert newest[0] == time.strftime("%Y-%m-%d", time.gmtime())
+    assert newest[5].startswith("accuracy=0.9")
+    assert len(lines) > 2
+    assert len(deployed.make("releases", RELEASES="1").splitlines()) == 2
+    output = deployed.make("releases", RELEASES="2")
+    assert [line.startswith("runs") for line in output.splitlines()] == [False, True, False]
+
+
+def test_image_that_runs_is_kept_by_the_registry(account):
+    """Its lifecycle policy tells it from the rest by a tag."""
+    account.make("ecr-create", *NETWORK)
+    put_image(account, "abc-1")
+    for _ in range(2):
+        account.make("service-up", IMAGE_TAG="abc-1")
+    images = ("ecr", "describe-images", "--repository-name", SERVICE)
+    (image,) = account.aws(*images)["imageDetails"]
+    assert set(image["imageTags"]) == {"abc-1", "production-abc-1"}
+    policy = account.aws("ecr", "get-lifecycle-policy", "--repository-name", SERVICE)
+    first, *_ = json.loads(policy["lifecyclePolicyText"])["rules"]
+    assert first["selection"]["tagPrefixList"] == ["production-"]
 
 
 def test_scale_needs_a_number(deployed):

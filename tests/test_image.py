@@ -239,6 +239,17 @@ def test_push_puts_the_image_into_the_registry_once(docker, trained, pushed):
     run(docker, "pull", name)
 
 
+def test_push_of_another_build_of_a_tag_is_refused(docker, copy, pushed):
+    name, variables = pushed
+    copy.check("make", "docker-push", **variables)
+    with (copy.path / "application.py").open("a") as file:
+        file.write("\n# changed\n")
+    copy.check("make", "docker-build", **variables)
+    result = copy.run("make", "docker-push", **variables)
+    assert result.returncode != 0
+    assert f"{name} is in the registry, built otherwise" in result.stderr
+
+
 def test_push_that_is_refused_fails_and_says_what_to_do(docker, trained, pushed):
     name, variables = pushed
     port = free_port()

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from conftest import CHOICES, ROOT, BakedProject, bake_with, environment_with
 from test_deploy import Account, canned_endpoint, open_account
+from test_project import ask
 from test_rehearsal import results
-from test_stacks import REGION, SLUG, given, predict
+from test_stacks import REGION, SLUG, given, predict, stack
 
 # Where gitlab-ci-local looks for GitLab's own template before it fetches it.
 TEMPLATE_OF_GITLAB = (
@@ -89,13 +90,13 @@ class Repository:
         file.write_text(edit(file.read_text()))
         self.commit(f"change {name}")
         try:
-            yield self.tag
+            yield self.head
         finally:
             self.git("reset", "--quiet", "--hard", before)
 
     @property
-    def tag(self):
-        """The tag that the image of the current commit gets."""
+    def head(self):
+        """The current commit, as the tag of its image begins."""
         return self.git("rev-parse", "--short=12", "HEAD")
 
     def run(self, *arguments, event=(), timeout=1500, **variables):
@@ -330,6 +331,16 @@ class Released:
         """The tag of the image that an environment runs."""
         return given(self.account, f"{SLUG}-{environment}")["ImageTag"]
 
+    def commit(self, environment):
+        """The commit that an environment runs."""
+        return self.tag(environment).rpartition("-")[0]
+
+    def model(self, environment):
+        """The version of the model that an environment serves."""
+        outputs = stack(self.account, f"{SLUG}-{environment}")["Outputs"]
+        (name,) = [i["OutputValue"] for i in outputs if i["OutputKey"] == "LoadBalancerName"]
+        return json.loads(ask(f"http://{name}/v2")[1])["version"]
+
     def answers(self, environment):
         """Whether an environment predicts."""
         status, body = predict(self.account, f"{SLUG}-{environment}")
@@ -370,21 +381,47 @@ def test_default_branch_is_released_step_by_step(released):
     assert run.jobs == dict.fromkeys(expected, "PASS"), run.output
     assert "https" not in run.of("staging")
     assert TOKEN not in run.output
-    assert released.tag("staging") == repository.tag
+    assert released.commit("staging") == repository.head
+    assert released.tag("staging").endswith(f"-{released.model('staging')}")
     assert (repository.path / "service.env").read_text().startswith("SERVICE_URL=http://")
     # Production waits for somebody.
     assert released.tag("production") == released.first
     run = repository.run("production")
     assert run.jobs == {"production": "PASS"}, run.output
     assert "predicts" in run.of("production")
-    assert released.tag("production") == repository.tag
+    assert released.commit("production") == repository.head
     assert released.answers("production")
 
     run = repository.run("rollback")
     assert run.jobs == {"rollback": "PASS"}, run.output
-    assert f"from {repository.tag} to {released.first}" in run.of("rollback")
+    assert re.search(rf"from {repository.head}-\w+ to {released.first}", run.of("rollback"))
+    assert released.first in run.of("rollback")
     assert released.tag("production") == released.first
     assert released.answers("production")
+
+
+@pytest.mark.slow
+def test_model_that_was_trained_anew_is_a_release_of_its_own(released):
+    """At the same commit: what is served, and rolled back to, is code and model."""
+    repository = released.repository
+    run = repository.run("train", *RELEASE)
+    assert run.succeeded, run.output
+    before = released.tag("staging")
+    # Another day is another model: its card says when it was trained.
+    run = repository.run("train", *RELEASE, SOURCE_DATE_EPOCH="86400")
+    assert run.succeeded, run.output
+    after = released.tag("staging")
+    assert after != before
+    assert released.commit("staging") == before.rpartition("-")[0] == repository.head
+    assert after.endswith(f"-{released.model('staging')}")
+    run = released.account.make("rollback", ENV="staging")
+    assert f"from {after} to {before}" in run
+    assert released.tag("staging") == before
+    assert before.endswith(f"-{released.model('staging')}")
+    listed = released.account.make("releases", ENV="staging")
+    (runs,) = [line.split() for line in listed.splitlines() if line.startswith("runs")]
+    assert "-".join(runs[4:6]) == before
+    assert runs[6].startswith("accuracy=0.9")
 
 
 def stopped(released, job, *jobs, **variables):
@@ -461,9 +498,9 @@ def test_smoke_that_fails_stops_the_pipeline(released):
     def lie(text):
         return text.replace("response.text)", 'response.text.replace("Adelie", "tulip"))')
 
-    with released.repository.changed("inference/sample.py", lie) as tag:
+    with released.repository.changed("inference/sample.py", lie) as head:
         run = stopped(released, "staging", *RELEASE)
-        assert released.tag("staging") == tag
+        assert released.commit("staging") == head
     assert re.search(r"smoke: http://\S+ answers .*Adelie.* instead of .*tulip", run.of("staging"))
 
 

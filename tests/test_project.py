@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import CHOICES, BakedProject, bake_with
+from conftest import CHOICES, BakedProject, bake_with, image_tag
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +119,15 @@ def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
         assert "instances[0]" in json.loads(body)["detail"]
         assert ask(f"{url}/ping")[0] == 200
         assert column.encode() in ask(url)[1]
+
+
+def test_image_is_named_by_the_model_that_its_service_names(installed):
+    sample = installed.check(".venv/bin/python", "-m", "inference.sample").splitlines()
+    (checksum,) = (installed.path / "model").glob("*.sha256")
+    model = f"model/{checksum.stem}"
+    assert installed.check("deploy/model-version.sh", model) == f"{sample[2]}\n"
+    assert image_tag(installed).endswith(f"-{sample[2]}")
+    assert re.fullmatch(r"(\w+=[0-9.]+ ?)+", sample[3])
 
 
 def test_training_again_gives_the_same_bytes(installed):

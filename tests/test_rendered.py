@@ -18,6 +18,7 @@ from conftest import (
     MATRIX,
     PROJECT_TEMPLATE,
     bake_with,
+    image_tag,
     load_yaml,
 )
 from hypothesis import HealthCheck, example, given, settings
@@ -475,3 +476,38 @@ def test_model_that_leaves_the_task_no_memory_is_warned_of(bake, tool, measured,
     rule = "--eval=memory: ; @deploy/memory.sh"
     output = project.check("make", "--no-print-directory", rule, "memory")
     assert output.endswith(said) if measured != 410 else said in output
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_image_is_named_by_the_projects_own_commit_and_model(bake):
+    project = bake()
+    assert image_tag(project) == "dev"
+    # A repository that the project only lies in, as a home that is under version control.
+    outer = project.path.parent
+    git(outer, "init", "--quiet")
+    git(outer, "commit", "--quiet", "--allow-empty", "--message=x")
+    assert image_tag(project) == "dev"
+    git(project.path, "init", "--quiet")
+    git(project.path, "add", ".")
+    assert image_tag(project).startswith("dev-dirty-")
+    git(project.path, "commit", "--quiet", "--message=x")
+    commit = image_tag(project)
+    assert re.fullmatch("[0-9a-f]{12}", commit)
+    checksum = project.path / "model" / "model.onnx.sha256"
+    for digest in ("0" * 64, "1" * 64):
+        checksum.write_text(f"{digest}  model.onnx\n")
+        assert image_tag(project) == f"{commit}-{digest[:12]}"
+    (project.path / "new.txt").write_text("x")
+    assert re.fullmatch(f"{commit}-dirty-[0-9a-f]{{8}}-111111111111", image_tag(project))
+
+
+def test_project_in_a_repository_of_several_is_named_by_its_commit(bake):
+    project = bake()
+    git(project.path.parent, "init", "--quiet")
+    git(project.path.parent, "add", ".")
+    git(project.path.parent, "commit", "--quiet", "--message=x")
+    assert re.fullmatch("[0-9a-f]{12}", image_tag(project))

@@ -13,6 +13,7 @@ from test_deploy import (
     finish,
     interrupt,
     open_account,
+    put_image,
     wait_for_line,
     waiting_code,
 )
@@ -88,6 +89,9 @@ def combinations(generated, deployed):
     """Parameters by what they are for, as the README has them; with what they name made in the account."""
     aws = deployed.aws
     vpc = aws("ec2", "create-vpc", "--cidr-block", "10.9.0.0/16")["Vpc"]["VpcId"]
+    gateway = aws("ec2", "create-internet-gateway")["InternetGateway"]["InternetGatewayId"]
+    attach = ("--internet-gateway-id", gateway, "--vpc-id", vpc)
+    aws("ec2", "attach-internet-gateway", *attach)
     subnets = [
         aws(
             *("ec2", "create-subnet", "--vpc-id", vpc, "--cidr-block", f"10.9.{number}.0/24"),
@@ -113,9 +117,13 @@ def combinations(generated, deployed):
         "network": {"VpcId": vpc, "SubnetIds": ",".join(subnets)},
         "blue-green": {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": "1"},
         "alarms": {"AlarmTopicArn": topic, "RollbackOnErrors": "false"},
-        "key-in-parameter-store": {"ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ml/key"},
+        "key-in-parameter-store": {
+            **https,
+            "ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ml/key",
+        },
         "key-in-secrets-manager": {
-            "ApiKeyArn": aws("secretsmanager", "create-secret", *secret)["ARN"]
+            **https,
+            "ApiKeyArn": aws("secretsmanager", "create-secret", *secret)["ARN"],
         },
         "the-rest": {"Exec": "true", "LogDays": "7", "ContainerInsights": "enhanced"},
     }
@@ -239,7 +247,7 @@ FAULTS = {
     ),
     "certificate-without-name": (
         {"CertificateArn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a"},
-        "CertificateArn wants DomainName",
+        "CertificateArn needs DomainName",
     ),
     "size-that-is-not-sold": (
         {"Cpu": "256", "Memory": "3072"},
@@ -291,21 +299,12 @@ def test_what_is_not_there_is_named(faulty):
     assert stacks(faulty) == {}
 
 
-def put_image(account, tag):
-    """Let there be an image with this tag."""
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": {"digest": f"sha256:{tag}"},
-        "layers": [],
-    }
-    image = ("--image-tag", tag, "--image-manifest", json.dumps(manifest))
-    account.aws("ecr", "put-image", "--repository-name", SLUG, *image)
-
-
 def test_image_that_is_in_the_registry_is_found(deployed):
     put_image(deployed, "there")
     deployed.make("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="there")
+    images = deployed.aws("ecr", "describe-images", "--repository-name", SLUG)["imageDetails"]
+    # By that the lifecycle policy knows it.
+    assert ["there", "staging-there"] in [image["imageTags"] for image in images]
 
 
 def test_scan_of_the_image_stops_what_is_not_accepted(deployed):

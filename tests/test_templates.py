@@ -132,6 +132,7 @@ CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
 SECURE = {"CertificateArn": CERTIFICATE, "DomainName": "model.example.com"}
 IN_PARAMETER_STORE = "arn:aws:ssm:eu-west-1:123456789012:parameter/key"
 IN_SECRETS_MANAGER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf"
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
 CONTAINER = "TaskDefinition.ContainerDefinitions.0"
 
@@ -164,6 +165,8 @@ CHANGES = [
         30000,
     ),
     ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "LoadBalancer.Subnets", ["a", "b"], ...),
+    ({"Zone1": "a", "Zone2": "b"}, "Subnet1.AvailabilityZone", "a", "<zone 0>"),
+    ({"Zone1": "a", "Zone2": "b"}, "Subnet2.AvailabilityZone", "b", "<zone 1>"),
     ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "TargetGroup.VpcId", "vpc-1", "<Vpc>"),
     ({"VpcId": "vpc-1", "SubnetIds": ["a", "b"]}, "Vpc", None, ...),
     (
@@ -210,6 +213,14 @@ CHANGES = [
         None,
     ),
     (
+        {"LiveTargetGroup": "ALTERNATE"},
+        "Service.LoadBalancers.0.TargetGroupArn",
+        "<AlternateTargetGroup>",
+        "<TargetGroup>",
+    ),
+    ({"ErrorPercent": 1}, "ErrorAlarm.Threshold", 1, 5),
+    ({"PermissionsBoundaryArn": BOUNDARY}, "TaskRole.PermissionsBoundary", BOUNDARY, None),
+    (
         {"RollbackOnErrors": "false"},
         "Service.DeploymentConfiguration.Alarms.Rollback",
         "false",
@@ -241,6 +252,8 @@ CHANGES = [
     ({"AlarmTopicArn": TOPIC}, "ErrorAlarm.AlarmActions", [TOPIC], None),
     ({"AlarmTopicArn": TOPIC}, "LatencyAlarm.AlarmActions", [TOPIC], None),
     ({"AlarmTopicArn": TOPIC}, "UnhealthyAlarm.AlarmActions", [TOPIC], None),
+    ({"AlarmTopicArn": TOPIC}, "OutageAlarm.AlarmActions", [TOPIC], None),
+    ({"AlarmTopicArn": TOPIC}, "LoadBalancerAlarm.AlarmActions", [TOPIC], None),
     ({"LatencySeconds": 0.2}, "LatencyAlarm.Threshold", 0.2, 1),
 ]
 
@@ -351,7 +364,11 @@ def test_rules_accept_the_sizes_that_fargate_sells_and_no_others(generated):
 
 def test_certificate_wants_a_name_and_the_stacks_region(service):
     assert service(CertificateArn=CERTIFICATE).broken_rules() == [
-        "CertificateArn wants DomainName, a name that the certificate holds"
+        "CertificateArn needs DomainName, a name that the certificate holds"
+    ]
+    assert not service(**SECURE, ApiKeyArn=IN_PARAMETER_STORE).broken_rules()
+    assert service(ApiKeyArn=IN_PARAMETER_STORE).broken_rules() == [
+        "ApiKeyArn needs CertificateArn, or the key would travel in clear text"
     ]
     pattern = service().raw["Parameters"]["CertificateArn"]["AllowedPattern"]
     assert re.fullmatch(pattern, CERTIFICATE)
@@ -479,8 +496,15 @@ def test_images_are_kept_as_they_should(bootstrap):
     repository = look(bootstrap(), "Repository")
     assert repository["ImageTagMutability"] == "IMMUTABLE"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
-    (rule,) = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
-    assert rule["selection"]["countNumber"] == 200
+    rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    # What a rule looks at, no later one expires: what an environment ran stays, however much is pushed.
+    assert [rule["selection"].get("tagPrefixList") for rule in rules] == [
+        ["production-"],
+        ["staging-"],
+        None,
+    ]
+    assert [rule["rulePriority"] for rule in rules] == [1, 2, 3]
+    assert {rule["selection"]["countNumber"] for rule in rules} == {200}
 
 
 def test_templates_go_to_cloudformation_without_a_bucket(generated):
@@ -499,3 +523,228 @@ def test_longest_names_fit(cookies_session):
     ]
     assert f"{longest}-execution" in names
     assert max(map(len, names)) <= 64
+
+
+def references(value):
+    """What a piece of a template refers to."""
+    if isinstance(value, list):
+        for item in value:
+            yield from references(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key == "Ref":
+                yield item
+            elif key == "Fn::GetAtt":
+                yield item[0]
+            elif key == "Fn::Sub":
+                text, names = item if isinstance(item, list) else (item, {})
+                yield from re.findall(r"\$\{(\w+)", text)
+                yield from references(names)
+            elif key == "DependsOn":
+                yield from listed(item)
+            else:
+                yield from references(item)
+
+
+def made_before(template, name):
+    """The resources that CloudFormation makes before one, and deletes after it."""
+    resources = template.raw["Resources"]
+    waiting, found = [name], set()
+    while waiting:
+        new = {each for each in references(resources[waiting.pop()]) if each in resources} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_what_needs_the_internet_is_made_after_the_way_there(service):
+    """CloudFormation makes what nothing orders at the same time, and AWS then refuses at random."""
+    way = {"InternetGatewayAttachment", "RouteToInternet", "RouteOfSubnet1", "RouteOfSubnet2"}
+    for name, resource in service().raw["Resources"].items():
+        if "Subnets" in json.dumps(resource.get("Properties", {})):
+            assert way <= made_before(service(), name), name
+    balancer = made_before(service(), "LoadBalancer")
+    assert way <= balancer
+    assert way | {"ListenerRule", "TasksFromLoadBalancer", "ErrorAlarm"} <= made_before(
+        service(), "Service"
+    )
+    # Else it would go off before the first task runs.
+    assert "Service" in made_before(service(), "OutageAlarm")
+
+
+def test_no_dependency_has_another_condition(service):
+    """A resource that is made always cannot depend on one that may not be there, but by Fn::If."""
+    resources = service().raw["Resources"]
+    for name, resource in resources.items():
+        for other in listed(resource.get("DependsOn", [])):
+            assert resources[other].get("Condition") in (None, resource.get("Condition")), name
+
+
+WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"
+
+
+@pytest.mark.parametrize("secure", [{}, SECURE], ids=["http", "https"])
+@pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
+@pytest.mark.parametrize(("live", "group"), [("PRIMARY", ""), ("ALTERNATE", "Alternate")])
+def test_rule_that_is_made_anew_sends_requests_to_the_tasks(service, live, group, strategy, secure):
+    template = service(LiveTargetGroup=live, DeploymentStrategy=strategy, **secure)
+    weights = {item["TargetGroupArn"]: item["Weight"] for item in look(template, WEIGHTS)}
+    assert [name for name, weight in weights.items() if weight] == [f"<{group}TargetGroup>"]
+    balancer = look(template, "Service.LoadBalancers.0")
+    if strategy == "ROLLING":
+        assert balancer["TargetGroupArn"] == f"<{group}TargetGroup>"
+        label = look(
+            template,
+            "ScaleOnRequests.TargetTrackingScalingPolicyConfiguration.PredefinedMetricSpecification",
+        )["ResourceLabel"]
+        assert label.endswith(f"<{group}TargetGroup.TargetGroupFullName>")
+    else:
+        assert set(weights) == {"<TargetGroup>", "<AlternateTargetGroup>"}
+
+
+def datapoint(template, alarm, **metrics):
+    """What the metric math of an alarm makes of a minute's figures; None where there is none.
+
+    Of CloudWatch's functions those that the template uses: FILL and IF.
+    """
+    values = {}
+    functions = {
+        "FILL": lambda value, other: other if value is None else value,
+        "IF": lambda condition, then, otherwise: then() if condition else otherwise,
+    }
+    for metric in look(template, alarm)["Metrics"]:
+        if "Expression" in metric:
+            text = metric["Expression"].replace(", 100", ", lambda: 100")
+            values[metric["Id"]] = eval(text, functions | values)  # noqa: S307 # of our own
+            result = values[metric["Id"]]
+        else:
+            assert metric["MetricStat"]["Period"] == 60
+            values[metric["Id"]] = metrics.get(metric["Id"])
+    returned = [
+        item["Id"] for item in look(template, alarm)["Metrics"] if item.get("ReturnData", True)
+    ]
+    assert returned == [metric["Id"]]
+    return result
+
+
+def goes_off(template, alarm, minutes):
+    """Whether an alarm does, by so many minutes' figures."""
+    described = look(template, alarm)
+    compare = {
+        "GreaterThanThreshold": lambda value, threshold: value > threshold,
+        "LessThanThreshold": lambda value, threshold: value < threshold,
+    }[described["ComparisonOperator"]]
+    breaching = [
+        compare(datapoint(template, alarm, **one), described["Threshold"]) for one in minutes
+    ]
+    needed = described.get("DatapointsToAlarm", described["EvaluationPeriods"])
+    return sum(breaching[-described["EvaluationPeriods"] :]) >= needed
+
+
+@pytest.mark.parametrize(
+    ("minute", "is_rolled_back"),
+    [
+        # Each request of a service that is hardly asked fails.
+        ({"requests": 6, "failed": 6}, True),
+        ({"requests": 6, "broken": 6}, True),
+        ({"requests": 6000, "failed": 301}, True),
+        ({"requests": 6000, "failed": 290}, False),
+        # Overload: 503, which the log's filter passes over.
+        ({"requests": 6000, "failed": 0}, False),
+        # A single one says nothing.
+        ({"requests": 1, "failed": 1}, False),
+        ({"requests": 100, "late": 2}, False),
+        ({}, False),
+    ],
+)
+def test_release_is_rolled_back_for_a_share_of_failed_requests(service, minute, is_rolled_back):
+    assert goes_off(service(), "ErrorAlarm", [minute] * 3) == is_rolled_back
+    assert not goes_off(service(), "ErrorAlarm", [{"requests": 100}, {"requests": 100}, minute])
+
+
+def test_failed_requests_are_those_of_the_log_but_overload(service):
+    filtered = look(service(), "FailedRequests")
+    condition = filtered["FilterPattern"].strip("{ }").replace("$.status", "status")
+    condition = condition.replace("&&", "and")
+    counted = [status for status in range(100, 600) if eval(condition, {"status": status})]  # noqa: S307
+    assert set(counted) == set(range(500, 600)) - {503}
+    (made,) = filtered["MetricTransformations"]
+    (read,) = [m for m in look(service(), "ErrorAlarm")["Metrics"] if m["Id"] == "failed"]
+    metric = read["MetricStat"]["Metric"]
+    assert (made["MetricNamespace"], made["MetricName"]) == (
+        metric["Namespace"],
+        metric["MetricName"],
+    )
+
+
+@pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
+def test_outage_is_noticed_with_and_without_figures(service, strategy):
+    template = service(DeploymentStrategy=strategy)
+    assert goes_off(template, "OutageAlarm", [{"primary": 0}] * 2)
+    assert goes_off(template, "OutageAlarm", [{}] * 2)
+    assert not goes_off(template, "OutageAlarm", [{"primary": 1}] * 2)
+    assert look(template, "OutageAlarm.TreatMissingData") == "breaching"
+    assert goes_off(template, "UnhealthyAlarm", [{"primary": 1}] * 5)
+    if strategy == "BLUE_GREEN":
+        assert not goes_off(template, "OutageAlarm", [{"primary": 0, "alternate": 1}] * 2)
+        assert goes_off(template, "UnhealthyAlarm", [{"alternate": 1}] * 5)
+
+
+@pytest.mark.parametrize("suffix", ["", ":api_key::", ":api_key:AWSCURRENT:"])
+def test_secret_with_a_json_key_is_read_and_nothing_else(service, suffix):
+    template = service(ApiKeyArn=IN_SECRETS_MANAGER + suffix)
+    secret = look(template, f"{CONTAINER}.Secrets.0")
+    assert secret["ValueFrom"] == IN_SECRETS_MANAGER + suffix
+    read, decrypt = look(template, "ExecutionRole.Policies.1.PolicyDocument.Statement")
+    assert read["Resource"] == IN_SECRETS_MANAGER
+    # With whatever key it is encrypted.
+    assert decrypt["Condition"] == {
+        "StringEquals": {"kms:EncryptionContext:SecretARN": IN_SECRETS_MANAGER}
+    }
+    _, decrypt = look(
+        service(ApiKeyArn=IN_PARAMETER_STORE), "ExecutionRole.Policies.1.PolicyDocument.Statement"
+    )
+    assert decrypt["Condition"] == {
+        "StringEquals": {"kms:EncryptionContext:PARAMETER_ARN": IN_PARAMETER_STORE}
+    }
+
+
+def test_boundary_bounds_every_role(service, bootstrap):
+    for template in (
+        service(DeploymentStrategy="BLUE_GREEN", PermissionsBoundaryArn=BOUNDARY),
+        bootstrap(PermissionsBoundaryArn=BOUNDARY),
+    ):
+        roles = [
+            resource
+            for name, resource in template.resources.items()
+            if template.raw["Resources"][name]["Type"] == "AWS::IAM::Role"
+        ]
+        assert roles
+        assert {role["PermissionsBoundary"] for role in roles} == {BOUNDARY}
+
+
+def test_nothing_of_a_neighbour_can_be_reached(service, bootstrap):
+    """The project churn must not reach the project churn-model."""
+    for name, statement in [*statements(service(Exec="true")), *statements(bootstrap())]:
+        for arn in [resource for resource in listed(statement["Resource"]) if resource != "*"]:
+            assert not re.search(r"[\w-]\*", arn.replace("stack/", "")), (name, arn)
+            if "*" in arn:
+                assert re.search(r"(:|/)\*(:\*)?$|<\w+[.]Arn>", arn), (name, arn)
+        for kind, condition in statement.get("Condition", {}).items():
+            assert kind in {"StringEquals", "ArnEquals"}, name
+            assert "*" not in json.dumps(condition), name
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("gitlab.com", True),
+        ("git.example.com/gitlab", True),
+        ("git.example.com:8443", False),
+        ("https://gitlab.com", False),
+        ("", False),
+    ],
+)
+def test_host_of_gitlab_is_what_iam_takes(bootstrap, host, is_one):
+    pattern = bootstrap().raw["Parameters"]["GitLabHost"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, host)) == is_one

@@ -136,6 +136,17 @@ newest_revision() {
     tail -n 1
 }
 
+# What the image's model scored.
+metrics_of_image() {
+  $SAMPLE_COMMAND | sed -n 4p
+}
+
+# What the model of a revision scored.
+metrics_of() {
+  ask_aws "$NEVER" ecs describe-task-definition --task-definition "$1" \
+    --query 'taskDefinition.containerDefinitions[0].dockerLabels."ml.metrics"'
+}
+
 # The image that a revision runs.
 image_of() {
   aws ecs describe-task-definition --task-definition "$1" --output text \

@@ -1,13 +1,30 @@
 #!/usr/bin/env bash
-# Push the image, unless its tag, which never changes its meaning, is in the registry.
+# Push the image, unless it is in the registry. A tag never changes its meaning: another build of it is refused.
 set -euo pipefail
 . deploy/common.sh
 say "pushing $IMAGE"
+
+# The layers of the image, or nothing where it is not on this machine.
+layers() {
+  local found
+  if found=$("$DOCKER" image inspect --format '{{json .RootFS.Layers}}' "$IMAGE" 2>&1); then
+    echo "$found"
+  else
+    [[ $found == *[Nn]o\ such* ]] || fail "$found"
+  fi
+}
 
 status=0
 deploy/image-pushed.sh || status=$?
 case $status in
   0)
+    built=$(layers)
+    # What the registry has of these layers is here, too, and is not sent.
+    "$DOCKER" pull --quiet "$IMAGE" >/dev/null || fail "could not pull $IMAGE to compare it: see the error above"
+    pushed=$(layers)
+    [ "$built" = "${pushed:-none}" ] || [ -z "$built" ] ||
+      fail "$IMAGE is in the registry, built otherwise: its base image or its packages were others. Release that one" \
+        "with 'make promote', or commit ('git commit --allow-empty') to release what is built here"
     say "$IMAGE is in the registry"
     exit 0
     ;;

@@ -20,7 +20,8 @@ sbom: setup ## List the packages of the service in sbom.cdx.json (CycloneDX)
 		--output-file sbom.cdx.json requirements.txt
 
 .PHONY: image
-image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; note what it must answer
+image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; note its tag and what it must answer
+	echo "IMAGE_TAG=$(IMAGE_TAG)" >image.env
 
 .PHONY: sample
 sample: ## Write a request and the image's answer to sample.txt; SAMPLE_COMMAND="cat sample.txt" reads it

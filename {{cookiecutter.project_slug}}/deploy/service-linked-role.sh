@@ -8,5 +8,6 @@ set -euo pipefail
 found=$(ask_aws NoSuchEntity iam get-role --role-name AWSServiceRoleForECS --query Role.RoleName)
 if [ -z "$found" ]; then
   aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com >/dev/null
-  say "created role AWSServiceRoleForECS, which the account shares"
+  say "created role AWSServiceRoleForECS, which the account shares; giving AWS a moment to know it ..."
+  sleep "${POLL_SECONDS:-15}"
 fi

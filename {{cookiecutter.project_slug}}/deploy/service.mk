@@ -14,6 +14,10 @@ logs: account ## Follow the service's logs
 scale: account ## Run N tasks: make scale N=3
 	deploy/scale.sh
 
+.PHONY: releases
+releases: account ## List the releases of ENV: when, by whom, commit, model and its metrics, which one runs
+	@deploy/releases.sh
+
 .PHONY: rollback
 rollback: account ## Go back to the release before the current one
 	deploy/rollback.sh

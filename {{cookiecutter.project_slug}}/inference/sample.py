@@ -1,4 +1,4 @@
-"""Print a request, this model's answer and its version, a line each: what a deployed service should give."""
+"""Print a request, this model's answer, its version and its metrics, a line each: what a deployed service should give."""
 
 import os
 
@@ -16,3 +16,4 @@ if __name__ == "__main__":
     print(request.decode())
     print(response.text)
     print(response.headers["X-Model-Version"])
+    print(*(f"{name}={value:.4g}" for name, value in card.metrics.items()))

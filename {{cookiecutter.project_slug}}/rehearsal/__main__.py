@@ -46,7 +46,11 @@ INVENTORY = {
         "clusters[?status=='ACTIVE'].clusterName",
     ),
     "repositories": ("ecr describe-repositories", "repositories[].repositoryName"),
-    "roles": ("iam list-roles", "Roles[].RoleName"),
+    # But those that the account shares.
+    "roles": (
+        "iam list-roles",
+        "Roles[?!starts_with(Path, '/aws-service-role/')].RoleName",
+    ),
     "log groups": ("logs describe-log-groups", "logGroups[].logGroupName"),
     "stacks": (
         "cloudformation list-stacks",
@@ -181,7 +185,7 @@ def rehearse(rehearsal: Rehearsal) -> None:
         rehearsal.make("release that cannot start", *release, broken, fails=True)
     rehearsal.make("the release before it still answers", "smoke")
     rehearsal.make("rollback", "rollback")
-    rehearsal.make("scale", "scale", "N=3", "ps")
+    rehearsal.make("scale", "scale", "N=3", "ps", "releases")
     rehearsal.make("destroy", "destroy", "FORCE=1")
     rehearsal.do("the account is empty", rehearsal.take_inventory)
 

@@ -24,6 +24,7 @@ from moto.ec2.models.vpcs import VPCBackend
 from moto.ecr.exceptions import ImageNotFoundException, ScanNotFoundException
 from moto.ecr.models import ECRBackend
 from moto.ecs.models import CapacityProvider, EC2ContainerServiceBackend, Service, Task
+from moto.iam.models import SERVICE_NAME_CONVERSION
 from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
 from moto.moto_proxy import proxy3
@@ -219,6 +220,8 @@ class Scheduler:
 
 def mend_moto() -> None:
     """Make moto 5.2 describe, use and delete a network that a stack made."""
+    # AWSServiceRoleForECS, and not ...ForEcs.
+    SERVICE_NAME_CONVERSION["ecs"] = "ECS"
     # Set only in networks with DNS host names, but read in all.
     NetworkInterface.private_dns_name = ""
     Stack.stack_resources = property(
@@ -249,6 +252,15 @@ def mend_moto() -> None:
         ]
         return active[-1] if active else describe(self, name)
 
+    register = Backend.register_task_definition
+
+    def register_task_definition(self: Backend, *arguments: Any, **options: Any) -> Any:
+        definition = register(self, *arguments, **options)
+        definition.registered_at = datetime.now(UTC).replace(tzinfo=None)
+        definition.registered_by = f"arn:aws:iam::{self.account_id}:user/rehearsal"
+        return definition
+
+    Backend.register_task_definition = register_task_definition
     findings = ECRBackend.describe_image_scan_findings
 
     def describe_image_scan_findings(self: Any, *arguments: Any, **options: Any) -> Any:

@@ -12,6 +12,7 @@ export IMAGE_CHECK ?= deploy/image-pushed.sh
 
 .PHONY: bootstrap
 bootstrap: account ## Make sure of the images' repository and the pipeline's role
+	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py bootstrap
 
 .PHONY: diff
@@ -20,6 +21,7 @@ diff: account ## Show what deploy would change in ENV, and change nothing
 
 .PHONY: service-up
 service-up: account ## Make network, load balancer and service as deploy/service.yml says
+	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py deploy
 
 .PHONY: service-release

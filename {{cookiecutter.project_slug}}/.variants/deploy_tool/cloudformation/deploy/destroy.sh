@@ -8,10 +8,6 @@ say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
   "Type the stack's name to delete it, with its load balancer, cluster and logs"
 
 if stack_exists "$STACK"; then
-  balancer=$(ask_aws "does not exist" cloudformation describe-stack-resources --stack-name "$STACK" \
-    --query "StackResources[?LogicalResourceId=='LoadBalancer'].PhysicalResourceId")
-  [ -z "$balancer" ] || aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$balancer" \
-    --attributes Key=deletion_protection.enabled,Value=false >/dev/null
   "$PYTHON" deploy/stack.py delete "$STACK"
   say "deleted $STACK"
 fi

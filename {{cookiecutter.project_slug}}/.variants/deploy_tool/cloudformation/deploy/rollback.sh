@@ -14,8 +14,9 @@ for revision in $revisions; do
   image=$(image_of "$revision")
   # The first time that the current image was released: what ran before that is meant.
   [ "$image" != "$current" ] || break
-  previous=$image
+  previous=$image last=$revision
 done
 [ -n "$previous" ] || fail "there is no release before ${current##*:}"
 say "from ${current##*:} to ${previous##*:}"
-IMAGE_TAG=${previous##*:} IMAGE=$previous "$PYTHON" deploy/stack.py release
+metrics=$(metrics_of "$last")
+IMAGE_TAG=${previous##*:} IMAGE=$previous MODEL_METRICS=$metrics "$PYTHON" deploy/stack.py release

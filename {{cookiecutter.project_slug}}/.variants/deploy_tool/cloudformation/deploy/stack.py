@@ -7,7 +7,7 @@
 - ``diff``: what ``deploy`` would change; nothing is made
 - ``release``: the stack as it is, with the image IMAGE_TAG
 - ``scale N``: the stack as it is, with at least N tasks
-- ``delete STACK``: delete a stack
+- ``delete STACK``: delete a stack, its load balancer's protection first
 - ``size``: the CPU units, MiB and least number of tasks of ENV, for the estimate of costs
 """
 
@@ -121,6 +121,20 @@ class Stack:
                 return status, failures
             time.sleep(POLL_SECONDS)
 
+    def resources(self) -> dict[str, str]:
+        """The physical ids of its resources by their names in the template; empty where it is not."""
+        try:
+            answer = aws("cloudformation", "describe-stack-resources", "--stack-name", self.name)
+        except AwsError as error:
+            if "does not exist" not in str(error):
+                raise
+            return {}
+        return {
+            item["LogicalResourceId"]: item["PhysicalResourceId"]
+            for item in answer["StackResources"]
+            if item.get("PhysicalResourceId") and item["ResourceStatus"] != "DELETE_COMPLETE"
+        }
+
     def settle(self) -> bool:
         """Wait for another run, clear away what cannot be mended; return whether the stack is there."""
         self.events()
@@ -143,6 +157,10 @@ class Stack:
     def delete(self) -> None:
         """Delete it, and wait until it is gone."""
         self.events()
+        # AWS refuses to delete a load balancer that is protected, also that of a stack that never stood.
+        if balancer := self.resources().get("LoadBalancer"):
+            off = ["--attributes", "Key=deletion_protection.enabled,Value=false"]
+            aws("elbv2", "modify-load-balancer-attributes", "--load-balancer-arn", balancer, *off)
         aws("cloudformation", "delete-stack", "--stack-name", self.name)
         status, failures = self.follow()
         if status not in {"", "DELETE_COMPLETE"}:
@@ -157,32 +175,46 @@ class Stack:
             aws("cloudformation", "create-change-set", *change_set, *capabilities, *arguments)
         except AwsError as error:
             fail(f"CloudFormation refuses the change of {self.name}: {error}")
-        while True:
-            found = aws("cloudformation", "describe-change-set", *change_set)
-            if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
-                break
-            time.sleep(POLL_SECONDS)
-        is_possible = found["Status"] == "CREATE_COMPLETE"
-        if is_possible:
-            for change in found.get("Changes", []):
-                show_change(change["ResourceChange"])
-        if is_possible and execute:
-            say(f"{'creating' if kind == 'CREATE' else 'updating'} {self.name}")
-            aws("cloudformation", "execute-change-set", *change_set)
+        is_executed = False
+        try:
+            found = self._wait_for(change_set)
+            is_possible = found["Status"] == "CREATE_COMPLETE"
+            if is_possible:
+                for change in found.get("Changes", []):
+                    show_change(change["ResourceChange"])
+            if is_possible and execute:
+                say(f"{'creating' if kind == 'CREATE' else 'updating'} {self.name}")
+                aws("cloudformation", "execute-change-set", *change_set)
+                is_executed = True
+        finally:
+            # Also after a question that was not answered.
+            if not is_executed:
+                self._discard(kind, change_set)
+        reason = found.get("StatusReason") or ""
+        if is_executed:
             status, failures = self.follow()
             if status != f"{kind}_COMPLETE":
                 explain(self.name, status, failures)
             say(f"{self.name} is {status}")
-            return
+        elif UNCHANGED.search(reason):
+            say(f"{self.name} is as it should be, nothing to change")
+        elif not is_possible:
+            fail(f"CloudFormation cannot change {self.name}: {reason}")
+
+    def _wait_for(self, change_set: list[str]) -> Json:
+        """A change set, once it is made."""
+        while True:
+            found = aws("cloudformation", "describe-change-set", *change_set)
+            if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
+                return found
+            time.sleep(POLL_SECONDS)
+
+    def _discard(self, kind: str, change_set: list[str]) -> None:
+        """Delete a change set and, where it would have made the stack, the empty stack."""
         if kind == "CREATE":
             aws("cloudformation", "delete-stack", "--stack-name", self.name)
         else:
             aws("cloudformation", "delete-change-set", *change_set)
-        reason = found.get("StatusReason") or ""
-        if UNCHANGED.search(reason):
-            say(f"{self.name} is as it should be, nothing to change")
-        elif not is_possible:
-            fail(f"CloudFormation cannot change {self.name}: {reason}")
 
 
 def show(event: Json) -> None:
@@ -237,8 +269,9 @@ def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[s
 
 
 def template(name: str) -> list[str]:
-    """The command line's form of a template of deploy/."""
-    return ["--template-body", f"file://{FOLDER / name}"]
+    """The command line's form of a template of deploy/, and of the tag that all it makes bears."""
+    tag = f"Key=project,Value={os.environ['SERVICE']}"
+    return ["--template-body", f"file://{FOLDER / name}", "--tags", tag]
 
 
 def check_image(parameters: dict[str, str]) -> None:
@@ -256,6 +289,23 @@ def check_image(parameters: dict[str, str]) -> None:
         fail(f"{image} is not in the registry: run 'make ecr-login docker-build docker-push' first")
 
 
+def keep_image() -> None:
+    """Have the registry keep the image for as long as it may run."""
+    if code := subprocess.run([FOLDER / "image-keep.sh"]).returncode:
+        sys.exit(code)
+
+
+def model_metrics() -> str:
+    """What the image's model scored."""
+    if "MODEL_METRICS" in os.environ:
+        return os.environ["MODEL_METRICS"]
+    command = os.environ["SAMPLE_COMMAND"]
+    sample = subprocess.run(command.split(), stdout=subprocess.PIPE, text=True)
+    if sample.returncode:
+        fail(f"'{command}' gave no sample request")
+    return (*sample.stdout.splitlines(), "", "", "", "")[3]
+
+
 def check_secret(arn: str) -> None:
     """Fail where the API key's secret is not there."""
     if not arn:
@@ -267,12 +317,39 @@ def check_secret(arn: str) -> None:
         if not aws("ssm", "describe-parameters", "--parameter-filters", only)["Parameters"]:
             fail(named)
         return
+    # A JSON key, stage and version may follow.
+    secret = ":".join(arn.split(":")[:7])
     try:
-        aws("secretsmanager", "describe-secret", "--secret-id", arn)
+        aws("secretsmanager", "describe-secret", "--secret-id", secret)
     except AwsError as error:
         if "ResourceNotFoundException" in str(error):
             fail(named)
         fail(f"could not ask about the secret {arn} ({error})")
+
+
+def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
+    """Where a stack is, and its traffic: what a new one gets, and what one that is there keeps."""
+    described = stack.describe()
+    if described.get("StackStatus", "") in DEAD | {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}:
+        if parameters.get("VpcId"):
+            return {}
+        zones = subprocess.run([FOLDER / "zones.sh"], stdout=subprocess.PIPE, text=True)
+        if zones.returncode:
+            sys.exit(zones.returncode)
+        return dict(zip(("Zone1", "Zone2"), zones.stdout.split(), strict=True))
+    before = parameters_in(described)
+    kept = {name: before[name] for name in ("Zone1", "Zone2", "ModelMetrics") if before.get(name)}
+    resources = stack.resources()
+    if alternate := resources.get("AlternateTargetGroup"):
+        answer = aws("elbv2", "describe-rules", "--rule-arns", resources["ListenerRule"])
+        (action,) = answer["Rules"][0]["Actions"]
+        weights = {
+            group["TargetGroupArn"]: group.get("Weight", 0)
+            for group in action["ForwardConfig"]["TargetGroups"]
+        }
+        is_alternate = weights.get(alternate, 0) > sum(weights.values()) / 2
+        kept["LiveTargetGroup"] = "ALTERNATE" if is_alternate else "PRIMARY"
+    return kept
 
 
 def deploy(execute: bool) -> None:
@@ -288,10 +365,19 @@ def deploy(execute: bool) -> None:
         say(f"making sure of {stack.name}: deploy/service.yml with deploy/{os.environ['ENV']}.json")
         check_image(parameters)
         check_secret(parameters.get("ApiKeyArn", ""))
+        keep_image()
+        parameters["ModelMetrics"] = model_metrics()
+        is_there = stack.settle()
     else:
         say(f"what 'make deploy' would change in {stack.name}:")
         if (status := stack.status()) in DEAD:
             fail(f"{stack.name} is {status}: 'make deploy' deletes it and makes all of it anew")
+        is_there = True
+    parameters = {**place(stack, parameters), **parameters}
+    if not is_there and parameters.get("DeletionProtection") == "true":
+        # Protected once it stands: what fails before must be deletable.
+        unprotected = {**parameters, "DeletionProtection": "false"}
+        stack.change([*template("service.yml"), *listed(unprotected)])
     stack.change([*template("service.yml"), *listed(parameters)], execute)
 
 
@@ -301,12 +387,14 @@ def release() -> None:
     say(f"releasing {os.environ['IMAGE']} to {stack.name}")
     parameters = living(stack)
     check_image(parameters)
+    keep_image()
     body = aws("cloudformation", "get-template", "--stack-name", stack.name)["TemplateBody"]
     if body != (FOLDER / "service.yml").read_text():
         say(
             "note: deploy/service.yml is not what the stack was made from; 'make deploy' applies it"
         )
-    keep(stack, {"ImageTag": os.environ["IMAGE_TAG"]}, parameters)
+    image = {"ImageTag": os.environ["IMAGE_TAG"], "ModelMetrics": model_metrics()}
+    keep(stack, image, parameters)
 
 
 def scale(tasks: str) -> None:

@@ -20,9 +20,10 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Change, ChangeSet, CloudFormationBackend, Event, Stack
 from moto.cloudformation.utils import yaml_tag_constructor
 from moto.core.utils import pascal_to_camelcase, remap_nested_keys
+from moto.ec2.models import ec2_backends
 from moto.ecs.models import Cluster, Service, TaskDefinition, ecs_backends
 from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
-from moto.iam.models import ManagedPolicy
+from moto.iam.models import ManagedPolicy, iam_backends
 
 from rehearsal.balancer import Balancer
 
@@ -141,8 +142,13 @@ class Changes:
             tell(stack, "CREATE_FAILED", failure[1], failure[0])
             tell(stack, "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create")
             self._wait_for_questions(stack)
-            stack.resource_map.delete()
-            tell(stack, "ROLLBACK_COMPLETE")
+            try:
+                stack.resource_map.delete()
+            except ProtectedError as error:
+                tell(stack, "DELETE_FAILED", str(error), "LoadBalancer")
+                tell(stack, "ROLLBACK_FAILED")
+            else:
+                tell(stack, "ROLLBACK_COMPLETE")
         else:
             tell(stack, "CREATE_COMPLETE")
 
@@ -172,6 +178,8 @@ class Changes:
                 )
                 stack.resource_map._parsed_resources[name] = made
                 changed.append(name)
+        if balancer := stack.resource_map._parsed_resources.get("LoadBalancer"):
+            set_attributes(balancer, stack.template_dict["Resources"]["LoadBalancer"], stack)
         stack.output_map = stack._create_output_map()
         if self._is_rolled_out(stack):
             for name in changed:
@@ -245,6 +253,32 @@ def tell(stack: Stack, status: str, reason: str | None = None, resource: str = "
     stack.events.append(event)
     if not resource:
         stack.status = status
+
+
+class ProtectedError(Exception):
+    """A load balancer that must not be deleted."""
+
+
+def set_attributes(balancer: Any, resource: Json, stack: Stack) -> None:
+    """Give a load balancer the attributes of the template, which moto passes over."""
+    properties = parsing.clean_json(resource, stack.resource_map)["Properties"]
+    for attribute in properties["LoadBalancerAttributes"]:
+        balancer.attrs[attribute["Key"]] = attribute["Value"]
+
+
+def require_gateway(subnet_ids: list[str], backend: Any) -> None:
+    """Refuse a load balancer for the internet in a network that has no way there yet, as AWS does."""
+    (vpc,) = {subnet.vpc_id for subnet in backend.describe_subnets(subnet_ids=subnet_ids)}
+    gateways = backend.describe_internet_gateways(filters={"attachment.vpc-id": [vpc]})
+    if not gateways:
+        raise ValueError(f"VPC {vpc} has no internet gateway (Code: InvalidSubnet)")
+
+
+def require_service_linked_role(account_id: str) -> None:
+    """Refuse a cluster with capacity providers in an account in which ECS has no role yet, as AWS does."""
+    roles = {role.name for role in iam_backends[account_id]["aws"].get_roles()}
+    if "AWSServiceRoleForECS" not in roles:
+        raise ValueError("Unable to assume the service linked role of ECS (Code: InvalidParameter)")
 
 
 def dependencies_first(resources: Json) -> list[str]:
@@ -435,6 +469,54 @@ def install(scheduler: Any) -> None:
         region
     ].delete_target_group(group.arn)
     ManagedPolicy.delete = lambda policy, account, region: policy.backend.delete_policy(policy.arn)
+    make_balancer = FakeLoadBalancer.create_from_cloudformation_json.__func__
+    delete_balancer = FakeLoadBalancer.delete
+    make_cluster = Cluster.create_from_cloudformation_json.__func__
+    delete_stack = CloudFormationBackend.delete_stack
+
+    def create_balancer(
+        cls: type,
+        resource_name: str,
+        cloudformation_json: Json,
+        account_id: str,
+        region_name: str,
+        **given: Any,
+    ) -> Any:
+        properties = cloudformation_json["Properties"]
+        require_gateway(properties["Subnets"], ec2_backends[account_id][region_name])
+        place = (account_id, region_name)
+        made = make_balancer(cls, resource_name, cloudformation_json, *place, **given)
+        made.attrs |= {one["Key"]: one["Value"] for one in properties["LoadBalancerAttributes"]}
+        return made
+
+    def delete_unless_protected(self: FakeLoadBalancer, account: str, region: str) -> None:
+        if self.attrs.get("deletion_protection.enabled") == "true":
+            raise ProtectedError(
+                "Load balancer cannot be deleted because deletion protection is enabled"
+            )
+        delete_balancer(self, account, region)
+
+    def create_cluster(
+        cls: type, name: str, body: Json, account_id: str, *rest: Any, **given: Any
+    ) -> Any:
+        require_service_linked_role(account_id)
+        return make_cluster(cls, name, body, account_id, *rest, **given)
+
+    def delete_or_fail(self: CloudFormationBackend, name_or_stack_id: str) -> None:
+        stack = self.stacks.get(name_or_stack_id)
+        try:
+            delete_stack(self, name_or_stack_id)
+        except ProtectedError as error:
+            if stack is None:
+                return
+            self.stacks[stack.stack_id] = stack
+            tell(stack, "DELETE_FAILED", str(error), "LoadBalancer")
+            tell(stack, "DELETE_FAILED")
+
+    FakeLoadBalancer.create_from_cloudformation_json = classmethod(create_balancer)
+    FakeLoadBalancer.delete = delete_unless_protected
+    Cluster.create_from_cloudformation_json = classmethod(create_cluster)
+    CloudFormationBackend.delete_stack = delete_or_fail
     attribute = FakeLoadBalancer.get_cfn_attribute
 
     def get_cfn_attribute(self: Any, name: str) -> Any:

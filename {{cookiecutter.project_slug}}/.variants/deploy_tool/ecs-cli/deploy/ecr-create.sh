@@ -22,4 +22,4 @@ aws ecr put-image-scanning-configuration --repository-name "$ECR_REPOSITORY" \
   --image-scanning-configuration scanOnPush=true >/dev/null
 aws ecr put-lifecycle-policy --repository-name "$ECR_REPOSITORY" \
   --lifecycle-policy-text file://deploy/ecr-lifecycle-policy.json >/dev/null
-say "tags are immutable, images are scanned, the last 200 are kept"
+say "tags are immutable, images are scanned, the last 200 of each environment are kept"

@@ -8,6 +8,9 @@ find_network
 SECURITY_GROUP=$(security_group_id)
 [ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
 export SECURITY_GROUP
+deploy/image-keep.sh
+MODEL_METRICS=$(metrics_of_image) || fail "'$SAMPLE_COMMAND' gave no sample request"
+export MODEL_METRICS
 name=$(service_fact serviceName)
 first=
 if [ -z "$name" ]; then

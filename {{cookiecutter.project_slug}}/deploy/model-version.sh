@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Print the version of the model MODEL, a file or a folder, as its service says it (inference/runtime/artifact.py), or
+# nothing where there is no model.
+set -euo pipefail
+
+sums=$1.sha256
+if [ ! -f "$sums" ]; then
+  exit 0
+elif grep -q / "$sums"; then
+  # Of a folder: the digest of the list of its files, by their names inside it.
+  digest=$(command -v sha256sum) || digest="shasum -a 256"
+  sed 's|^\([^ ]*  \)[^/]*/|\1|' "$sums" | $digest | cut -c1-12
+else
+  cut -c1-12 "$sums"
+fi
