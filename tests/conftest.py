@@ -76,6 +76,7 @@ MATRIX = [
 # Files of slow tests, the longest first, so that two workers end at about the same time.
 SLOW_FILES = (
     "test_pipeline",
+    "test_faults",
     "test_deploy",
     "test_fresh_machine",
     "test_project",

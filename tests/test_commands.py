@@ -144,6 +144,7 @@ def demo(tmp_path, monkeypatch):
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "TMPDIR": str(folder),
             "COOKIECUTTER_CONFIG": str(configuration),
+            "TERM": "xterm",
             "http_proxy": "http://127.0.0.1:1",
             "no_proxy": "",
             # Without containers, which the pipeline's rehearsal has.

@@ -13,17 +13,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import PROJECT_TEMPLATE
+from denials import Denials
 from test_project import PENGUIN, ask
 
 pytestmark = pytest.mark.slow
 
 SERVICE = "ml-inference-service"
 ACCOUNT = "123456789012"
-NETWORK = ("ecs-configure", "iam-role", "cluster-up", "security-group")
+NETWORK = ("ecs-configure", "iam-role", "log-group", "cluster-up", "security-group")
 STEPS = (*NETWORK, "service-up")
 TOUCHING = (
-    *("ecr-create", "iam-role", "cluster-up", "security-group", "service-up"),
-    *("rollback", "scale", "destroy", "image-scan", "ps", "logs", "smoke", "url"),
+    *("ecr-create", "iam-role", "log-group", "cluster-up", "security-group", "service-up"),
+    *("rollback", "scale", "destroy", "image-scan", "ps", "logs", "smoke", "url", "releases"),
 )
 
 SET_UP = """
@@ -46,6 +47,12 @@ class Account:
         self.path = path
         self.environment = environment
         self.cluster = cluster
+
+    def beside(self, project):
+        """Another project, with a commit of its own, and the same account."""
+        path = os.path.join(os.path.dirname(self.path), project.path.parent.name)
+        shutil.copytree(project.path, path, symlinks=True)
+        return Account(path, self.environment, self.cluster)
 
     def start(self, *targets, **variables):
         """Begin to make ``targets``, in a process group of their own."""
@@ -93,6 +100,11 @@ class Account:
         )
         return answer["services"][0]
 
+    def roles(self):
+        """The names of the roles that are not AWS's own."""
+        roles = self.aws("iam", "list-roles")["Roles"]
+        return [role["RoleName"] for role in roles if role["Path"] == "/"]
+
     def revisions(self):
         """The numbers of all active revisions."""
         arns = self.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
@@ -139,7 +151,7 @@ def empty(installed, ecs_cli):
         yield account
         clusters = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
         assert "ACTIVE" not in [cluster["status"] for cluster in clusters]
-        assert not account.aws("iam", "list-roles")["Roles"]
+        assert not account.roles()
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +284,6 @@ def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, 
         "iam:PassRole",  # a permission without an action
         "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
         "inspector2:ListFindings",
-        "logs:CreateLogGroup",
     }
     whole = json.loads(account.make("--silent", "iam-policy"))["Statement"]
     for statement in policy["Statement"]:
@@ -292,7 +303,7 @@ def test_uncommitted_changes_are_refused_in_ci(deployed):
 def test_doctor_is_content_and_estimates_the_cost(deployed, docker):
     output = deployed.make("doctor", DOCKER=docker, DOCKER_HOST=os.environ.get("DOCKER_HOST", ""))
     # 730 hours of 0.25 x 0.04048 + 0.5 x 0.004445 + 0.005 dollars
-    assert "0.25 vCPU and 0.5 GB costs about $12.66 a month: Fargate $9.01" in output
+    assert "idle, 1 task: about $12.66 a month: 1 task of 0.25 vCPU and 0.5 GB $9.01" in output
     assert "region eu-west-1, image tag first: ready" in output
 
 
@@ -310,7 +321,28 @@ def test_cost_of_a_region_without_a_price_says_so(deployed):
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert "it has none for cn-north-1, so these are those of us-east-1" in output
+    assert "(Fargate in us-east-1); deploy/prices.tsv has none for cn-north-1" in output
+
+
+def test_price_that_is_old_is_named(deployed):
+    def age(text):
+        return re.sub(r"^(us-east-1.*)\t\S+$", r"\1\t2001-01", text, flags=re.MULTILINE)
+
+    command = {"AWS_REGION": "us-east-1", "CLUSTER": SERVICE, "PYTHON": "python3"}
+
+    def cost():
+        return subprocess.run(
+            ["deploy/cost.sh"],
+            cwd=deployed.path,
+            env={**deployed.environment, **command},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
+
+    assert "last confirmed" not in cost()
+    with edited(deployed, "deploy/prices.tsv", age):
+        assert "note: Fargate in us-east-1 was last confirmed in 2001-01" in cost()
 
 
 def test_repository_with_other_settings_is_set_right(account):
@@ -630,6 +662,51 @@ def test_smoke_sends_the_key_that_the_service_wants(deployed):
     deployed.make("service-up")
 
 
+def test_key_that_travels_in_clear_text_is_noted(deployed):
+    key = ("--type", "SecureString", "--name", f"/{SERVICE}/api-key", "--value", "secret")
+    deployed.aws("ssm", "put-parameter", *key)
+    secret = f"      secrets:\n        - name: API_KEY\n          value_from: /{SERVICE}/api-key\n"
+
+    def ask_for_key(text):
+        return text.replace("      essential: true\n", f"      essential: true\n{secret}")
+
+    with edited(deployed, "ecs-params.yml", ask_for_key):
+        output = deployed.make("service-up", "smoke", API_KEY="secret")
+    assert "this deploy tool serves HTTP: key and data travel in clear text" in output
+    assert "in clear text" not in deployed.make("service-up")
+
+
+ZONES = """<DescribeAvailabilityZonesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+<availabilityZoneInfo>{}</availabilityZoneInfo></DescribeAvailabilityZonesResponse>"""
+ZONE = "<item><zoneName>{}</zoneName><zoneId>{}</zoneId></item>"
+
+
+def test_zones_without_fargate_are_not_taken(deployed):
+    # The names mean other zones in each account; the ids do not.
+    ids = {"a": "apne1-az3", "b": "apne1-az4", "c": "apne1-az1", "d": "apne1-az2"}
+
+    def zones(*names):
+        items = (ZONE.format(f"ap-northeast-1{name}", ids[name]) for name in names)
+        answers = {"DescribeAvailabilityZones": (200, ZONES.format("".join(items)))}
+        with canned_endpoint(answers) as endpoint:
+            return subprocess.run(
+                ["deploy/zones.sh"],
+                cwd=deployed.path,
+                env={
+                    **deployed.environment,
+                    "AWS_ENDPOINT_URL_EC2": endpoint,
+                    "AWS_REGION": "ap-northeast-1",
+                },
+                capture_output=True,
+                text=True,
+            )
+
+    assert zones("a", "b", "c", "d").stdout.split() == ["ap-northeast-1b", "ap-northeast-1c"]
+    few = zones("a", "b")
+    assert few.returncode != 0
+    assert "fewer than two zones with Fargate for this account: ap-northeast-1b" in few.stderr
+
+
 def test_smoke_says_where_another_model_is_served(deployed, tmp_path):
     deployed.make("sample")
     with open(os.path.join(deployed.path, "sample.txt")) as file:
@@ -739,9 +816,10 @@ def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
         )
         return [service["status"] for service in answer["services"]]
 
+    denials = Denials(account, tmp_path)
     # What is not answered is not 'none': D3 was a cluster that went with somebody's service.
     for question in ("ecs list-services", "ecs list-tasks"):
-        output = account.fails("destroy", "FORCE=1", **denying(account, tmp_path, question))
+        output = account.fails("destroy", "FORCE=1", **denials.variables(question))
         assert f"AWS does not answer 'aws {question}' (" in output
         assert others() == ["ACTIVE"]
     output = account.make("destroy", "FORCE=1")
@@ -763,84 +841,6 @@ def test_destroy_leaves_a_cluster_that_was_there_before(account):
     assert not account.aws("cloudformation", "describe-stacks")["Stacks"]
 
 
-# Notes what the AWS CLI is asked for, and denies one of it.
-SHIM = """#!/bin/sh
-echo "$1 $2" >>'{log}'
-if [ "$1 $2" = '{denied}' ]; then
-  echo >&2
-  echo "An error occurred ({error}) when calling the X operation: not today" >&2
-  exit 254
-fi
-exec '{real}' "$@"
-"""
-ERRORS = ("AccessDeniedException", "ThrottlingException", "ExpiredTokenException")
-
-
-def denying(account, folder, denied="", error=ERRORS[0]):
-    """The variables with which the AWS CLI is asked by way of that."""
-    path = account.environment["PATH"]
-    shim = folder / "aws"
-    log = folder / "asked"
-    real = shutil.which("aws", path=path)
-    shim.write_text(SHIM.format(log=log, denied=denied, error=error, real=real))
-    shim.chmod(0o755)
-    return {"PATH": f"{folder}{os.pathsep}{path}"}
-
-
-def is_question(call):
-    return call.split()[1].startswith(("describe-", "get-", "list-"))
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["ecr-create", "iam-role", "cluster-up", "security-group", "service-up", "url", "scale"],
-)
-def test_answer_that_is_denied_ends_the_step_and_changes_nothing(deployed, tmp_path, target):
-    # What is made once, the first run makes.
-    deployed.make(target, N="1")
-    deployed.make(target, N="1", **denying(deployed, tmp_path))
-    asked = set((tmp_path / "asked").read_text().splitlines())
-    assert asked
-    for place, call in enumerate(sorted(asked)):
-        error = ERRORS[place % len(ERRORS)]
-        (tmp_path / "asked").unlink()
-        output = deployed.fails(target, N="1", **denying(deployed, tmp_path, call, error))
-        assert error in output, call
-        assert "not today" in output, call
-        called = (tmp_path / "asked").read_text().splitlines()
-        # It is the last one: nothing is done on the strength of what AWS did not say.
-        assert called.index(call) == len(called) - 1, (call, called)
-    deployed.make(target, N="1")
-
-
-def test_denied_destroy_says_so_and_the_next_one_ends_it(account, tmp_path):
-    questions = [
-        "cloudformation describe-stack-resources",
-        "cloudformation describe-stacks",
-        "ec2 describe-security-groups",
-        "ecr describe-repositories",
-        "ecr list-tags-for-resource",
-        "ecs describe-clusters",
-        "ecs describe-services",
-        "ecs list-services",
-        "ecs list-tasks",
-        "ecs list-task-definitions",
-    ]
-    account.make("ecr-create", *STEPS)
-    for question in questions:
-        output = account.fails("destroy", "FORCE=1", **denying(account, tmp_path, question))
-        assert "AccessDenied" in output, question
-        assert "nothing of" not in output, question
-    (tmp_path / "asked").unlink()
-    account.make("destroy", "FORCE=1", **denying(account, tmp_path))
-    asked = set((tmp_path / "asked").read_text().splitlines())
-    assert set(filter(is_question, asked)) <= {*questions, "sts get-caller-identity"}
-    assert not account.aws("iam", "list-roles")["Roles"]
-    (cluster,) = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
-    assert cluster["status"] == "INACTIVE"
-    assert not account.aws("ecr", "describe-repositories")["repositories"]
-
-
 def test_no_error_of_a_question_is_thrown_away():
     """By text, since what nobody has thought of cannot be denied in a test."""
     for script in PROJECT_TEMPLATE.rglob("deploy/*.sh"):
@@ -853,6 +853,8 @@ def test_no_error_of_a_question_is_thrown_away():
 
 
 def test_number_of_tasks_has_a_ceiling(deployed):
+    assert "cost: 2 tasks, without requests: about $25.32 a month" in deployed.make("scale", N="2")
+    deployed.make("scale", N="1")
     output = deployed.fails("scale", N="21")
     assert "21 tasks are more than 20: where you mean it, add MAX_TASKS=21" in output
     assert "say how many" in deployed.fails("scale", N="99999999")
@@ -868,4 +870,4 @@ def test_destroy_of_nothing_and_of_half_a_deployment_succeeds(account):
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
     account.make("iam-role", "cluster-up")
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
-    assert not account.aws("iam", "list-roles")["Roles"]
+    assert not account.roles()

@@ -208,6 +208,10 @@ def test_compose_serves_the_image(compose, image, framework, trained):
     try:
         trained.check(*compose, "up", "--detach", "--wait", "--no-build", **variables)
         assert_predicts(f"http://127.0.0.1:{port}", framework)
+        name = trained.check(*compose, "ps", "--quiet", **variables).strip()
+        limits = json.loads(run(compose[0], "inspect", name))[0]["HostConfig"]
+        # Those of the task.
+        assert (limits["Memory"], limits["NanoCpus"]) == (512 * 2**20, 250_000_000)
     finally:
         trained.check(*compose, "down", **variables)
 

@@ -305,11 +305,13 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "ecr:UploadLayerPart",
     }
     not_rehearsed = {
+        "ec2:CreateTags",  # of whoever creates a security group with tags, as the next four
         "ecr:DescribeImages",  # of ECR, in whose place is another registry here
-        "ecr:TagResource",  # of whoever creates a repository with tags
-        "ecs:TagResource",  # the same of a cluster
+        "ecr:TagResource",
+        "ecs:TagResource",
+        "iam:TagRole",
+        "logs:TagResource",
         "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
-        "iam:CreateServiceLinkedRole",  # by ECS, in the caller's name, once an account
         "iam:PassRole",  # a permission without an action
         "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
         "inspector2:ListFindings",
@@ -531,6 +533,28 @@ def test_missing_key_is_named(bake, missing):
     result = project.run("make", "pipeline-credentials", **keys)
     assert result.returncode != 0
     assert f"set the CI/CD variable {missing}, masked" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("missing", "has written no certificates that this job sees: the runner must share /certs"),
+        ("", "Docker does not answer at tcp://docker:2376: the runner must be privileged"),
+    ],
+)
+def test_docker_that_does_not_answer_is_told_with_its_own_words(bake, tmp_path, folder, message):
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho 'could not read CA certificate: no such file' >&2\nexit 1\n")
+    docker.chmod(0o755)
+    given = {
+        "DOCKER_HOST": "tcp://docker:2376",
+        "DOCKER_CERT_PATH": folder and str(tmp_path / folder),
+    }
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    result = bake().run("make", "ci-tools", "TOOLS=docker", WAIT_SECONDS="0", PATH=path, **given)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "(could not read CA certificate: no such file)" in result.stderr
 
 
 @pytest.mark.slow

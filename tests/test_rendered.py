@@ -511,3 +511,24 @@ def test_project_in_a_repository_of_several_is_named_by_its_commit(bake):
     git(project.path.parent, "add", ".")
     git(project.path.parent, "commit", "--quiet", "--message=x")
     assert re.fullmatch("[0-9a-f]{12}", image_tag(project))
+
+
+POLICIES = ("policy.json", "release-policy.json", "execution-policy.json")
+
+
+def test_policies_of_ecs_cli_reach_no_neighbour(bake_once):
+    """The project churn must not reach the project churn-model, nor other security groups."""
+    project = bake_once(deploy_tool="ecs-cli")
+    for name in POLICIES:
+        for statement in json.loads(project.read(f"deploy/{name}"))["Statement"]:
+            resources = statement["Resource"]
+            for arn in [resources] if isinstance(resources, str) else resources:
+                assert not re.search(r"[\w}-]\*", arn), (name, arn)
+                if "security-group/" in arn:
+                    ((key, value),) = [
+                        (key, value)
+                        for condition in statement["Condition"].values()
+                        for key, value in condition.items()
+                        if key.endswith("Tag/service")
+                    ]
+                    assert value == "${SERVICE}", (name, key)

@@ -18,7 +18,7 @@ from test_deploy import (
     waiting_code,
 )
 from test_project import PENGUIN, ask
-from test_templates import Template, listed, statements
+from test_templates import Template, listed, look, statements
 
 pytestmark = pytest.mark.slow
 
@@ -404,6 +404,74 @@ def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
     assert stacks(account)[STACK] == "CREATE_COMPLETE"
 
 
+def protection(account, name):
+    """Whether the load balancer of a stack is protected."""
+    answer = account.aws("cloudformation", "describe-stack-resources", "--stack-name", name)
+    (arn,) = [
+        one["PhysicalResourceId"]
+        for one in answer["StackResources"]
+        if one["LogicalResourceId"] == "LoadBalancer"
+    ]
+    found = account.aws("elbv2", "describe-load-balancer-attributes", "--load-balancer-arn", arn)
+    values = {one["Key"]: one["Value"] for one in found["Attributes"]}
+    return values["deletion_protection.enabled"]
+
+
+def test_first_production_deploy_that_fails_can_be_deleted(account):
+    """AWS refuses to delete a load balancer that is protected, and so does the embedded one."""
+    name = f"{SLUG}-production"
+
+    def from_the_first_second(text):
+        return text.replace("is_there = stack.settle()", "is_there = True")
+
+    with broken_code(account, "raise SystemExit"):
+        account.fails("service-up", ENV="production")
+        assert stacks(account)[name] == "ROLLBACK_COMPLETE"
+        # As earlier versions did.
+        with edited(account, "deploy/stack.py", from_the_first_second):
+            account.fails("service-up", ENV="production")
+        assert stacks(account)[name] == "ROLLBACK_FAILED"
+    account.make("service-up", ENV="production")
+    # Made, and then protected.
+    assert stacks(account)[name] == "UPDATE_COMPLETE"
+    assert protection(account, name) == "true"
+    account.make("destroy", "FORCE=1", ENV="production")
+    assert name not in stacks(account)
+
+
+def test_traffic_stays_where_a_blue_green_release_put_it(account):
+    with parameters(account, DeploymentStrategy="BLUE_GREEN"):
+        account.make("service-up")
+        assert given(account)["LiveTargetGroup"] == "PRIMARY"
+        answer = account.aws("cloudformation", "describe-stack-resources", "--stack-name", STACK)
+        ids = {
+            one["LogicalResourceId"]: one.get("PhysicalResourceId")
+            for one in answer["StackResources"]
+        }
+        # What ECS does with a release.
+        weights = {"TargetGroup": 0, "AlternateTargetGroup": 100}
+        groups = [
+            {"TargetGroupArn": ids[name], "Weight": weight} for name, weight in weights.items()
+        ]
+        action = {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+        rule = ("--rule-arn", ids["ListenerRule"], "--actions", json.dumps([action]))
+        account.aws("elbv2", "modify-rule", *rule)
+        account.make("service-up", IMAGE_TAG="next")
+        assert given(account)["LiveTargetGroup"] == "ALTERNATE"
+    # Back to rolling, the tasks are where they were.
+    account.make("service-up", IMAGE_TAG="next")
+    assert given(account)["LiveTargetGroup"] == "ALTERNATE"
+
+
+def test_zones_of_a_network_stay_what_they_were(account):
+    account.make("service-up")
+    before = {name: given(account)[name] for name in ("Zone1", "Zone2")}
+    assert all(before.values())
+    with edited(account, "deploy/zones.sh", lambda _: "#!/bin/sh\necho other\necho zones\n"):
+        account.make("service-up", IMAGE_TAG="next")
+    assert {name: given(account)[name] for name in before} == before
+
+
 def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account, tmp_path):
     gate = tmp_path / "gate"
     with broken_code(account, waiting_code(gate)):
@@ -464,8 +532,20 @@ def test_cost_has_the_load_balancer(generated, account):
         check=True,
     ).stdout
     # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, an address for each task and two zones.
-    assert "2 tasks of 0.25 vCPU and 0.5 GB cost about $49.05 a month: Fargate $18.02" in output
-    assert "a load balancer $16.43, 4 public addresses $14.60" in output
+    assert "idle, 2 tasks: about $50.55 a month: 2 tasks of 0.25 vCPU and 0.5 GB $18.02" in output
+    assert "4 public addresses $14.60, load balancer $16.43, alarms $1.50" in output
+    # Six tasks and eight addresses, units of the load balancer, and what is logged.
+    assert "busy, 6 tasks and 10 requests a second: about $108.78 a month" in output
+    # What the estimate takes for granted.
+    template = Template(generated.read("deploy/service.yml"))
+    alarms = [
+        look(template, name)
+        for name, resource in template.raw["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    metrics = [len([m for m in a.get("Metrics", [a]) if "Expression" not in m]) for a in alarms]
+    # Each of the two policies of the autoscaling makes two.
+    assert sum(metrics) + 4 == 12
 
 
 # What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.

@@ -139,6 +139,7 @@ CONTAINER = "TaskDefinition.ContainerDefinitions.0"
 # A parameter, with others that it wants; what it changes; to what, and what is there by default.
 CHANGES = [
     ({"ImageRepository": "mirror/x"}, f"{CONTAINER}.Image", "mirror/x:abc", ...),
+    ({"ModelMetrics": "r2=1"}, f"{CONTAINER}.DockerLabels", {"ml.metrics": "r2=1"}, ...),
     ({"ClusterName": "c"}, "Cluster.ClusterName", "c", SLUG),
     ({"Cpu": "2048"}, "TaskDefinition.Cpu", "2048", "256"),
     ({"Cpu": "2048"}, f"{CONTAINER}.Environment.0.Value", "2", "1"),

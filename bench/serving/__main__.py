@@ -463,7 +463,7 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """All that was found, and where."""
-        prices = self.places[PROJECT].folder / "deploy" / "fargate-prices.tsv"
+        prices = self.places[PROJECT].folder / "deploy" / "prices.tsv"
         settings = [(one, False) for one in self.plan.settings]
         settings += [(one, True) for one in self.plan.limits]
         return {

@@ -5,7 +5,6 @@ ecs-params.yml, fails where a stack is there already, and reuses a revision that
 """
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -51,7 +50,7 @@ def parse(arguments):
             command.add_argument("service", choices=["service"])
             command.add_argument("verb", choices=["create", "up"])
             command.add_argument("--launch-type", required=True)
-            command.add_argument("--create-log-groups", action="store_true")
+            command.add_argument("--tags", default="")
             command.add_argument("--force-deployment", action="store_true")
             command.add_argument("--deployment-min-healthy-percent", type=int)
             command.add_argument("--deployment-max-percent", type=int)
@@ -111,6 +110,7 @@ def container(name, service, parameters):
         "name": name,
         "image": service["image"],
         "essential": True,
+        "dockerLabels": service["labels"],
         "user": service["user"],
         "readonlyRootFilesystem": service["read_only"],
         "stopTimeout": int(service["stop_grace_period"].rstrip("s")),
@@ -169,11 +169,6 @@ def compose(options):
         "requiresCompatibilities": [options.launch_type],
     }
     revision = register(ecs, options.project_name, definition)
-    if options.create_log_groups:
-        group = service["logging"]["options"]["awslogs-group"]
-        logs = boto3.client("logs", options.region)
-        with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
-            logs.create_log_group(logGroupName=group)
     place = {"cluster": options.cluster}
     if options.verb == "create":
         network = parameters["run_params"]["network_configuration"]["awsvpc_configuration"]
@@ -183,6 +178,11 @@ def compose(options):
             taskDefinition=revision,
             desiredCount=0,
             launchType=options.launch_type,
+            tags=[
+                dict(zip(("key", "value"), tag.split("="), strict=True))
+                for tag in options.tags.split(",")
+                if tag
+            ],
             networkConfiguration={
                 "awsvpcConfiguration": {
                     "subnets": network["subnets"],

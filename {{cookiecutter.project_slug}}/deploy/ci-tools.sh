@@ -25,9 +25,14 @@ else
 fi
 # Docker-in-Docker starts beside the job, not before it.
 if [[ " $TOOLS " == *" docker "* ]]; then
-  until=$((SECONDS + 60))
-  until docker info >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$until" ] || fail "Docker does not answer at ${DOCKER_HOST:-its socket}: the runner must be privileged"
+  until=$((SECONDS + ${WAIT_SECONDS:-60}))
+  until said=$(docker info 2>&1 >/dev/null); do
+    if [ "$SECONDS" -ge "$until" ]; then
+      [ -z "${DOCKER_CERT_PATH:-}" ] || [ -e "$DOCKER_CERT_PATH/ca.pem" ] ||
+        fail "Docker-in-Docker has written no certificates that this job sees: the runner must share /certs/client" \
+          "between the two ($(tail -n 1 <<<"$said"))"
+      fail "Docker does not answer at ${DOCKER_HOST:-its socket}: the runner must be privileged ($(tail -n 1 <<<"$said"))"
+    fi
     sleep 1
   done
 fi

@@ -7,7 +7,9 @@ set -euo pipefail
 
 found=$(ask_aws NoSuchEntity iam get-role --role-name AWSServiceRoleForECS --query Role.RoleName)
 if [ -z "$found" ]; then
-  aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com >/dev/null
+  # Another run may have made it meanwhile.
+  ask_aws 'has been taken|EntityAlreadyExists' iam create-service-linked-role --aws-service-name ecs.amazonaws.com \
+    --query Role.RoleName >/dev/null
   say "created role AWSServiceRoleForECS, which the account shares; giving AWS a moment to know it ..."
   sleep "${POLL_SECONDS:-15}"
 fi

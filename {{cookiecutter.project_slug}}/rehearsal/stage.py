@@ -56,7 +56,12 @@ def set_up(tools: set[str]) -> Iterator[Stage]:
         stage = Stage(copy, environment, answers)
         if "docker" in tools:
             stack.enter_context(remove_new_images(answers["ECR_REPOSITORY"]))
-        stack.enter_context(warm_aws(folder / "aws", environment))
+        if own := shutil.which(os.environ.get("REHEARSAL_AWS", "")):
+            (folder / "aws").mkdir()
+            (folder / "aws" / "aws").symlink_to(own)
+            environment["PATH"] = f"{folder / 'aws'}{os.pathsep}{environment['PATH']}"
+        else:
+            stack.enter_context(warm_aws(folder / "aws", environment))
         stack.enter_context(embedded_aws(stage, containers="docker" in tools))
         yield stage
 

@@ -1,7 +1,6 @@
 """Settings, the model file's checksum, and a start that must fail or succeed."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from inference.config import ROOT, Settings
 from inference.errors import StartupError
 from inference.http.healthcheck import is_healthy
 from inference.runtime import artifact
+from tests.server import free_port
 from training.output import write_model
 
 
@@ -112,7 +112,8 @@ def test_file_that_is_no_model_is_refused(copy):
 
 def serve(**variables):
     given = {name: str(value) for name, value in variables.items()}
-    environment = os.environ | {"HOST": "127.0.0.1"} | given
+    # Another program may have the default port.
+    environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(free_port())} | given
     return subprocess.Popen(
         [sys.executable, "-m", "inference"],
         cwd=ROOT,
@@ -145,18 +146,11 @@ def test_server_refuses_to_start_with_one_line(model_path, variables, message):
 
 def test_server_gives_up_where_no_worker_can_load_the_model(copy):
     write_model(copy, b"not a model")
-    server = serve(MODEL_PATH=copy, PORT=free_port(), WORKERS=1)
+    server = serve(MODEL_PATH=copy, WORKERS=1)
     _, errors = server.communicate(timeout=60)
     assert server.returncode == 1
     assert f"Could not load {copy}" in errors
     assert "Traceback" not in errors
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
-        return port
 
 
 def test_server_answers_and_stops_when_told(model_path):

@@ -8,7 +8,7 @@
 - ``release``: the stack as it is, with the image IMAGE_TAG
 - ``scale N``: the stack as it is, with at least N tasks
 - ``delete STACK``: delete a stack, its load balancer's protection first
-- ``size``: the CPU units, MiB and least number of tasks of ENV, for the estimate of costs
+- ``size``: the CPU units, MiB, least and greatest number of tasks of ENV, for the estimate of costs
 """
 
 import json
@@ -446,7 +446,7 @@ def size() -> None:
     """Print what the estimate of costs needs to know."""
     text = (FOLDER / "service.yml").read_text()
     parameters = parameters_of(os.environ["ENV"])
-    for name in ("Cpu", "Memory", "MinTasks"):
+    for name in ("Cpu", "Memory", "MinTasks", "MaxTasks"):
         default = re.search(rf'^  {name}:\n    Type: \w+\n    Default: "?(\d+)', text, re.MULTILINE)
         print(parameters.get(name) or (default[1] if default else ""))
 

@@ -144,8 +144,8 @@ class Changes:
             self._wait_for_questions(stack)
             try:
                 stack.resource_map.delete()
-            except ProtectedError as error:
-                tell(stack, "DELETE_FAILED", str(error), "LoadBalancer")
+            except Exception as error:
+                tell(stack, "DELETE_FAILED", protection_of(stack, error), "LoadBalancer")
                 tell(stack, "ROLLBACK_FAILED")
             else:
                 tell(stack, "ROLLBACK_COMPLETE")
@@ -255,8 +255,16 @@ def tell(stack: Stack, status: str, reason: str | None = None, resource: str = "
         stack.status = status
 
 
-class ProtectedError(Exception):
-    """A load balancer that must not be deleted."""
+def is_protected(balancer: Any) -> bool:
+    """Whether a load balancer must not be deleted."""
+    return balancer is not None and balancer.attrs.get("deletion_protection.enabled") == "true"
+
+
+def protection_of(stack: Stack, error: Exception) -> str:
+    """Why a stack cannot be deleted; raises any error that has another cause."""
+    if not is_protected(stack.resource_map._parsed_resources.get("LoadBalancer")):
+        raise error
+    return "Load balancer cannot be deleted because deletion protection is enabled"
 
 
 def set_attributes(balancer: Any, resource: Json, stack: Stack) -> None:
@@ -490,10 +498,8 @@ def install(scheduler: Any) -> None:
         return made
 
     def delete_unless_protected(self: FakeLoadBalancer, account: str, region: str) -> None:
-        if self.attrs.get("deletion_protection.enabled") == "true":
-            raise ProtectedError(
-                "Load balancer cannot be deleted because deletion protection is enabled"
-            )
+        if is_protected(self):
+            raise PermissionError("OperationNotPermitted")
         delete_balancer(self, account, region)
 
     def create_cluster(
@@ -506,11 +512,11 @@ def install(scheduler: Any) -> None:
         stack = self.stacks.get(name_or_stack_id)
         try:
             delete_stack(self, name_or_stack_id)
-        except ProtectedError as error:
+        except Exception as error:
             if stack is None:
-                return
+                raise
             self.stacks[stack.stack_id] = stack
-            tell(stack, "DELETE_FAILED", str(error), "LoadBalancer")
+            tell(stack, "DELETE_FAILED", protection_of(stack, error), "LoadBalancer")
             tell(stack, "DELETE_FAILED")
 
     FakeLoadBalancer.create_from_cloudformation_json = classmethod(create_balancer)

@@ -25,13 +25,19 @@ case $status in
     ;;
   ?*) fail "stack $STACK is $status: see CloudFormation's console" ;;
 esac
-zones=$(aws ec2 describe-availability-zones --filters Name=zone-type,Values=availability-zone \
-  --query 'AvailabilityZones[:2].ZoneName' --output text)
+zones=$(deploy/zones.sh)
 say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
 found=$(cluster_fact clusterName)
 # With its tag from the beginning: destroy leaves alone a cluster that was there before.
 [ -n "$found" ] || aws ecs create-cluster --cluster-name "$CLUSTER" --tags "key=created-by,value=$CLUSTER_MADE_BY" >/dev/null
 export_credentials
-"$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE \
-  --azs "${zones//[[:space:]]/,}"
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
+if ! "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE --azs "${zones//[[:space:]]/,}" \
+  2> >(tee "$errors" >&2); then
+  grep -qi "already exists" "$errors" || exit 1
+  # Of another project, in the same moment.
+  say "another run makes the same cluster"
+  exec "$0"
+fi
 say "created cluster $CLUSTER"

@@ -32,8 +32,12 @@ for revision in $revisions; do
 done
 
 look_for_network
-group=
-[ -z "$VPC" ] || group=$(security_group_id)
+facts=$([ -z "$VPC" ] || security_group)
+read -r group owner <<<"$facts"
+if [ -n "$group" ] && [ "$owner" != "$SERVICE" ]; then
+  say "kept security group $group, which was not made by these steps"
+  group=
+fi
 # The network interface of a task goes some seconds after the task.
 for attempt in 1 2 3 4 5 6; do
   [ -n "$group" ] || break
@@ -74,10 +78,22 @@ elif [ "$newest" != None ]; then
 else
   delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
 fi
-delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
-delete "the rights of $SERVICE-execution" aws iam delete-role-policy \
-  --role-name "$SERVICE-execution" --policy-name pull-and-log
+facts=$(log_facts)
+read -r found _ owner <<<"$facts"
+if [ -n "$found" ] && [ "$owner" != "$SERVICE" ]; then
+  say "kept the log $LOG_GROUP, which was not made by these steps"
+elif [ -n "$found" ]; then
+  delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
+fi
 for role in "$SERVICE-execution" "$SERVICE-task"; do
-  delete "role $role" aws iam delete-role --role-name "$role"
+  facts=$(role_facts "$role")
+  read -r found owner <<<"$facts"
+  if [ -n "$found" ] && [ "$owner" != "$SERVICE" ]; then
+    say "kept role $role, which was not made by these steps"
+  elif [ -n "$found" ]; then
+    [ "$role" = "$SERVICE-task" ] || delete "the rights of $role" aws iam delete-role-policy \
+      --role-name "$role" --policy-name pull-and-log
+    delete "role $role" aws iam delete-role --role-name "$role"
+  fi
 done
 say "nothing of $SERVICE is left"

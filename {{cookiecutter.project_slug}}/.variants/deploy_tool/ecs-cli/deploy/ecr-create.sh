@@ -13,7 +13,8 @@ if [ -n "$found" ]; then
     exit 0
   fi
 else
-  aws ecr create-repository --repository-name "$ECR_REPOSITORY" --tags "Key=created-by,Value=$CREATED_BY" >/dev/null
+  aws ecr create-repository --repository-name "$ECR_REPOSITORY" \
+    --tags "Key=created-by,Value=$CREATED_BY" "Key=project,Value=$ECR_REPOSITORY" >/dev/null
   say "created repository $ECR_REPOSITORY"
 fi
 aws ecr put-image-tag-mutability --repository-name "$ECR_REPOSITORY" \

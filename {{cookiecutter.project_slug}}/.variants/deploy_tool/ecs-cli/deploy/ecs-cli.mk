@@ -15,6 +15,8 @@ endif
 export FAMILY := $(SERVICE)
 # ecs-cli would ask the global endpoint for the pipeline's token, which not every region accepts.
 export AWS_STS_REGIONAL_ENDPOINTS := regional
+# The ARN of a policy that bounds the rights of the task's roles, where your account demands one.
+export PERMISSIONS_BOUNDARY ?=
 COMPOSE_FILES := docker-compose.yml compose.override.yaml
 export LOG_GROUP := /ecs/$(SERVICE)
 
@@ -40,6 +42,10 @@ iam-policy: ## Print the IAM policy that whoever deploys needs; FOR=release: tha
 iam-role: account ## Create the roles of the task from ecs-trust-policy.json
 	deploy/iam-role.sh
 
+.PHONY: log-group
+log-group: account ## Create the service's log group, unless it is there
+	deploy/log-group.sh
+
 .PHONY: cluster-up
 cluster-up: account ## Create the cluster and its network, unless they are there
 	deploy/cluster-up.sh
@@ -57,7 +63,7 @@ ps: account ## Show the service's tasks and their addresses
 	deploy/ps.sh
 
 .PHONY: deploy
-deploy: doctor ecr-create ecr-login docker-build docker-push image-scan ecs-configure iam-role cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
+deploy: doctor ecr-create ecr-login docker-build docker-push image-scan ecs-configure iam-role log-group cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
 
 .PHONY: release
 release: doctor ecr-login docker-build docker-push image-scan ecs-configure service-up smoke url ## Another image, from this commit, and nothing else

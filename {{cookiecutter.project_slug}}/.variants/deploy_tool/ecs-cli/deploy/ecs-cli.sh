@@ -6,6 +6,9 @@ STACK="amazon-ecs-cli-setup-$CLUSTER"
 CREATED_BY="make ecr-create"
 # shellcheck disable=SC2034 # cluster-up.sh and destroy.sh read it
 CLUSTER_MADE_BY="make cluster-up"
+# What the steps make for this service bears it; what has it not was there before, and is somebody else's.
+# shellcheck disable=SC2034 # other scripts read it
+OWNER="service=$SERVICE"
 
 # A policy with the project's names in place of ${...}.
 policy() {
@@ -43,9 +46,32 @@ find_network() {
   [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
 }
 
-security_group_id() {
-  aws ec2 describe-security-groups --query 'SecurityGroups[].GroupId' --output text \
-    --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$VPC"
+# The id of the security group, and whose it is.
+security_group() {
+  ask_aws "$NEVER" ec2 describe-security-groups --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$VPC" \
+    --query "SecurityGroups[0].[GroupId, Tags[?Key=='service'] | [0].Value]"
+}
+
+# The name of a role, and whose it is; nothing where there is no such role.
+role_facts() {
+  ask_aws NoSuchEntity iam get-role --role-name "$1" --query "Role.[RoleName, Tags[?Key=='service'] | [0].Value]"
+}
+
+# The name of the log group, for how many days it keeps lines, and whose it is; nothing where there is none.
+log_facts() {
+  local facts owner
+  facts=$(ask_aws "$NEVER" logs describe-log-groups --log-group-name-prefix "$LOG_GROUP" \
+    --query "logGroups[?logGroupName=='$LOG_GROUP'] | [0].[logGroupName, retentionInDays]") || exit 1
+  [ -n "$facts" ] || return 0
+  owner=$(ask_aws "$NEVER" logs list-tags-for-resource --query 'tags.service' \
+    --resource-arn "arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP") || exit 1
+  echo "$facts ${owner:-None}"
+}
+
+# Fail over something of that name that is somebody else's: require_ours OWNER WHAT COMMAND, which makes it this service's.
+require_ours() {
+  [ "$1" = "$SERVICE" ] || fail "$2 was not made by this project's steps, so it stays as it is: delete it, or hand it" \
+    "over by '$3'"
 }
 
 # ecs-cli knows no SSO, and prefers profiles to keys: give it the credentials that were checked, and no profile.

@@ -4,4 +4,10 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 
-policy "deploy/${FOR:+$FOR-}policy.json"
+policy "deploy/${FOR:+$FOR-}policy.json" | "$PYTHON" -c '
+import json, os, sys
+document = json.load(sys.stdin)
+for statement in document["Statement"]:
+    if statement["Sid"] == "BoundRoles" and not os.environ["PERMISSIONS_BOUNDARY"]:
+        del statement["Condition"]
+print(json.dumps(document, indent=2))'

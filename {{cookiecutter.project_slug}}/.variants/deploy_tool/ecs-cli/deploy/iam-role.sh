@@ -4,15 +4,20 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of the roles of the task"
 
+deploy/service-linked-role.sh
 for role in "$SERVICE-execution" "$SERVICE-task"; do
-  found=$(ask_aws NoSuchEntity iam get-role --role-name "$role" --query Role.RoleName)
+  facts=$(role_facts "$role")
+  read -r found owner <<<"$facts"
   if [ -n "$found" ]; then
+    require_ours "$owner" "role $role" "aws iam tag-role --role-name $role --tags Key=service,Value=$SERVICE"
     aws iam update-assume-role-policy --role-name "$role" \
       --policy-document file://ecs-trust-policy.json
     say "role $role exists"
   else
     aws iam create-role --role-name "$role" \
-      --assume-role-policy-document file://ecs-trust-policy.json >/dev/null
+      --assume-role-policy-document file://ecs-trust-policy.json \
+      --tags "Key=service,Value=$SERVICE" "Key=project,Value=$ECR_REPOSITORY" \
+      ${PERMISSIONS_BOUNDARY:+--permissions-boundary "$PERMISSIONS_BOUNDARY"} >/dev/null
     say "created role $role"
   fi
 done

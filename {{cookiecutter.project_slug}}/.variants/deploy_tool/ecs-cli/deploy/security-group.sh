@@ -5,11 +5,16 @@ set -euo pipefail
 say "opening port $SERVICE_PORT to $ALLOWED_CIDR"
 
 find_network
-group=$(security_group_id)
+facts=$(security_group)
+read -r group owner <<<"$facts"
 if [ -z "$group" ]; then
   group=$(aws ec2 create-security-group --group-name "$SERVICE" --vpc-id "$VPC" \
-    --description "Port $SERVICE_PORT of $SERVICE" --query GroupId --output text)
+    --description "Port $SERVICE_PORT of $SERVICE" --query GroupId --output text --tag-specifications \
+    "ResourceType=security-group,Tags=[{Key=service,Value=$SERVICE},{Key=project,Value=$ECR_REPOSITORY}]")
   say "created security group $group"
+else
+  require_ours "$owner" "security group $group" \
+    "aws ec2 create-tags --resources $group --tags Key=service,Value=$SERVICE"
 fi
 
 rules=$(aws ec2 describe-security-group-rules --filters "Name=group-id,Values=$group" --output text --query \

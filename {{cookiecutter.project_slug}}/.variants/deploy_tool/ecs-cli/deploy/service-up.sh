@@ -5,25 +5,29 @@ set -euo pipefail
 say "rolling out $IMAGE"
 
 find_network
-SECURITY_GROUP=$(security_group_id)
+facts=$(security_group)
+read -r SECURITY_GROUP _ <<<"$facts"
 [ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
 export SECURITY_GROUP
 deploy/image-keep.sh
 MODEL_METRICS=$(metrics_of_image) || fail "'$SAMPLE_COMMAND' gave no sample request"
 export MODEL_METRICS
+if grep -q '^[^#]*name: API_KEY' ecs-params.yml; then
+  say "note: the service asks for an API key, and this deploy tool serves HTTP: key and data travel in clear text, see" \
+    "'Deployment' in README.md" >&2
+fi
 name=$(service_fact serviceName)
-first=
 if [ -z "$name" ]; then
-  first=yes
-  compose_service create --launch-type FARGATE --create-log-groups \
+  compose_service create --launch-type FARGATE --tags "service=$SERVICE,project=$ECR_REPOSITORY" \
     --deployment-min-healthy-percent 100 --deployment-max-percent 200
-  aws logs put-retention-policy --log-group-name "$LOG_GROUP" --retention-in-days 30
-  say "created the service, its log is kept for 30 days"
+  say "created the service"
 fi
 wait_for_others
-# ecs-cli knows no circuit breaker, and leaves alone one that is there. A first revision has none to go back to.
+running=$(service_fact runningCount)
+[ "$running" = 0 ] && first=yes || first=
+# ecs-cli knows no circuit breaker, and leaves alone one that is there. Where nothing runs, there is nothing to go back to.
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
-  "deploymentCircuitBreaker={enable=true,rollback=${first:+false}${name:+true}},minimumHealthyPercent=100,maximumPercent=200" \
+  "deploymentCircuitBreaker={enable=true,rollback=$([ -z "$first" ] && echo true || echo false)},minimumHealthyPercent=100,maximumPercent=200" \
   >/dev/null
 
 before=$(newest_revision)

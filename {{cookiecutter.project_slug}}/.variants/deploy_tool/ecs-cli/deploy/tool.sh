@@ -20,8 +20,8 @@ check_tool() {
     fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
 }
 
-# CPU units and MiB of a task, the number of tasks, and of load balancers.
+# CPU units and MiB of a task; the least and the most tasks; the number of load balancers and of alarms' metrics.
 size() {
   sed -nE 's/^ *(cpu|mem)_limit: "?([0-9]+)"? *$/\2/p' ecs-params.yml
-  echo 1 0
+  echo 1 1 0 0
 }

@@ -1,0 +1,358 @@
+"""What AWS does not answer, and runs that end in the middle: nothing is believed, nothing is left."""
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import signal
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import IN_CI
+from denials import ERRORS, Denials, is_question
+from test_deploy import NETWORK, SERVICE, STEPS, open_account, put_image
+from test_stacks import REGION, STACK, stacks
+from test_stacks import STEPS as STACK_STEPS
+
+pytestmark = pytest.mark.slow
+
+# So many runs of each tool are killed, at moments that this seed gives.
+KILLS = int(os.environ.get("KILLS", "3"))
+SEED = int(os.environ.get("SEED", "18"))
+
+
+class Tool:
+    """A deploy tool, with its account; what it makes, and how one sees what is there."""
+
+    def __init__(self, name, account, everything):
+        self.name = name
+        self.account = account
+        self.everything = everything
+
+    def state(self):
+        """What a person would look at after a deploy."""
+        services = self.account.aws(
+            *("ecs", "describe-services", "--services", SERVICE),
+            *("--cluster", self.account.cluster),
+        )["services"]
+        (service,) = [one for one in services if one["status"] == "ACTIVE"]
+        groups = self.account.aws("logs", "describe-log-groups")["logGroups"]
+        group = {"logGroupName": None, "retentionInDays": None}
+        return {
+            "tasks": (service["desiredCount"], service["runningCount"]),
+            "rollouts": [one["rolloutState"] for one in service["deployments"]],
+            "breaker": service["deploymentConfiguration"]["deploymentCircuitBreaker"],
+            "logs": [{key: one.get(key) for key in group} for one in groups],
+            "roles": sorted(self.account.roles()),
+            # Whether it was updated since does not matter.
+            "stacks": {
+                name: re.sub("^(CREATE|UPDATE(_ROLLBACK)?)_COMPLETE$", "stands", status)
+                for name, status in stacks(self.account).items()
+            },
+            "images": [
+                repository["imageTagMutability"]
+                for repository in self.account.aws("ecr", "describe-repositories")["repositories"]
+            ],
+        }
+
+    def left(self):
+        """What destroy must not leave."""
+        aws = self.account.aws
+        names = aws("ecs", "list-clusters")["clusterArns"] or ["none"]
+        clusters = aws("ecs", "describe-clusters", "--clusters", *names)["clusters"]
+        return [
+            *(one["clusterName"] for one in clusters if one["status"] == "ACTIVE"),
+            *self.account.roles(),
+            *(one["logGroupName"] for one in aws("logs", "describe-log-groups")["logGroups"]),
+            *stacks(self.account),
+            *aws("ecr", "describe-repositories")["repositories"],
+            *aws("ecs", "list-task-definitions")["taskDefinitionArns"],
+        ]
+
+
+@pytest.fixture(scope="session")
+def open_tool(installed, train, ecs_cli):
+    """Open an account for a deploy tool."""
+
+    @contextlib.contextmanager
+    def open_tool(name, **variables):
+        if name == "ecs-cli":
+            with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli, **variables) as account:
+                yield Tool(name, account, ("ecr-create", *STEPS))
+        else:
+            project = train(rehearses=True, deploy_tool=name, aws_region=REGION)
+            with open_account(project, cluster=STACK, **variables) as account:
+                yield Tool(name, account, STACK_STEPS)
+
+    return open_tool
+
+
+@pytest.fixture(scope="module", params=["ecs-cli", "cloudformation"])
+def tool(request, open_tool):
+    """A deploy tool whose service runs, released twice."""
+    with open_tool(request.param) as tool:
+        tool.account.make(*tool.everything)
+        put_image(tool.account, "scanned")
+        tool.account.make(RELEASE[tool.name], IMAGE_TAG="scanned")
+        yield tool
+
+
+RELEASE = {"ecs-cli": "service-up", "cloudformation": "service-release"}
+# Each target, and what has to be done before it is made again.
+TARGETS = {
+    "ecs-cli": {
+        **dict.fromkeys(NETWORK[1:], ""),
+        **dict.fromkeys(("ecr-create", "url", "smoke", "scale", "releases", "image-scan"), ""),
+        "service-up": "",
+        "rollback": "service-up",
+    },
+    "cloudformation": {
+        **dict.fromkeys(("bootstrap", "diff", "url", "smoke", "scale", "ps", "releases"), ""),
+        **dict.fromkeys(("image-scan", "service-up", "service-release"), ""),
+        "rollback": "service-release",
+    },
+}
+CASES = [(name, target) for name, targets in TARGETS.items() for target in targets]
+
+
+def moments(calls):
+    """Each call that was made, as it is asked for the first time and, where it was again, later."""
+    for call in dict.fromkeys(calls):
+        yield call, 0
+        if calls.count(call) > 1:
+            yield call, 1
+
+
+@pytest.mark.parametrize(("tool", "target"), CASES, indirect=["tool"])
+def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
+    """The calls are those of a run that nothing disturbs: a new one is tried without being named here."""
+    account, denials = tool.account, Denials(tool.account, tmp_path)
+    tags = (f"{target}-{number}" for number in itertools.count())
+
+    def variables():
+        if prepare := TARGETS[tool.name][target]:
+            account.make(prepare, IMAGE_TAG=next(tags))
+        scanned = target in {"image-scan", "smoke"}
+        return {"IMAGE_TAG": "scanned" if scanned else next(tags), "N": "1"}
+
+    account.make(target, **variables())
+    account.make(target, **variables(), **denials.variables())
+    calls = denials.asked
+    assert calls
+    for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
+        output = account.fails(target, **variables(), **denials.variables(call, error, after))
+        assert error in output, (call, after)
+        if is_question(call):
+            # Nothing is done on the strength of what AWS did not say; a change set is taken back.
+            place = [place for place, one in enumerate(denials.asked) if one == call][after]
+            done = set(denials.asked[place + 1 :]) - {call}
+            assert done <= {"cloudformation delete-change-set"}, (call, done)
+    account.make(target, **variables())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool, name, tmp_path):
+    with open_tool(name) as tool:
+        account, denials = tool.account, Denials(tool.account, tmp_path)
+        account.make(*tool.everything)
+        account.make("destroy", "FORCE=1", **denials.variables())
+        calls = denials.asked
+        assert tool.left() == []
+        account.make(*tool.everything)
+        # In their order, each run comes as far as the next call.
+        for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
+            if after and not is_question(call):
+                continue
+            output = account.start("destroy", "FORCE=1", **denials.variables(call, error, after))
+            printed, _ = output.communicate(timeout=600)
+            if len([one for one in denials.asked if one == call]) > after:
+                assert output.returncode != 0, (call, printed)
+                assert error in printed, call
+                assert "nothing of" not in printed, call
+        account.make("destroy", "FORCE=1")
+        assert tool.left() == []
+
+
+@contextlib.contextmanager
+def closing_proxy(proxy, closed):
+    """A proxy before ``proxy`` that refuses to connect to hosts of the services in ``closed``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            if self.path.split(".")[0] in closed:
+                self.send_error(503)
+                return
+            host, port = proxy.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port))) as onward:
+                onward.sendall(f"CONNECT {self.path} HTTP/1.1\r\n\r\n".encode())
+                back = threading.Thread(target=pump, args=(onward, self.connection))
+                back.start()
+                pump(self.connection, onward)
+                back.join()
+
+        def log_message(self, *arguments):
+            pass
+
+    def pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("tool", ["ecs-cli"], indirect=True)
+@pytest.mark.parametrize("service", ["ecs", "cloudformation", "logs"])
+def test_service_that_ecs_cli_cannot_reach_ends_the_step(tool, service, tmp_path):
+    account = tool.account
+    closed = set()
+    with closing_proxy(account.environment["HTTPS_PROXY"], closed) as proxy:
+        wrapper = tmp_path / "ecs-cli"
+        real = account.environment["ECS_CLI"]
+        wrapper.write_text(f'#!/bin/sh\nHTTPS_PROXY={proxy} exec "{real}" "$@"\n')
+        wrapper.chmod(0o755)
+        tag = f"by-proxy-{service}"
+        given = {"ECS_CLI": str(wrapper), "IMAGE_TAG": tag}
+        account.make("service-up", **given)
+        before = account.service()["taskDefinition"]
+        closed.add(service)
+        process = account.start("service-up", **{**given, "IMAGE_TAG": f"{tag}-2"})
+        output, _ = process.communicate(timeout=600)
+        if service == "ecs":
+            assert process.returncode != 0, output
+            assert account.service()["taskDefinition"] == before
+        closed.clear()
+        account.make("service-up", "smoke", **{**given, "IMAGE_TAG": f"{tag}-2"})
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_run_that_is_killed_at_any_moment_is_mended_by_the_next(open_tool, name):
+    chance = random.Random(SEED)  # noqa: S311 # moments, no secrets
+    with open_tool(name) as tool:
+        account = tool.account
+        account.make(*tool.everything)
+        clean = tool.state()
+        assert tool.state()["rollouts"] == ["COMPLETED"]
+        account.make("destroy", "FORCE=1")
+        for number in range(KILLS):
+            # Deploy from nothing, a release, and destroy in turn.
+            if number % 3 == 0:
+                account.make("destroy", "FORCE=1")
+                targets = tool.everything
+            elif number % 3 == 1:
+                account.make(*tool.everything)
+                targets = (RELEASE[name],)
+            else:
+                account.make(*tool.everything)
+                targets = ("destroy", "FORCE=1")
+            process = account.start(*targets, IMAGE_TAG=f"killed-{number}")
+            lines = chance.randrange(1, 12)
+            for _ in zip(range(lines), process.stdout, strict=False):
+                pass
+            # Somewhere in what the line announces.
+            threading.Event().wait(chance.random())
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            account.make(*tool.everything)
+            assert tool.state() == clean, (number, targets, lines)
+        account.make("destroy", "FORCE=1")
+        assert tool.left() == []
+
+
+@pytest.fixture
+def neighbours(installed, train, ecs_cli):
+    """Two projects of ecs-cli, and one account."""
+    other = train(
+        rehearses=True, aws_region=REGION, project_slug="ml-inference", cluster_name=SERVICE
+    )
+    with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
+        yield account, account.beside(other)
+
+
+def test_two_projects_share_a_cluster_from_the_first_moment_to_the_last(neighbours):
+    for first, second in (neighbours, neighbours[::-1]):
+        both = [project.start("ecr-create", *STEPS) for project in (first, second)]
+        for process in both:
+            output, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, output
+        for project in (first, second):
+            assert "predicts" in project.make("smoke")
+        output = first.make("destroy", "FORCE=1")
+        assert f"kept cluster {SERVICE} and its network, in which others run" in output
+        assert "predicts" in second.make("smoke")
+        assert "deleted the cluster and its network" in second.make("destroy", "FORCE=1")
+        assert not first.roles()
+        assert not first.aws("logs", "describe-log-groups")["logGroups"]
+        assert not first.aws("cloudformation", "describe-stacks")["Stacks"]
+
+
+FOREIGN = {
+    "iam-role": (
+        *("iam", "create-role", "--assume-role-policy-document", "{}"),
+        *("--role-name", f"{SERVICE}-task"),
+    ),
+    "log-group": ("logs", "create-log-group", "--log-group-name", f"/ecs/{SERVICE}"),
+}
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_what_was_there_before_is_left_alone(open_tool, target):
+    with open_tool("ecs-cli") as tool:
+        account = tool.account
+        account.aws(*FOREIGN[target])
+        output = account.fails(target)
+        assert "was not made by this project's steps, so it stays as it is: delete it, or" in output
+        assert "was not made by these steps" in account.make("destroy", "FORCE=1")
+        assert len(tool.left()) == 1
+
+
+# Settings of a user's configuration that change what the AWS CLI asks, prints or waits for.
+AWS_CONFIG = """[default]
+region = ap-southeast-2
+output = table
+cli_pager = less
+cli_auto_prompt = on-partial
+cli_error_format = json
+cli_timestamp_format = wire
+cli_history = enabled
+retry_mode = legacy
+max_attempts = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def version_2():
+    """Debian's AWS CLI, which is of version 2."""
+    aws = "/usr/bin/aws"
+    if not os.path.exists(aws):
+        reason = "needs version 2 of the AWS CLI: apt-get install awscli"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
+    return aws
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
+    open_tool, version_2, name, tmp_path
+):
+    config = tmp_path / "config"
+    config.write_text(AWS_CONFIG)
+    with open_tool(name, REHEARSAL_AWS=version_2) as tool:
+        account = tool.account
+        account.environment["AWS_CONFIG_FILE"] = str(config)
+        account.make(*tool.everything)
+        account.make(RELEASE[name], "smoke", IMAGE_TAG="second")
+        assert "first" in account.make("rollback", "smoke")
+        assert "2 of 2 tasks run" in account.make("scale", "releases", N="2")
+        assert re.search(r"^runs +20\d\d-", account.make("releases"), re.MULTILINE)
+        output = account.fails(RELEASE[name], "AWS_ACCOUNT_ID=999999999999")
+        assert "the credentials are of account 123456789012" in output
+        account.make("destroy", "FORCE=1")
+        assert tool.left() == []

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Make sure of the service's log group, which keeps lines for 30 days unless somebody has set that otherwise.
+set -euo pipefail
+. deploy/ecs-cli.sh
+say "making sure of the log $LOG_GROUP"
+
+facts=$(log_facts)
+read -r found days owner <<<"$facts"
+if [ -z "$found" ]; then
+  aws logs create-log-group --log-group-name "$LOG_GROUP" --tags "service=$SERVICE,project=$ECR_REPOSITORY"
+  say "created the log"
+else
+  require_ours "$owner" "the log $LOG_GROUP" "aws logs tag-resource --tags service=$SERVICE --resource-arn \
+arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP"
+fi
+if [ "${days:-None}" = None ]; then
+  aws logs put-retention-policy --log-group-name "$LOG_GROUP" --retention-in-days 30
+  say "its lines are kept for 30 days"
+fi
