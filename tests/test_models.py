@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 MODELS = ROOT / "tests" / "models"
 TABLES = sorted(path.stem for path in MODELS.glob("*.py"))
-TENSORS = ["digits", "sequences"]
+TENSORS = ["digits", "sequences", "colours"]
 # Of each way in which instances are read; what is sent to the others differs by names and types alone.
 THOROUGHLY = ["digits", "gradient_boosting", "titanic"]
 

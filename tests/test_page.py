@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import re
+import struct
 import subprocess
+import zlib
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -331,6 +333,58 @@ def test_tensor_comes_from_a_file(browser, train, tmp_path):
         assert not element(browser, "#problem").is_displayed()
         run(browser)
         assert shown(browser, ".answer output").text in "0123456789"
+        assert browser.get_log("browser") == []
+
+
+def png(width, height, colour):
+    """A picture of one colour."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = (b"\0" + bytes(colour) * width) * height
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def flatten(value):
+    """The numbers of nested lists."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from flatten(item)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("order", ["channels last", "channels first"])
+def test_picture_in_colour_comes_from_a_file(browser, train, tmp_path, order):
+    project = copy_with_tensors(train, tmp_path, "colours")
+    is_first = order == "channels first"
+    training = project.path / "training" / "train.py"
+    first = f"CHANNELS_FIRST = {is_first}"
+    training.write_text(training.read_text().replace("CHANNELS_FIRST = False", first))
+    project.check(".venv/bin/python", "-m", "training")
+    with serving(project) as url:
+        browser.get(url)
+        assert element(browser, "canvas").is_displayed()
+        for channel, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+            (tmp_path / f"{channel}.png").write_bytes(png(12, 8, colour))
+            control(browser, "instances").clear()
+            element(browser, "#inputs input[type=file]").send_keys(str(tmp_path / f"{channel}.png"))
+            field = control(browser, "instances")
+            WebDriverWait(browser, 10).until(lambda _, f=field: f.get_property("value"))
+            rows = json.loads(field.get_property("value"))
+            # The same value everywhere in a channel: the greatest, or the least.
+            channels = (
+                rows if is_first else zip(*(pixel for row in rows for pixel in row), strict=True)
+            )
+            values = [{round(value, 1) for value in flatten(one)} for one in channels]
+            assert values == [{1.0 * (place == channel)} for place in range(3)]
+            assert len(list(flatten(rows))) == 4 * 6 * 3
+            run(browser)
+            assert shown(browser, ".answer output").text == str(channel)
         assert browser.get_log("browser") == []
 
 

@@ -18,16 +18,21 @@ ids=$(accepted)
 until=$((SECONDS + 600))
 while true; do
   # The first scan of an image begins some seconds after the push. What has no findings has no pages, either.
-  answer=$(findings 'imageScanStatus.[status, description]' --no-paginate) || true
-  read -r state description <<<"$answer"
-  case $answer in
-    COMPLETE* | ACTIVE*) break ;;
-    PENDING* | IN_PROGRESS* | *ScanNotFoundException*)
+  if answer=$(findings 'imageScanStatus.[status, description]' --no-paginate); then
+    read -r state description <<<"$answer"
+  elif [[ $answer == *ScanNotFoundException* ]]; then
+    state=PENDING
+  elif [[ $answer == *ImageNotFoundException* ]]; then
+    fail "$IMAGE is not in ECR: run 'make docker-push' first"
+  else
+    fail "could not ask ECR ($(in_a_line <<<"$answer"))"
+  fi
+  case $state in
+    COMPLETE | ACTIVE) break ;;
+    PENDING | IN_PROGRESS)
       [ "$SECONDS" -lt "$until" ] || fail "ECR has not scanned $IMAGE_TAG in 10 minutes ($(in_a_line <<<"$answer"))"
       sleep "${POLL_SECONDS:-3}"
       ;;
-    *ImageNotFoundException*) fail "$IMAGE is not in ECR: run 'make docker-push' first" ;;
-    *Exception* | *rror*) fail "could not ask ECR ($(in_a_line <<<"$answer"))" ;;
     *) fail "ECR cannot scan this image: $state $description; 'make SCAN_SEVERITIES= ...' does without" ;;
   esac
 done

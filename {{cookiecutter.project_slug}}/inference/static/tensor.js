@@ -110,6 +110,10 @@ for (const fieldset of document.querySelectorAll("#inputs fieldset")) {
   const text = fieldset.querySelector("textarea");
   const chosen = fieldset.querySelector("input");
   text.addEventListener("input", () => draw(fieldset));
+  // So that a file that has changed since can be chosen again.
+  chosen.addEventListener("click", () => {
+    chosen.value = "";
+  });
   chosen.addEventListener("change", async () => {
     try {
       text.value = JSON.stringify(await read(chosen.files[0], fieldset));
