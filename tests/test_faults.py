@@ -122,7 +122,7 @@ def moments(calls):
     """Each call that was made, as it is asked for the first time and, where it was again, later."""
     for call in dict.fromkeys(calls):
         yield call, 0
-        if calls.count(call) > 1:
+        if calls.count(call) > 1 and is_question(call):
             yield call, 1
 
 
@@ -143,7 +143,12 @@ def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
     calls = denials.asked
     assert calls
     for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
-        output = account.fails(target, **variables(), **denials.variables(call, error, after))
+        process = account.start(target, **variables(), **denials.variables(call, error, after))
+        output, _ = process.communicate(timeout=600)
+        if denials.asked.count(call) <= after:
+            # A question that is repeated until something has happened.
+            continue
+        assert process.returncode != 0, (call, after, output)
         assert error in output, (call, after)
         if is_question(call):
             # Nothing is done on the strength of what AWS did not say; a change set is taken back.
@@ -164,14 +169,12 @@ def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool
         account.make(*tool.everything)
         # In their order, each run comes as far as the next call.
         for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
-            if after and not is_question(call):
-                continue
-            output = account.start("destroy", "FORCE=1", **denials.variables(call, error, after))
-            printed, _ = output.communicate(timeout=600)
-            if len([one for one in denials.asked if one == call]) > after:
-                assert output.returncode != 0, (call, printed)
-                assert error in printed, call
-                assert "nothing of" not in printed, call
+            process = account.start("destroy", "FORCE=1", **denials.variables(call, error, after))
+            output, _ = process.communicate(timeout=600)
+            if denials.asked.count(call) > after:
+                assert process.returncode != 0, (call, output)
+                assert error in output, call
+                assert "nothing of" not in output, call
         account.make("destroy", "FORCE=1")
         assert tool.left() == []
 
@@ -346,13 +349,10 @@ def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
     config.write_text(AWS_CONFIG)
     with open_tool(name, REHEARSAL_AWS=version_2) as tool:
         account = tool.account
-        account.environment["AWS_CONFIG_FILE"] = str(config)
-        account.make(*tool.everything)
-        account.make(RELEASE[name], "smoke", IMAGE_TAG="second")
-        assert "first" in account.make("rollback", "smoke")
-        assert "2 of 2 tasks run" in account.make("scale", "releases", N="2")
-        assert re.search(r"^runs +20\d\d-", account.make("releases"), re.MULTILINE)
-        output = account.fails(RELEASE[name], "AWS_ACCOUNT_ID=999999999999")
+        given = {"AWS_CONFIG_FILE": str(config)}
+        account.make(*tool.everything, **given)
+        assert re.search(r"^runs +20\d\d-", account.make("releases", **given), re.MULTILINE)
+        output = account.fails(RELEASE[name], "AWS_ACCOUNT_ID=999999999999", **given)
         assert "the credentials are of account 123456789012" in output
-        account.make("destroy", "FORCE=1")
+        account.make("destroy", "FORCE=1", **given)
         assert tool.left() == []

@@ -23,12 +23,17 @@ if [ -z "$name" ]; then
   say "created the service"
 fi
 wait_for_others
+# ecs-cli knows no circuit breaker, and leaves alone one that is there: watch_rollouts true, or false without a rollback.
+watch_rollouts() {
+  aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
+    "deploymentCircuitBreaker={enable=true,rollback=$1},minimumHealthyPercent=100,maximumPercent=200" >/dev/null
+}
+
+# Where nothing runs, there is nothing to go back to.
 running=$(service_fact runningCount)
-[ "$running" = 0 ] && first=yes || first=
-# ecs-cli knows no circuit breaker, and leaves alone one that is there. Where nothing runs, there is nothing to go back to.
-aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
-  "deploymentCircuitBreaker={enable=true,rollback=$([ -z "$first" ] && echo true || echo false)},minimumHealthyPercent=100,maximumPercent=200" \
-  >/dev/null
+first=
+[ "$running" != 0 ] || first=yes
+watch_rollouts "$([ -n "$first" ] && echo false || echo true)"
 
 before=$(newest_revision)
 # Its own wait takes a rollback for a success, and a service that never ran for one that will.
@@ -37,6 +42,7 @@ compose_service up --launch-type FARGATE --timeout 0 ${first:+--force-deployment
 wait_for_rollout
 status=0
 deploy/verify.sh || status=$?
+[ "$status" -ne 0 ] || [ -z "$first" ] || watch_rollouts true
 [ "$status" -eq 1 ] || exit "$status"
 
 newest=$(newest_revision)
