@@ -43,9 +43,9 @@ def shown(page, selector):
 
 
 def run(page):
-    """Press Run; wait for the answer."""
+    """Press Predict; wait for the answer."""
     rows = len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr"))
-    element(page, "#inputs button").click()
+    element(page, "#inputs > button").click()
     WebDriverWait(page, 10).until(
         lambda _: len(page.find_elements(By.CSS_SELECTOR, "#history tbody tr")) == rows + 1
     )

@@ -763,6 +763,36 @@ def test_image_that_runs_is_kept_by_the_registry(account):
     assert first["selection"]["tagPrefixList"] == ["production-"]
 
 
+def test_model_that_was_trained_anew_is_a_release_of_its_own(
+    installed, ecs_cli, docker, engine, registry
+):
+    """At the same commit: what is served, and rolled back to, is code and model."""
+    host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
+    with open_account(
+        installed, "ecs-cli", "docker", "registry", ECS_CLI=ecs_cli, **host
+    ) as account:
+        del account.environment["IMAGE_TAG"]
+        release = ("docker-build", "docker-push", "service-up", "smoke")
+
+        def served():
+            """The image's tag, and the version of the model that the service names."""
+            version = json.loads(ask(f"{account.make('url').strip()}/v2")[1])["version"]
+            return registered(account)["image"].rpartition(":")[2], version
+
+        account.make(*NETWORK, *release)
+        before = served()
+        # Another day is another model: its card says when it was trained.
+        account.make("train", SOURCE_DATE_EPOCH="86400")
+        account.make(*release)
+        after = served()
+        assert after[1] != before[1]
+        for tag, version in (before, after):
+            assert tag == f"{before[0].rpartition('-')[0]}-{version}"
+        account.make("rollback")
+        assert served() == before
+        account.make("destroy", "FORCE=1")
+
+
 def test_scale_needs_a_number(deployed):
     assert "say how many: make scale N=3" in deployed.fails("scale")
     assert "say how many: make scale N=3" in deployed.fails("scale", "N=many")

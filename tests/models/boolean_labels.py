@@ -1,5 +1,7 @@
 """Classes that are booleans, a soft vote of two classifiers."""
 
+from typing import Any
+
 from sklearn.datasets import load_iris
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -9,7 +11,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     iris = load_iris()
     return Dataset(
         name="iris",
@@ -20,6 +23,7 @@ def load_data():
     )
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     parts = [("linear", LogisticRegression(max_iter=500)), ("bayes", GaussianNB())]
     return VotingClassifier(parts, voting="soft").fit(data.rows, data.labels)

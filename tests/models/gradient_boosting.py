@@ -1,5 +1,7 @@
 """HistGradientBoosting, which takes NaN itself, on an array."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -8,7 +10,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     iris = load_iris()
     rows = iris.data.astype(np.float32)
     rows[np.random.default_rng(SEED).random(rows.shape) < 0.1] = np.nan
@@ -22,7 +25,8 @@ def load_data():
     )
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return HistGradientBoostingClassifier(random_state=SEED, max_iter=20).fit(
         data.rows, data.labels
     )

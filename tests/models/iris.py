@@ -1,5 +1,7 @@
 """A table of numbers."""
 
+from typing import Any
+
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -9,7 +11,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     iris = load_iris()
     return Dataset(
         name="Iris (Fisher, 1936)",
@@ -21,6 +24,7 @@ def load_data():
     )
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     model = make_pipeline(StandardScaler(), LogisticRegression(random_state=SEED))
     return model.fit(data.rows, data.labels)

@@ -1,5 +1,7 @@
 """Two classifications at once, by MultiOutputClassifier."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
@@ -9,7 +11,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     random = np.random.default_rng(SEED)
     frame = pd.DataFrame(random.normal(size=(300, 3)), columns=list("xyz"))
     labels = pd.DataFrame(
@@ -18,5 +21,6 @@ def load_data():
     return Dataset(name="made up", rows=frame, labels=labels)
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return MultiOutputClassifier(LogisticRegression()).fit(data.rows, data.labels)

@@ -1,5 +1,7 @@
 """Free text by TF-IDF, beside a number."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
@@ -12,7 +14,8 @@ SEED = 0
 WORDS = {"sport": "ball goal team match win", "tech": "chip code cloud disk web"}
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     random = np.random.default_rng(SEED)
     topics = random.choice(list(WORDS), 200)
     texts = [" ".join(random.choice((WORDS[topic] + " the a of").split(), 8)) for topic in topics]
@@ -20,7 +23,8 @@ def load_data():
     return Dataset(name="headlines", rows=rows, target="topic", labels=topics)
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     columns = make_column_transformer(
         (TfidfVectorizer(token_pattern="[a-zA-Z0-9_]+"), "text"), ("passthrough", ["length"])
     )

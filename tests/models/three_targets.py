@@ -1,5 +1,7 @@
 """A regression of three targets."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import make_regression
 from sklearn.linear_model import Ridge
@@ -8,7 +10,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     rows, labels = make_regression(200, 5, n_targets=3, noise=5, random_state=SEED)
     return Dataset(
         name="made up",
@@ -19,5 +22,6 @@ def load_data():
     )
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return Ridge().fit(data.rows, data.labels)

@@ -1,5 +1,7 @@
 """A mixed table: text, numbers of which some are missing, whole numbers, booleans."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
@@ -12,7 +14,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     random = np.random.default_rng(SEED)
     size = 900
     frame = pd.DataFrame(
@@ -30,7 +33,8 @@ def load_data():
     return Dataset(name="Titanic-like", rows=frame, target="survived", labels=survived)
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     columns = ColumnTransformer(
         [
             ("text", OneHotEncoder(handle_unknown="ignore"), ["sex", "port"]),

@@ -1,5 +1,7 @@
 """Classes in Unicode, hard names of columns, chosen by name."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
@@ -11,7 +13,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     random = np.random.default_rng(SEED)
     frame = pd.DataFrame(
         {
@@ -26,7 +29,8 @@ def load_data():
     return Dataset(name="made up", rows=frame, target="Größe", labels=labels)
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["[0]"]), remainder=StandardScaler()
     )

@@ -1,5 +1,7 @@
 """Classes that are the whole numbers 5, 15 and 25."""
 
+from typing import Any
+
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from training.dataset import Dataset
@@ -7,7 +9,8 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     iris = load_iris()
     return Dataset(
         name="iris",
@@ -18,5 +21,6 @@ def load_data():
     )
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return RandomForestClassifier(20, random_state=SEED).fit(data.rows, data.labels)

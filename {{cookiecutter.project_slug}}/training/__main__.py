@@ -36,6 +36,7 @@ def train() -> Content:
         metrics={},
         # Of all rows: a value may be missing in one part alone.
         **infer_signature(model, data),
+        examples=held_out.keep_examples(),
     )
     with loaded(export(model, card, held_out)) as predictor:
         metrics = evaluate(predictor, held_out)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from inference.formats.instances import FLOAT32_MAX
-from inference.runtime.signature import MATRIX, Column, Scalar, Tensor
+from inference.runtime.signature import MATRIX, Column, Example, Scalar, Tensor
 
 # A column of text with more values than this is free text.
 MOST_CATEGORIES = 50
+# Of all examples together.
+MOST_CHARACTERS = 20_000
 # Arrays of other types are served as these.
 DATATYPES: dict[str, Any] = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP32"}
 
@@ -31,7 +33,8 @@ class Dataset:
     by name. ``labels`` are as
     they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
     a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
-    which names them, labels are their indices.
+    which names them, labels are their indices. So many ``examples`` are kept in the model file, one of each class first, and
+    offered on the page: 0 where nobody may see a row.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Dataset:
     target: str | Sequence[str] = "prediction"
     labels: Any = None
     classes: Sequence[str] = ()
+    examples: int = 6
 
     def __post_init__(self) -> None:
         """Bring rows and labels into one form; raise UnfitError where the parts do not fit each other."""
@@ -124,6 +128,21 @@ class Dataset:
             return ()
         arrays = self.rows if isinstance(self.rows, dict) else {MATRIX: self.rows}
         return tuple(describe_tensor(name, array) for name, array in arrays.items())
+
+    def keep_examples(self) -> tuple[Example, ...]:
+        """Instances for the page, one of each class first; none that is larger than a small picture."""
+        places = np.arange(min(self.examples, count(self.rows)))
+        if self.known_classes():
+            places = np.unique(self.labels, return_index=True)[1][: self.examples]
+        kept = self._take(places)
+        instances = kept.inputs()
+        if len(repr(instances)) > MOST_CHARACTERS:
+            return ()
+        labels = kept.labels.tolist() if self.known_classes() else [None] * len(instances)
+        return tuple(
+            Example(instance=instance, label=label)
+            for instance, label in zip(instances, labels, strict=True)
+        )
 
     def known_classes(self) -> list[Scalar]:
         """The classes that labels of one column name; none where they are floats, or there are none."""

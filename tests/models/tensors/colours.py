@@ -1,5 +1,7 @@
 """Pictures in colour: which of three channels is the brightest, of 4 by 6 pixels."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from training.dataset import Dataset
@@ -8,7 +10,8 @@ SEED = 0
 CHANNELS_FIRST = False
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     chance = np.random.default_rng(SEED)
     labels = np.arange(300) % 3
     pictures = chance.uniform(0, 0.5, (300, 4, 6, 3))
@@ -18,5 +21,6 @@ def load_data():
     return Dataset(name="colours", rows=pictures, target="channel", labels=labels)
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return LogisticRegression(max_iter=500).fit(data.rows.reshape(len(data.rows), -1), data.labels)

@@ -1,18 +1,23 @@
 """The model file: the card, and the weights of a linear model of scikit-learn."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from inference.predictor import ModelFile
-from inference.runtime.signature import Output, Prediction
+from inference.runtime.signature import ModelCard, Output, Prediction
+from training.dataset import Dataset
 
 
-def infer_signature(model, data):
+def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
+    """What the card says of inputs and output."""
     classes = tuple(getattr(model, "classes_", np.array([])).tolist())
     output = Output(name=data.targets[0], type="integer" if classes else "number", classes=classes)
     return {"columns": (), "tensors": data.describe_tensors(), "outputs": (output,)}
 
 
-def export(model, card, data):
+def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
+    """The model file's bytes."""
     weights, intercepts = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
     return msgspec.json.encode(
         ModelFile(
@@ -23,7 +28,8 @@ def export(model, card, data):
     )
 
 
-def expect(model, card, data, instances):
+def expect(model: Any, card: ModelCard, data: Dataset, instances: Any) -> tuple[Prediction, ...]:
+    """What the estimator itself answers."""
     rows = np.reshape(instances, (len(instances), -1))
     probabilities = model.predict_proba(rows) if card.outputs[0].classes else None
     return (Prediction(model.predict(rows).tolist(), probabilities),)

@@ -1,5 +1,6 @@
 """A linear model of tensors: its weights, and the softmax where there are classes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,19 +19,22 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
 class Predictor:
     """Answers tensors of one name."""
 
-    def __init__(self, card, weights, intercepts):
+    def __init__(
+        self, card: ModelCard, weights: list[list[float]], intercepts: list[float]
+    ) -> None:
         self.card = card
         self._weights, self._intercepts = np.array(weights).T, np.array(intercepts)
 
     @classmethod
-    def load(cls, content):
+    def load(cls, content: bytes) -> "Predictor":
+        """Read the model file's bytes."""
         file = msgspec.json.decode(content, type=ModelFile)
         return cls(ModelCard.read(file.card), file.weights, file.intercepts)
 
-    def predict(self, inputs):
+    def predict(self, inputs: Mapping[str, Any]) -> Prediction:
+        """Answer instances of the tensor, the first axis those."""
         (tensor,) = self.card.tensors
         instances = inputs[tensor.name]
-        assert instances.shape[1:] == tensor.shape
         scores = instances.reshape(len(instances), -1) @ self._weights + self._intercepts
         classes = self.card.outputs[0].classes
         if not classes:

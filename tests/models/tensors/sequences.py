@@ -1,5 +1,7 @@
 """Sequences: three measures in each of 24 hours, and what the first will be in the next."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.linear_model import Ridge
 from training.dataset import Dataset
@@ -7,11 +9,13 @@ from training.dataset import Dataset
 SEED = 0
 
 
-def load_data():
+def load_data() -> Dataset:
+    """The data and what to predict."""
     random = np.random.default_rng(SEED)
     steps = random.normal(size=(400, 25, 3)).cumsum(axis=1)
     return Dataset(name="walks", rows=steps[:, :24], target="next", labels=steps[:, 24, 0])
 
 
-def fit(data):
+def fit(data: Dataset) -> Any:
+    """A fitted estimator."""
     return Ridge().fit(data.rows.reshape(len(data.rows), -1), data.labels)

@@ -77,10 +77,18 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     classes: tuple[Scalar, ...] = ()
 
 
+class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An instance that was held out in training, and its true label where there is one."""
+
+    instance: Any
+    label: Scalar | None = None
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The signature of a model and where it comes from.
 
-    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date.
+    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date. The page offers the ``examples`` to everybody
+    who may ask.
     """
 
     name: str
@@ -90,6 +98,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     columns: tuple[Column, ...] = ()
     tensors: tuple[Tensor, ...] = ()
     outputs: tuple[Output, ...]
+    examples: tuple[Example, ...] = ()
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:

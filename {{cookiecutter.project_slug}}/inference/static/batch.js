@@ -1,79 +1,241 @@
 // Sends the rows of a CSV file to the service, part by part, and offers file and predictions in one.
+import { decode, parse, quote, separatorOf } from "./csv.js";
+import { controls } from "./form.js";
 import { send } from "./request.js";
 
-const PART = 200;
+const PART = 1000;
+// Rows shown before, and rows that may fail.
+const PREVIEWED = 5;
+const MOST_FAILED = 100;
+const BINS = 10;
+const MARK = "\uFEFF";
 
 const section = document.getElementById("batch");
 const file = document.getElementById("file");
 const drop = document.getElementById("drop");
 const progress = document.getElementById("progress");
 const status = document.getElementById("batch-status");
+const matched = document.getElementById("matched");
+const preview = document.getElementById("preview");
+const failed = document.getElementById("failed");
+const histogram = document.getElementById("histogram");
+const cancel = document.getElementById("cancel");
 const download = document.getElementById("download");
-const names = [...document.querySelectorAll("#inputs [data-type]")].map((control) => control.name);
+const names = controls.map((control) => control.name);
+const plain = (name) => name.replaceAll(/[\s_-]/g, "").toLowerCase();
+let running = null;
 
-// A name as CSV has it.
-function quote(name) {
-  return /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+// The place of each of the model's columns in a heading: by its exact name, or without case, blanks and underscores.
+function match(heading) {
+  return names.map((name) => {
+    const exact = heading.findIndex((cell) => cell.trim() === name);
+    return exact >= 0 ? exact : heading.findIndex((cell) => plain(cell) === plain(name));
+  });
 }
 
-// The lines of CSV; a quoted cell may hold line breaks.
-function linesOf(text) {
-  return (text.match(/(?:"(?:[^"]|"")*"|[^"\r\n])+/g) ?? []).filter((line) => line.trim() !== "");
-}
-
-// A first line that names a column is a heading, and so is one in which a cell is no number where all columns are.
-function split(text) {
-  const lines = linesOf(text);
-  const cells = (lines[0] ?? "").match(/(?:"(?:[^"]|"")*"|[^",])+/g) ?? [];
-  const isNumbers = document.querySelectorAll("#inputs [data-type]:not([data-type=number])").length === 0;
+// The table of a file: heading, rows, and where the model's columns are. Throws what does not fit, in words.
+function read(text) {
+  const separator = separatorOf(text);
+  const rows = parse(text, separator);
+  const first = rows[0]?.cells ?? [];
+  const places = match(first);
+  const isNumbers = controls.every((control) => control.dataset.type === "number");
   const isHeading =
-    cells.some((cell) => names.map(quote).includes(cell.trim())) ||
-    (isNumbers && cells.some((cell) => Number.isNaN(Number(cell))));
-  return [isHeading ? lines.shift() : names.map(quote).join(","), lines];
+    places.some((place) => place >= 0) || (isNumbers && first.some((cell) => cell.trim() && Number.isNaN(Number(cell))));
+  const table = { separator, heading: isHeading ? rows.shift() : null, rows, places };
+  if (!isHeading) {
+    table.places = names.map((_, place) => place);
+  } else {
+    const missing = names.filter((name, place) => places[place] < 0);
+    const needed = missing.filter((name) => controls[names.indexOf(name)].required);
+    if (needed.length) {
+      throw new Error(`The file has no column ${needed.join(", ")}. Its columns are ${first.join(", ")}.`);
+    }
+  }
+  return table;
 }
 
-async function predict(heading, lines, size) {
-  const answers = [];
-  for (let start = 0; start < lines.length; start += size) {
-    const part = lines.slice(start, start + size);
-    try {
-      const { text } = await send(section.dataset.url, "text/csv", [heading, ...part].join("\n"), "text/csv");
-      const [columns, ...rows] = text.trimEnd().split("\r\n");
-      if (rows.length !== part.length) {
-        throw new Error(`${part.length} lines gave ${rows.length} predictions`);
+// A cell as the service reads it: with a point where a comma parts the decimals, as it may where commas part no cells.
+function cellOf({ cells }, place, control, separator) {
+  const cell = place < 0 ? "" : (cells[place] ?? "").trim();
+  const isDecimal = separator !== "," && control.dataset.type === "number" && /^[-+]?\d*,\d+$/.test(cell);
+  return isDecimal ? cell.replace(",", ".") : cell;
+}
+
+function fillTable(table, lines) {
+  table.replaceChildren(
+    ...lines.map((cells) => {
+      const row = document.createElement("tr");
+      for (const cell of cells) {
+        row.insertCell().append(cell);
       }
-      answers.push(...(start === 0 ? [columns, ...rows] : rows));
+      return row;
+    }),
+  );
+}
+
+function showTable({ heading, rows, places, separator }) {
+  const found = names.map((name, place) => [name, places[place] < 0 ? "missing" : (heading?.cells[places[place]] ?? place + 1)]);
+  fillTable(matched.tBodies[0], found.slice(0, 100));
+  fillTable(
+    preview.tBodies[0],
+    [names, ...rows.slice(0, PREVIEWED).map((row) => names.map((_, n) => cellOf(row, places[n], controls[n], separator)))].map(
+      (cells) => cells.slice(0, 12),
+    ),
+  );
+  document.getElementById("read").hidden = false;
+}
+
+// The row in which the service counts this line, below the heading; a quoted cell may hold line breaks.
+function placeOf(rows, number) {
+  let last = 1;
+  return rows.findIndex((row) => {
+    last += row.split("\n").length;
+    return number <= last;
+  });
+}
+
+// Ask for some rows; those that fail get their reason, the others their answers.
+async function ask(table, part, answers, signal) {
+  let waiting = part;
+  while (waiting.length) {
+    const lines = waiting.map((row) =>
+      names.map((_, n) => quote(cellOf(row, table.places[n], controls[n], table.separator))).join(","),
+    );
+    try {
+      const body = [names.map((name) => quote(name)).join(","), ...lines].join("\n");
+      const { text } = await send(section.dataset.url, "text/csv", body, "text/csv", signal);
+      const [heading, ...found] = parse(text, ",");
+      answers.heading = heading.cells;
+      for (const [place, row] of waiting.entries()) {
+        answers.rows.set(row, found[place].cells);
+      }
+      return;
     } catch (error) {
-      throw new Error(`Rows ${start + 1} to ${start + part.length}: ${error.message}`);
+      const place = placeOf(lines, Number(/^line (\d+)/.exec(error.message)?.[1]));
+      if (!(place in waiting)) {
+        throw error;
+      }
+      const row = waiting[place];
+      answers.failed.push([row.line, error.message.replace(/^line \d+[,:]\s*/, "")]);
+      if (answers.failed.length > MOST_FAILED) {
+        throw new Error(`More than ${MOST_FAILED} rows fail: is this the right file?`);
+      }
+      waiting = waiting.filter((other) => other !== row);
     }
-    progress.value = start + part.length;
-    status.textContent = `${progress.value} of ${lines.length} rows`;
   }
-  return answers;
+}
+
+// How often each answer was given, of numbers in so many ranges.
+function count(values) {
+  const numbers = values.map(Number);
+  const isNumber = numbers.every((value) => !Number.isNaN(value)) && new Set(values).size > BINS;
+  if (!isNumber) {
+    const counts = new Map();
+    for (const value of values) {
+      counts.set(value, (counts.get(value) ?? 0) + 1);
+    }
+    return [...counts].sort(([, one], [, other]) => other - one).slice(0, 50);
+  }
+  const lowest = numbers.reduce((one, other) => Math.min(one, other));
+  const width = (numbers.reduce((one, other) => Math.max(one, other)) - lowest) / BINS || 1;
+  const bins = Array.from({ length: BINS }, () => 0);
+  for (const number of numbers) {
+    bins[Math.min(BINS - 1, Math.floor((number - lowest) / width))] += 1;
+  }
+  return bins.map((size, place) => [`from ${(lowest + place * width).toPrecision(4)}`, size]);
+}
+
+function showCounts(values) {
+  const counts = count(values);
+  histogram.tBodies[0].replaceChildren(
+    ...counts.map(([name, size]) => {
+      const row = document.createElement("tr");
+      const heading = document.createElement("th");
+      heading.scope = "row";
+      heading.textContent = name;
+      const meter = document.createElement("meter");
+      Object.assign(meter, { max: values.length, value: size, ariaLabel: name });
+      row.append(heading);
+      row.insertCell().append(meter);
+      row.insertCell().append(size.toLocaleString("en"));
+      return row;
+    }),
+  );
+  histogram.hidden = false;
+}
+
+function offer(chosen, text, encode, table, answers) {
+  const { separator, heading, rows } = table;
+  const line = (own, cells) => [own, ...cells.map((cell) => quote(cell, separator))].join(separator);
+  const own = heading?.text ?? names.map((name) => quote(name, separator)).join(separator);
+  const end = text.includes("\r\n") ? "\r\n" : "\n";
+  const blanks = answers.heading.map(() => "");
+  const lines = [
+    line(own, answers.heading),
+    ...rows.map((row) => line(row.text, answers.rows.get(row) ?? blanks)),
+  ];
+  URL.revokeObjectURL(download.href);
+  download.href = URL.createObjectURL(new Blob(lines.map((each) => encode(each + end)), { type: "text/csv" }));
+  download.download = chosen.name.replace(/(\.csv)?$/i, "-predictions.csv");
+  download.hidden = false;
 }
 
 async function run(chosen) {
-  download.hidden = true;
-  const [heading, lines] = split(await chosen.text());
-  if (lines.length === 0) {
-    status.textContent = `${chosen.name} has no rows.`;
-    return;
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  for (const part of [download, failed, histogram, document.getElementById("read")]) {
+    part.hidden = true;
   }
-  progress.max = lines.length;
-  progress.value = 0;
-  progress.hidden = false;
+  status.textContent = "";
+  const answers = { heading: [], rows: new Map(), failed: [] };
   try {
-    const answers = await predict(heading, lines, Math.min(PART, Number(section.dataset.rows)));
-    const joined = [heading, ...lines].map((line, index) => `${line},${answers[index]}\n`);
-    URL.revokeObjectURL(download.href);
-    download.href = URL.createObjectURL(new Blob(joined, { type: "text/csv" }));
-    download.download = chosen.name.replace(/(\.csv)?$/i, "-predictions.csv");
-    download.hidden = false;
+    const { text, encode } = decode(new Uint8Array(await chosen.arrayBuffer()));
+    const table = read(text.startsWith(MARK) ? text.slice(1) : text);
+    const { rows } = table;
+    if (rows.length === 0) {
+      status.textContent = `${chosen.name} has no rows.`;
+      return;
+    }
+    if (text.startsWith(MARK) && table.heading) {
+      table.heading.text = MARK + table.heading.text;
+    }
+    showTable(table);
+    progress.max = rows.length;
+    progress.value = 0;
+    progress.hidden = cancel.hidden = false;
+    const size = Math.min(PART, Number(section.dataset.rows));
+    for (let start = 0; start < rows.length; start += size) {
+      await ask(table, rows.slice(start, start + size), answers, signal);
+      progress.value = Math.min(start + size, rows.length);
+      status.textContent = `${progress.value} of ${rows.length} rows`;
+    }
+    finish(chosen, text, encode, table, answers);
   } catch (error) {
-    status.textContent = error.message;
+    status.textContent = error.name === "AbortError" ? "Cancelled." : error.message;
+  } finally {
+    progress.hidden = cancel.hidden = true;
   }
 }
 
+function finish(chosen, text, encode, table, answers) {
+  fillTable(failed.tBodies[0], answers.failed);
+  failed.hidden = answers.failed.length === 0;
+  const { rows } = table;
+  if (answers.failed.length) {
+    status.textContent = `${answers.rows.size} of ${rows.length} rows; ${answers.failed.length} failed, see below`;
+  }
+  if (answers.rows.size) {
+    showCounts([...answers.rows.values()].map(([first]) => first));
+    offer(chosen, text, encode, table, answers);
+  }
+}
+
+cancel.addEventListener("click", () => running?.abort());
+file.addEventListener("click", () => {
+  file.value = "";
+});
 file.addEventListener("change", () => file.files[0] && run(file.files[0]));
 drop.addEventListener("dragover", (event) => event.preventDefault());
 drop.addEventListener("drop", (event) => {

@@ -1,5 +1,6 @@
-// Finds a column among many, and fills fields from a row that is pasted.
-const form = document.getElementById("inputs");
+// Finds a column among many, fills fields from an example or a row that is pasted, and says what training never saw.
+import { fill, form, isOutside } from "./form.js";
+
 const search = document.getElementById("search");
 const problem = document.getElementById("problem");
 const controls = [...form.querySelectorAll("[data-type]:not([data-type=tensor])")];
@@ -65,3 +66,24 @@ form.addEventListener("paste", (event) => {
   problem.textContent = refused.length ? `These do not fit their columns: ${refused.join(", ")}` : "";
   problem.hidden = refused.length === 0;
 });
+
+form.addEventListener("input", ({ target }) => {
+  target.closest("label")?.querySelector("small")?.classList.toggle("outside", isOutside(target));
+});
+
+for (const example of document.querySelectorAll("[data-example]")) {
+  example.addEventListener("click", () => {
+    fill(JSON.parse(example.dataset.example));
+    form.requestSubmit();
+  });
+}
+
+// A link that somebody shared carries the inputs behind its #, which no server sees.
+try {
+  if (location.hash.startsWith("#inputs=")) {
+    fill(JSON.parse(decodeURIComponent(location.hash.slice("#inputs=".length))));
+  }
+} catch {
+  problem.textContent = "The link's inputs cannot be read: it may have been cut off.";
+  problem.hidden = false;
+}

@@ -1,4 +1,5 @@
 // Sends the form's values to the service, shows what it answers, and keeps this visit's history.
+import { controls, form, instanceOf, isOutside } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
@@ -6,11 +7,14 @@ const KEPT = 50;
 const MOST_COLUMNS = 12;
 // Characters of a text in the history.
 const LONGEST = 40;
+// A shorter wait needs no word.
+const BUSY_AFTER = 150;
 
-const form = document.getElementById("inputs");
 const result = document.getElementById("result");
 const problem = document.getElementById("problem");
-const curl = document.getElementById("curl");
+const hint = document.getElementById("hint");
+const busy = document.getElementById("busy");
+const outside = document.getElementById("outside");
 const times = [];
 
 // The values of one instance: of several outputs each.
@@ -25,36 +29,31 @@ function classesOf(probabilities) {
   );
 }
 
-// What a control of the form says; undefined where a value is missing.
-function valueOf(control) {
-  if (control.type === "checkbox") {
-    return control.checked;
-  }
-  if (control.value === "") {
-    return undefined;
-  }
-  if (control.dataset.type === "tensor") {
-    return JSON.parse(control.value);
-  }
-  return control.dataset.type === "number" ? Number(control.value) : control.value;
+function percent(probability) {
+  return `${(probability * 100).toFixed(1)} %`;
 }
 
-function show({ predictions, probabilities }, milliseconds, body) {
-  const values = valuesOf(predictions[0]);
-  for (const [place, output] of result.querySelectorAll(".answer output").entries()) {
-    output.value = values[place];
+// How sure the model is, and what comes next.
+function shareOf(probabilities) {
+  const [first, second] = Object.entries(probabilities).sort(([, one], [, other]) => other - one);
+  return `${percent(first[1])}${second ? `, then ${second[0]} ${percent(second[1])}` : ""}`;
+}
+
+function show({ predictions, probabilities }) {
+  const answers = valuesOf(predictions[0]);
+  for (const [place, answer] of [...result.querySelectorAll(".answer")].entries()) {
+    const output = answer.querySelector("output");
+    output.value = answers[place];
+    const own = answers.length === 1 ? probabilities?.[0] : probabilities?.[0]?.[answer.dataset.name];
+    answer.querySelector("small").textContent = own ? shareOf(own) : "";
   }
-  document.getElementById("latency").textContent = milliseconds.toFixed(1);
   const table = document.getElementById("probabilities");
   const classes = classesOf(probabilities?.[0]);
   table.hidden = classes.length === 0;
   table.tBodies[0].replaceChildren(...classes.map(probabilityRow));
-  const quoted = body.replaceAll("'", "'\\''");
-  curl.textContent = `curl ${new URL(form.dataset.url, location)} -H 'Content-Type: application/json' -d '${quoted}'`;
-  if (document.getElementById("key")) {
-    curl.textContent += ` -H "X-API-Key: $API_KEY"`;
-  }
-  result.hidden = false;
+  const strange = controls.filter(isOutside).map(({ name }) => name);
+  outside.hidden = strange.length === 0;
+  outside.textContent = `Outside of the training data: ${strange.slice(0, MOST_COLUMNS).join(", ")}. The model has seen nothing like it.`;
 }
 
 function probabilityRow([name, probability]) {
@@ -67,7 +66,7 @@ function probabilityRow([name, probability]) {
   meter.ariaLabel = name;
   row.append(heading);
   row.insertCell().append(meter);
-  row.insertCell().append(`${(probability * 100).toFixed(1)} %`);
+  row.insertCell().append(percent(probability));
   return row;
 }
 
@@ -105,26 +104,30 @@ function draw(values) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  result.hidden = problem.hidden = true;
+  problem.hidden = true;
   form.ariaBusy = true;
-  const controls = [...form.querySelectorAll("[data-type]")];
+  const wait = setTimeout(() => {
+    busy.hidden = false;
+    result.hidden = hint.hidden = true;
+  }, BUSY_AFTER);
   try {
-    const values = controls.map((control) => [control.name, valueOf(control)]);
-    const body = JSON.stringify({ instances: [Object.fromEntries(values)] });
+    const instance = instanceOf();
+    const body = JSON.stringify({ instances: [instance] });
     const { text, milliseconds } = await send(form.dataset.url, "application/json", body, "application/json");
     const answer = JSON.parse(text);
-    show(answer, milliseconds, body);
+    show(answer);
+    document.getElementById("latency").textContent = milliseconds.toFixed(1);
     remember(valuesOf(answer.predictions[0]), milliseconds, controls.map(shown));
+    result.hidden = false;
+    hint.hidden = true;
+    document.dispatchEvent(new CustomEvent("answered", { detail: { instance, answer } }));
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;
+    result.hidden = true;
   } finally {
+    clearTimeout(wait);
+    busy.hidden = true;
     form.ariaBusy = false;
   }
-});
-
-document.getElementById("copy").addEventListener("click", async () => {
-  getSelection().selectAllChildren(curl);
-  // Only pages of this machine or by HTTPS may write to the clipboard; elsewhere the line is selected.
-  await navigator.clipboard?.writeText(curl.textContent);
 });

@@ -1,5 +1,5 @@
 // One request to the service: its answer as text and the milliseconds it took.
-export async function send(url, type, body, accept) {
+export async function send(url, type, body, accept, signal) {
   const headers = { "Content-Type": type, Accept: accept };
   const key = document.getElementById("key")?.value;
   if (key) {
@@ -7,22 +7,39 @@ export async function send(url, type, body, accept) {
   }
   const started = performance.now();
   let response;
+  let text;
   try {
-    response = await fetch(url, { method: "POST", headers, body });
-  } catch {
-    throw new Error("The service did not answer.");
+    response = await fetch(url, { method: "POST", headers, body, signal });
+    text = await response.text();
+  } catch (error) {
+    if (error.name === "AbortError") {
+      throw error;
+    }
+    throw new Error("The service does not answer: check your network, or ask whether it runs.");
   }
-  const text = await response.text();
   if (!response.ok) {
     throw new Error(problemOf(response, text));
   }
   return { text, milliseconds: performance.now() - started };
 }
 
-// What a problem document says, or else who may have answered in place of the service.
+// What went wrong, in words: the problem document's, or who may have answered in place of the service.
 function problemOf({ status, headers }, text) {
-  if (headers.get("Content-Type")?.startsWith("application/problem+json")) {
+  const isOurs = headers.get("Content-Type")?.startsWith("application/problem+json");
+  const wait = Number(headers.get("Retry-After"));
+  const again = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
+  if (status === 401) {
+    const field = document.getElementById("key");
+    return field?.value ? "This API key is not accepted." : "Enter the API key first: the field is at the top.";
+  }
+  if (status === 429 || status === 503) {
+    return `The service has too much to do, or is starting. ${again}`;
+  }
+  if (isOurs) {
     return JSON.parse(text).detail;
   }
-  return `The answer ${status} is not of the service: it may be starting, or something between you and it refuses.`;
+  if (status === 413) {
+    return "This is more than the service, or a proxy before it, takes at once.";
+  }
+  return `Something between you and the service answered ${status}: it may be starting, or a proxy refuses. ${again}`;
 }

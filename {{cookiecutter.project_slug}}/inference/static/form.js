@@ -1,0 +1,46 @@
+// The form: its controls, what they say, and how to fill them.
+export const form = document.getElementById("inputs");
+export const controls = [...form.querySelectorAll("[data-type]")];
+
+// What a control says; undefined where a value is missing.
+export function valueOf(control) {
+  if (control.type === "checkbox") {
+    return control.checked;
+  }
+  if (control.value === "") {
+    return undefined;
+  }
+  if (control.dataset.type === "tensor") {
+    return JSON.parse(control.value);
+  }
+  return control.dataset.type === "number" ? Number(control.value) : control.value;
+}
+
+// The instance that the form holds, by the names of its inputs.
+export function instanceOf() {
+  return Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
+}
+
+// Fill the form from an instance: an object by names, or the values in their order.
+export function fill(instance) {
+  const isByName = !Array.isArray(instance) && typeof instance === "object";
+  const isWhole = controls.length === 1 && controls[0].dataset.type === "tensor" && !isByName;
+  for (const [place, control] of controls.entries()) {
+    const value = isByName ? instance[control.name] : isWhole ? instance : instance[place];
+    if (control.type === "checkbox") {
+      control.checked = value === true;
+    } else if (control.dataset.type === "tensor") {
+      control.value = JSON.stringify(value);
+    } else {
+      control.value = value ?? "";
+    }
+    control.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
+// Whether a control's number is outside of what the training data had.
+export function isOutside(control) {
+  const { minimum, maximum } = control.dataset;
+  const value = valueOf(control);
+  return minimum !== undefined && value !== undefined && (value < Number(minimum) || value > Number(maximum));
+}
