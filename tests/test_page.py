@@ -304,6 +304,64 @@ def test_request_is_shown_in_other_languages(page, url):
     assert b"setosa" in answer.stdout
 
 
+@pytest.mark.parametrize("kind", ["numbers", "columns", "tensor"])
+def test_request_of_tritonclient_is_answered(browser, url, passengers, train, tmp_path, kind):
+    with contextlib.ExitStack() as stack:
+        if kind == "tensor":
+            project = copy_with_tensors(train, tmp_path, "digits")
+            project.check(".venv/bin/python", "-m", "training")
+            address = stack.enter_context(serving(project))
+        else:
+            address = url if kind == "numbers" else passengers
+        browser.get(address)
+        run(browser)
+        Select(element(browser, "#language")).select_by_visible_text("tritonclient")
+        WebDriverWait(browser, 10).until(lambda _: "triton" in element(browser, "#curl").text)
+        script = element(browser, "#curl").text
+        answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+        shown_answer = element(browser, ".answer output").text
+        assert shown_answer in answer.stdout.decode().replace("True", "true").replace(
+            "False", "false"
+        )
+        assert browser.get_log("browser") == []
+
+
+def test_number_is_placed_among_those_of_the_training_data(browser, train, tmp_path):
+    with serving_model(train, tmp_path, "three_targets") as url:
+        browser.get(url)
+        run(browser)
+        for place in browser.find_elements(By.CSS_SELECTOR, ".answer small"):
+            assert re.fullmatch(
+                r"\d+ % of the way from \S+ to \S+ in the training data", place.text
+            )
+        assert browser.get_log("browser") == []
+
+
+def test_accent_is_a_setting(browser, train):
+    with serving(train(), PAGE_ACCENT="#aa0011") as url:
+        browser.get(url)
+        button = element(browser, "#inputs > button")
+        assert button.value_of_css_property("background-color") == "rgba(170, 0, 17, 1)"
+        assert browser.get_log("browser") == []
+
+
+def test_docs_send_an_example_as_it_was_edited(page, url):
+    page.get(f"{url}/docs")
+    headings = [each.text for each in page.find_elements(By.CSS_SELECTOR, "section > h2")]
+    assert headings == ["Predictions", "Open Inference Protocol", "Operation", "Schemas"]
+    for path, expected in (("/predict", '"virginica"'), ("/ping", "200 OK")):
+        form = element(page, f'form[data-url="{path}"]')
+        page.execute_script("arguments[0].closest('details').open = true", form)
+        if path == "/predict":
+            form.find_element(By.TAG_NAME, "textarea").clear()
+            instance = json.dumps({"instances": [[6.7, 3.0, 5.2, 2.3]]})
+            form.find_element(By.TAG_NAME, "textarea").send_keys(instance)
+        form.find_element(By.TAG_NAME, "button").click()
+        answer = form.find_element(By.TAG_NAME, "pre")
+        WebDriverWait(page, 10).until(lambda _, a=answer: a.is_displayed())
+        assert expected in answer.text
+
+
 def test_link_carries_the_inputs_where_no_server_sees_them(page, url):
     fill(page, 6.7, 3.0, 5.2, 2.3)
     run(page)

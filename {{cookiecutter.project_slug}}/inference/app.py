@@ -43,7 +43,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     doors = routes.make_doors(card, decoder)
     infer = protocol.make_door(card, version, settings.max_rows)
     app.register_blueprint(
-        routes.create_blueprint(engine, doors, read, version, keys, settings.max_rows)
+        routes.create_blueprint(
+            engine, doors, read, version, keys, settings.max_rows, settings.page_accent
+        )
     )
     app.register_blueprint(protocol.create_blueprint(engine, infer, read, version))
     app.register_blueprint(openapi.create_blueprint(card, decoder, version, keys))

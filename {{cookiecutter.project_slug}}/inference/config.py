@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     take an answer, and is kept for ``keep_alive_seconds`` between requests, which must be longer than a load
     balancer keeps its connections. ``shutdown_seconds`` is how long a worker
     may take to finish its requests when the service is told to stop. ``api_key`` may hold several keys, with
-    commas between them.
+    commas between them. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batching: Literal["auto", "on", "off"] = "auto"
     api_key: str = ""
     shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20
+    page_accent: Annotated[str, Meta(pattern="^(#[0-9A-Fa-f]{6})?$")] = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

@@ -29,13 +29,14 @@ def train() -> Content:
     data = load_data()
     fitted, held_out = data.split(HELD_OUT, SEED)
     model = fit(fitted)
+    # Of all rows: a value may be missing in one part alone.
+    signature = infer_signature(model, data)
     card = ModelCard(
         name=NAME,
         dataset=data.name,
         trained_on=today(),
         metrics={},
-        # Of all rows: a value may be missing in one part alone.
-        **infer_signature(model, data),
+        **signature | {"outputs": data.describe_outputs(signature["outputs"])},
         examples=held_out.keep_examples(),
     )
     with loaded(export(model, card, held_out)) as predictor:

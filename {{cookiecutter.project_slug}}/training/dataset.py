@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from inference.formats.instances import FLOAT32_MAX
-from inference.runtime.signature import MATRIX, Column, Example, Scalar, Tensor
+from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar, Tensor
 
 # A column of text with more values than this is free text.
 MOST_CATEGORIES = 50
@@ -128,6 +129,20 @@ class Dataset:
             return ()
         arrays = self.rows if isinstance(self.rows, dict) else {MATRIX: self.rows}
         return tuple(describe_tensor(name, array) for name, array in arrays.items())
+
+    def describe_outputs(self, outputs: Sequence[Output]) -> tuple[Output, ...]:
+        """The outputs, those of numbers with the least and the greatest label."""
+        if self.labels is None or self.labels.dtype.kind not in "iuf":
+            return tuple(outputs)
+        columns = self.labels.reshape(len(self.labels), -1).T
+        return tuple(
+            output
+            if output.classes or output.type != "number"
+            else msgspec.structs.replace(
+                output, minimum=float(column.min()), maximum=float(column.max())
+            )
+            for output, column in zip(outputs, columns, strict=True)
+        )
 
     def keep_examples(self) -> tuple[Example, ...]:
         """Instances for the page, one of each class first; none that is larger than a small picture."""

@@ -24,6 +24,7 @@ REASONS = {
     "422": "The instances do not fit the model",
     "503": "The service is overloaded; Retry-After says when to ask again",
 }
+TAGS = ("Predictions", "Open Inference Protocol", "Operation")
 PROBLEM = "application/problem+json"
 TEXT = {"type": "string"}
 
@@ -46,7 +47,9 @@ def create_blueprint(
     @blueprint.get("/docs")
     def page() -> str:
         """Show that description to people."""
-        return render_template("docs.html", document=document())
+        return render_template(
+            "docs.html", document=document(), needs_key=keys.are_needed_for("/predict")
+        )
 
     return blueprint
 
@@ -84,6 +87,7 @@ def describe(
         responses: dict[str, Any] = {"200": {"description": "The service answers"}}
         operation: dict[str, Any] = {
             "summary": (view.__doc__ or "").split("\n")[0],
+            "tags": [tag_of(rule.endpoint)],
             "responses": responses,
         }
         codes = []
@@ -106,9 +110,17 @@ def describe(
     return {
         "openapi": "3.1.0",
         "info": {"title": card.name, "version": version, "description": about},
+        "tags": [{"name": name} for name in TAGS],
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"key": key}},
     }
+
+
+def tag_of(endpoint: str) -> str:
+    """Who a route is for."""
+    if endpoint.startswith("protocol."):
+        return TAGS[1]
+    return TAGS[0] if endpoint in ("inference.predict", "inference.invocations") else TAGS[2]
 
 
 def media(contents: dict[str, Any]) -> dict[str, Any]:

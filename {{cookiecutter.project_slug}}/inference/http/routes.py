@@ -70,7 +70,13 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
 
 
 def create_blueprint(
-    engine: "Engine", doors: dict[str, Door], read: Reader, version: str, keys: Keys, max_rows: int
+    engine: "Engine",
+    doors: dict[str, Door],
+    read: Reader,
+    version: str,
+    keys: Keys,
+    max_rows: int,
+    accent: str = "",
 ) -> Blueprint:
     """The routes that answer for the model of ``engine``, whose file has ``version``."""
     blueprint = Blueprint("inference", __name__)
@@ -99,6 +105,7 @@ def create_blueprint(
             version=version,
             needs_key=keys.are_needed_for("/predict"),
             max_rows=max_rows,
+            accent=accent,
             readable=readable,
         )
 

@@ -70,11 +70,16 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them."""
+    """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them.
+
+    Numbers lie between ``minimum`` and ``maximum`` in the training data.
+    """
 
     name: str
     type: Type = "number"
     classes: tuple[Scalar, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -24,8 +24,40 @@ const LANGUAGES = {
   },
 };
 
-function write() {
-  line.textContent = LANGUAGES[language.value](JSON.stringify({ instances: [instance] }));
+// The inputs of the Open Inference Protocol, with the values of the instance in place of the example's.
+async function tensors() {
+  const document = await (await fetch(line.dataset.openapi)).json();
+  const { inputs } = document.paths[line.dataset.infer].post.requestBody.content["application/json"].example;
+  return inputs.map(({ name, datatype, shape }) => {
+    const value = name in instance ? instance[name] : Object.keys(instance).map((key) => instance[key]);
+    return [name, datatype, shape, [value ?? null].flat(Infinity).map((each) => each ?? null)];
+  });
+}
+
+async function triton() {
+  const headers = needsKey ? ', headers={"X-API-Key": os.environ["API_KEY"]}' : "";
+  const { host } = location;
+  const model = line.dataset.infer.split("/").at(-2);
+  return `import json
+${needsKey ? "import os\n" : ""}
+import numpy as np
+import tritonclient.http as triton
+from tritonclient.utils import triton_to_np_dtype
+
+inputs = []
+for name, datatype, shape, values in json.loads(${JSON.stringify(JSON.stringify(await tensors()))}):
+    tensor = triton.InferInput(name, shape, datatype)
+    tensor.set_data_from_numpy(np.array(values, triton_to_np_dtype(datatype)).reshape(shape))
+    inputs.append(tensor)
+client = triton.InferenceServerClient("${host}"${location.protocol === "https:" ? ", ssl=True" : ""})
+answer = client.infer("${model}", inputs${headers})
+for output in answer.get_response()["outputs"]:
+    print(output["name"], answer.as_numpy(output["name"]).tolist())`;
+}
+
+async function write() {
+  const body = JSON.stringify({ instances: [instance] });
+  line.textContent = language.value === "triton" ? await triton() : LANGUAGES[language.value](body);
 }
 
 async function copy(text, node) {

@@ -39,13 +39,25 @@ function shareOf(probabilities) {
   return `${percent(first[1])}${second ? `, then ${second[0]} ${percent(second[1])}` : ""}`;
 }
 
+// Where a number lies among those that training saw.
+function placeOf({ minimum, maximum }, value) {
+  if (minimum === undefined) {
+    return "";
+  }
+  const [least, greatest] = [Number(minimum), Number(maximum)];
+  const readable = (number) => Number(number.toPrecision(4)).toLocaleString("en");
+  const range = `${readable(least)} to ${readable(greatest)} in the training data`;
+  const place = Math.round((100 * (value - least)) / (greatest - least || 1));
+  return place < 0 || place > 100 ? `outside of the ${range}` : `${place} % of the way from ${range}`;
+}
+
 function show({ predictions, probabilities }) {
   const answers = valuesOf(predictions[0]);
   for (const [place, answer] of [...result.querySelectorAll(".answer")].entries()) {
     const output = answer.querySelector("output");
     output.value = answers[place];
     const own = answers.length === 1 ? probabilities?.[0] : probabilities?.[0]?.[answer.dataset.name];
-    answer.querySelector("small").textContent = own ? shareOf(own) : "";
+    answer.querySelector("small").textContent = own ? shareOf(own) : placeOf(answer.dataset, answers[place]);
   }
   const table = document.getElementById("probabilities");
   const classes = classesOf(probabilities?.[0]);
@@ -100,6 +112,12 @@ function draw(values) {
     return bar;
   });
   document.getElementById("chart").replaceChildren(...bars);
+}
+
+// The policy of the page allows no style in its text.
+const accent = document.querySelector("meta[name=theme-color]");
+if (accent) {
+  document.documentElement.style.setProperty("--accent", accent.content);
 }
 
 form.addEventListener("submit", async (event) => {
