@@ -7,7 +7,7 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(BIN)/.complete ## Bake a project, train, rehearse its deployment, serve, ask; Ctrl-C ends it
@@ -27,6 +27,10 @@ lint: setup ## Check the template's own code
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.renovate renovate.json
 	$(BIN)/shellcheck .ci/*
+
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of docs/page.md anew; needs Chromium
+	SCREENSHOTS=$(CURDIR)/docs/pages $(BIN)/python -m pytest tests/test_page.py -k pictures
 
 .PHONY: bench
 bench: setup ## Hold the generated service beside its peers, then bake, image and project; needs wrk

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -700,6 +701,48 @@ def test_page_fits_narrow_and_wide_screens(page, scheme, width, tmp_path):
     page.save_screenshot(os.path.join(folder, f"page-{scheme}-{width}.png"))
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+# What docs/page.md shows: a model, the width of the window in pixels, and the theme.
+PICTURES = {
+    "default": ("", 1280, "light"),
+    "default-phone": ("", 390, "dark"),
+    "mixed-table": ("titanic", 1280, "dark"),
+    "three-numbers": ("three_targets", 768, "light"),
+    "several-outputs": ("several_classes", 1280, "light"),
+    "tensor": ("tensors/digits", 1280, "light"),
+    "thousand-columns": ("wide", 1920, "light"),
+}
+
+
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="make screenshots takes them")
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_for_the_docs(browser, train, tmp_path, name):
+    model, width, scheme = PICTURES[name]
+    with contextlib.ExitStack() as stack:
+        if model.startswith("tensors/"):
+            project = copy_with_tensors(train, tmp_path, Path(model).name)
+            project.check(".venv/bin/python", "-m", "training")
+            url = stack.enter_context(serving(project))
+        elif model:
+            url = stack.enter_context(serving_model(train, tmp_path, model))
+        else:
+            url = stack.enter_context(serving(train()))
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        size = {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(url)
+        run(browser)
+        for details in browser.find_elements(By.ID, "whatif"):
+            details.find_element(By.TAG_NAME, "summary").click()
+            WebDriverWait(browser, 20).until(
+                lambda _: browser.find_elements(By.CSS_SELECTOR, "#whatif li")
+            )
+        browser.execute_script("scrollTo(0, 0); document.activeElement.blur()")
+        browser.save_screenshot(str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_docs_show_every_route_offline(page, url):
