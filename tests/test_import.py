@@ -332,13 +332,13 @@ def test_pipeline_ships_the_imported_model(project, models, docker, engine, runn
         (project.path / "model" / name).unlink()
     run = repository.run("train", "docker-build", event=MERGE_REQUEST)
     assert run.jobs == {"train": "PASS", "docker-build": "PASS"}, run.output
-    image = f"local/ml-inference-service:{repository.tag}"
+    image = f"local/ml-inference-service:{repository.head}-{mine}"
     try:
         command = [docker, "run", "--rm", "--entrypoint=python", image, "-m", "inference.sample"]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     finally:
         subprocess.run([docker, "rmi", "--force", image], capture_output=True)
-    request, prediction, version = answer.splitlines()
+    request, prediction, version, _ = answer.splitlines()
     assert version == mine
     assert json.loads(request)["instances"] == [example["row"]]
     assert json.loads(prediction)["predictions"] == [example["species"]]

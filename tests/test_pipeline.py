@@ -285,7 +285,6 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "elbv2:DescribeTargetGroups",
         "iam:ListPolicies",
         "iam:ListRoles",
-        "logs:DescribeLogGroups",
         "sts:GetCallerIdentity",
     }
     policy = installed.check("make", "--silent", "iam-policy")

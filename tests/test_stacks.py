@@ -568,7 +568,6 @@ BY_CLOUDFORMATION = {
 }
 BY_DOCKER = {
     "ecr:BatchCheckLayerAvailability",
-    "ecr:BatchGetImage",
     "ecr:CompleteLayerUpload",
     "ecr:GetAuthorizationToken",
     "ecr:GetDownloadUrlForLayer",

@@ -26,6 +26,7 @@ NEEDS = {
     "rollback": {"ecs-cli"},
     "scale": {"ecs-cli"},
     "ps": {"ecs-cli"},
+    "releases": {"ecs-cli"},
 }
 # Without these no service runs.
 MISSING = {
