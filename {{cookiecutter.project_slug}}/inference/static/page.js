@@ -29,6 +29,11 @@ function classesOf(probabilities) {
   );
 }
 
+// A number of the model has no more digits that mean anything.
+function digits(value) {
+  return typeof value === "number" ? Number(value.toPrecision(7)) : value;
+}
+
 function percent(probability) {
   return `${(probability * 100).toFixed(1)} %`;
 }
@@ -55,7 +60,7 @@ function show({ predictions, probabilities }) {
   const answers = valuesOf(predictions[0]);
   for (const [place, answer] of [...result.querySelectorAll(".answer")].entries()) {
     const output = answer.querySelector("output");
-    output.value = answers[place];
+    output.value = digits(answers[place]);
     const own = answers.length === 1 ? probabilities?.[0] : probabilities?.[0]?.[answer.dataset.name];
     answer.querySelector("small").textContent = own ? shareOf(own) : placeOf(answer.dataset, answers[place]);
   }
