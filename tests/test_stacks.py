@@ -463,6 +463,28 @@ def test_traffic_stays_where_a_blue_green_release_put_it(account):
     assert given(account)["LiveTargetGroup"] == "ALTERNATE"
 
 
+def test_release_reaches_a_stack_of_an_earlier_version(account):
+    """The pipeline's role may release, and cannot change the template."""
+
+    def template(text):
+        text = re.sub(r"  ModelMetrics:\n(    .*\n)+", "", text)
+        return re.sub(r" +DockerLabels: .*\n", "", text)
+
+    def without_metrics(text):
+        return text.replace('        parameters["ModelMetrics"] = model_metrics()\n', "")
+
+    with (
+        edited(account, "deploy/service.yml", template),
+        edited(account, "deploy/stack.py", without_metrics),
+    ):
+        account.make("service-up")
+    assert "ModelMetrics" not in given(account)
+    account.make("service-release", "releases", IMAGE_TAG="next")
+    assert given(account)["ImageTag"] == "next"
+    account.make("service-up", IMAGE_TAG="next")
+    assert given(account)["ModelMetrics"].startswith("accuracy=")
+
+
 def test_zones_of_a_network_stay_what_they_were(account):
     account.make("service-up")
     before = {name: given(account)[name] for name in ("Zone1", "Zone2")}

@@ -393,7 +393,10 @@ def release() -> None:
         say(
             "note: deploy/service.yml is not what the stack was made from; 'make deploy' applies it"
         )
-    image = {"ImageTag": os.environ["IMAGE_TAG"], "ModelMetrics": model_metrics()}
+    image = {"ImageTag": os.environ["IMAGE_TAG"]}
+    # A stack of an earlier version has none, until somebody deploys it again.
+    if "ModelMetrics" in parameters:
+        image["ModelMetrics"] = model_metrics()
     keep(stack, image, parameters)
 
 
