@@ -883,6 +883,12 @@ def test_no_error_of_a_question_is_thrown_away():
 
 def test_number_of_tasks_has_a_ceiling(deployed):
     assert "cost: 2 tasks, without requests: about $25.32 a month" in deployed.make("scale", N="2")
+    # A number of tasks in the shell is for another program.
+    settings = {"TASKS": "9", "AWS_REGION": "us-east-1", "CLUSTER": SERVICE, "PYTHON": "python3"}
+    environment = {**deployed.environment, **settings}
+    command = ["deploy/cost.sh"]
+    estimate = subprocess.run(command, cwd=deployed.path, env=environment, capture_output=True)
+    assert b"idle, 1 task: about $12.66 a month" in estimate.stdout
     deployed.make("scale", N="1")
     output = deployed.fails("scale", N="21")
     assert "21 tasks are more than 20: where you mean it, add MAX_TASKS=21" in output

@@ -529,6 +529,14 @@ def test_destroy_of_one_environment_leaves_the_other_and_the_images(account):
     assert "nothing was deleted" in process.stderr
 
 
+def test_account_of_another_partition_is_deployed_to(train):
+    project = train(rehearses=True, deploy_tool="cloudformation", aws_region="cn-north-1")
+    with open_account(project, cluster=STACK) as account:
+        account.make("service-up", "smoke")
+        account.make("destroy", "FORCE=1")
+        assert stacks(account) == {}
+
+
 def test_account_with_a_provider_for_gitlab_keeps_it(account):
     # As JSON: version 1 of the AWS CLI would fetch the URL.
     provider = {"Url": "https://gitlab.com", "ThumbprintList": ["0" * 40], "ClientIDList": ["x"]}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Estimate what the service costs in an idle month and in a busy one, or with TASKS tasks.
+# Estimate what the service costs in an idle month and in a busy one, or with as many tasks as are given.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
 
-size | xargs | awk -v region="$AWS_REGION" -v only="${TASKS:-}" -v today="$(date +%Y-%m)" '
-  function months(date) { return substr(date, 1, 4) * 12 + substr(date, 6, 2) }
+size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y-%m)" '
+  function months(text) { return substr(text, 1, 4) * 12 + substr(text, 6, 2) }
   function part(what, dollars) {
     if (dollars) { parts = parts sprintf("%s%s $%.2f", parts ? ", " : "", what, dollars); total += dollars }
   }
@@ -26,7 +26,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${TASKS:-}" -v today="$(date
   NR == FNR { cpu = $1; memory = $2; least = $3; most = $4; balancers = $5; alarms = $6; next }
   /^#/ { next }
   $1 ~ /^(public-ipv4|load-balancer|load-balancer-unit|log-gb|alarm|metric)$/ {
-    price[$1] = $2; place[$1] = $3; date[$1] = $4; next
+    price[$1] = $2; date[$1] = $4; next
   }
   $1 == region || $1 == "us-east-1" { vcpu[$1] = $2; gb[$1] = $3; since[$1] = $4 }
   END {

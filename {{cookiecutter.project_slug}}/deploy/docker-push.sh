@@ -22,7 +22,7 @@ case $status in
     # What the registry has of these layers is here, too, and is not sent.
     "$DOCKER" pull --quiet "$IMAGE" >/dev/null || fail "could not pull $IMAGE to compare it: see the error above"
     pushed=$(layers)
-    [ "$built" = "${pushed:-none}" ] || [ -z "$built" ] ||
+    [ -z "$built" ] || [ "$built" = "$pushed" ] ||
       fail "$IMAGE is in the registry, built otherwise: its base image or its packages were others. Release that one" \
         "with 'make promote', or commit ('git commit --allow-empty') to release what is built here"
     say "$IMAGE is in the registry"

@@ -5,7 +5,7 @@
 - ``bootstrap``: deploy/bootstrap.yml with deploy/bootstrap.json
 - ``deploy``: deploy/service.yml with deploy/ENV.json and the image IMAGE_TAG
 - ``diff``: what ``deploy`` would change; nothing is made
-- ``release``: the stack as it is, with the image IMAGE_TAG
+- ``release [METRICS]``: the stack as it is, with the image IMAGE_TAG; without METRICS the image is asked for them
 - ``scale N``: the stack as it is, with at least N tasks
 - ``delete STACK``: delete a stack, its load balancer's protection first
 - ``size``: the CPU units, MiB, least and greatest number of tasks of ENV, for the estimate of costs
@@ -297,8 +297,6 @@ def keep_image() -> None:
 
 def model_metrics() -> str:
     """What the image's model scored."""
-    if "MODEL_METRICS" in os.environ:
-        return os.environ["MODEL_METRICS"]
     command = os.environ["SAMPLE_COMMAND"]
     sample = subprocess.run(command.split(), stdout=subprocess.PIPE, text=True)
     if sample.returncode:
@@ -381,8 +379,8 @@ def deploy(execute: bool) -> None:
     stack.change([*template("service.yml"), *listed(parameters)], execute)
 
 
-def release() -> None:
-    """The stack as it is, with another image."""
+def release(metrics: str | None = None) -> None:
+    """The stack as it is, with another image, whose model's metrics may be known."""
     stack = Stack(os.environ["STACK"])
     say(f"releasing {os.environ['IMAGE']} to {stack.name}")
     parameters = living(stack)
@@ -396,7 +394,7 @@ def release() -> None:
     image = {"ImageTag": os.environ["IMAGE_TAG"]}
     # A stack of an earlier version has none, until somebody deploys it again.
     if "ModelMetrics" in parameters:
-        image["ModelMetrics"] = model_metrics()
+        image["ModelMetrics"] = model_metrics() if metrics is None else metrics
     keep(stack, image, parameters)
 
 
@@ -463,7 +461,7 @@ def main(verb: str, *arguments: str) -> None:
             case "deploy" | "diff":
                 deploy(execute=verb == "deploy")
             case "release":
-                release()
+                release(*arguments)
             case "scale":
                 scale(*arguments)
             case "delete":

@@ -24,6 +24,7 @@ from moto.ec2.models import ec2_backends
 from moto.ecs.models import Cluster, Service, TaskDefinition, ecs_backends
 from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
 from moto.iam.models import ManagedPolicy, iam_backends
+from moto.utilities.utils import get_partition
 
 from rehearsal.balancer import Balancer
 
@@ -161,6 +162,8 @@ class Changes:
             except Exception as error:
                 return name, str(error)
             if made is not None:
+                if isinstance(made, FakeLoadBalancer):
+                    set_attributes(stack)
                 if isinstance(made, Service) and not self._is_rolled_out(stack):
                     return name, BREAKER
                 tell(stack, "CREATE_COMPLETE", None, name)
@@ -178,8 +181,7 @@ class Changes:
                 )
                 stack.resource_map._parsed_resources[name] = made
                 changed.append(name)
-        if balancer := stack.resource_map._parsed_resources.get("LoadBalancer"):
-            set_attributes(balancer, stack.template_dict["Resources"]["LoadBalancer"], stack)
+        set_attributes(stack)
         stack.output_map = stack._create_output_map()
         if self._is_rolled_out(stack):
             for name in changed:
@@ -267,26 +269,43 @@ def protection_of(stack: Stack, error: Exception) -> str:
     return "Load balancer cannot be deleted because deletion protection is enabled"
 
 
-def set_attributes(balancer: Any, resource: Json, stack: Stack) -> None:
-    """Give a load balancer the attributes of the template, which moto passes over."""
-    properties = parsing.clean_json(resource, stack.resource_map)["Properties"]
-    for attribute in properties["LoadBalancerAttributes"]:
-        balancer.attrs[attribute["Key"]] = attribute["Value"]
+def set_attributes(stack: Stack) -> None:
+    """Give the load balancer of a stack, if it has one, the attributes of the template, which moto passes over."""
+    if balancer := stack.resource_map._parsed_resources.get("LoadBalancer"):
+        resource = stack.template_dict["Resources"]["LoadBalancer"]
+        properties = parsing.clean_json(resource, stack.resource_map)["Properties"]
+        for attribute in properties["LoadBalancerAttributes"]:
+            balancer.attrs[attribute["Key"]] = attribute["Value"]
 
 
-def require_gateway(subnet_ids: list[str], backend: Any) -> None:
+def require_gateway(properties: Json, account_id: str, region_name: str) -> None:
     """Refuse a load balancer for the internet in a network that has no way there yet, as AWS does."""
-    (vpc,) = {subnet.vpc_id for subnet in backend.describe_subnets(subnet_ids=subnet_ids)}
+    backend = ec2_backends[account_id][region_name]
+    subnets = backend.describe_subnets(subnet_ids=properties["Subnets"])
+    (vpc,) = {subnet.vpc_id for subnet in subnets}
     gateways = backend.describe_internet_gateways(filters={"attachment.vpc-id": [vpc]})
     if not gateways:
         raise ValueError(f"VPC {vpc} has no internet gateway (Code: InvalidSubnet)")
 
 
-def require_service_linked_role(account_id: str) -> None:
+def require_service_linked_role(_: Json, account_id: str, region_name: str) -> None:
     """Refuse a cluster with capacity providers in an account in which ECS has no role yet, as AWS does."""
-    roles = {role.name for role in iam_backends[account_id]["aws"].get_roles()}
-    if "AWSServiceRoleForECS" not in roles:
+    backend = iam_backends[account_id][get_partition(region_name)]
+    if "AWSServiceRoleForECS" not in {role.name for role in backend.get_roles()}:
         raise ValueError("Unable to assume the service linked role of ECS (Code: InvalidParameter)")
+
+
+def check_before(kind: Any, check: Any) -> None:
+    """Have CloudFormation make a resource of a kind only where ``check`` raises nothing."""
+    make = kind.create_from_cloudformation_json.__func__
+
+    def create(
+        cls: type, name: str, body: Json, account_id: str, region_name: str, **given: Any
+    ) -> Any:
+        check(body["Properties"], account_id, region_name)
+        return make(cls, name, body, account_id, region_name, **given)
+
+    kind.create_from_cloudformation_json = classmethod(create)
 
 
 def dependencies_first(resources: Json) -> list[str]:
@@ -477,36 +496,15 @@ def install(scheduler: Any) -> None:
         region
     ].delete_target_group(group.arn)
     ManagedPolicy.delete = lambda policy, account, region: policy.backend.delete_policy(policy.arn)
-    make_balancer = FakeLoadBalancer.create_from_cloudformation_json.__func__
+    check_before(FakeLoadBalancer, require_gateway)
+    check_before(Cluster, require_service_linked_role)
     delete_balancer = FakeLoadBalancer.delete
-    make_cluster = Cluster.create_from_cloudformation_json.__func__
     delete_stack = CloudFormationBackend.delete_stack
-
-    def create_balancer(
-        cls: type,
-        resource_name: str,
-        cloudformation_json: Json,
-        account_id: str,
-        region_name: str,
-        **given: Any,
-    ) -> Any:
-        properties = cloudformation_json["Properties"]
-        require_gateway(properties["Subnets"], ec2_backends[account_id][region_name])
-        place = (account_id, region_name)
-        made = make_balancer(cls, resource_name, cloudformation_json, *place, **given)
-        made.attrs |= {one["Key"]: one["Value"] for one in properties["LoadBalancerAttributes"]}
-        return made
 
     def delete_unless_protected(self: FakeLoadBalancer, account: str, region: str) -> None:
         if is_protected(self):
             raise PermissionError("OperationNotPermitted")
         delete_balancer(self, account, region)
-
-    def create_cluster(
-        cls: type, name: str, body: Json, account_id: str, *rest: Any, **given: Any
-    ) -> Any:
-        require_service_linked_role(account_id)
-        return make_cluster(cls, name, body, account_id, *rest, **given)
 
     def delete_or_fail(self: CloudFormationBackend, name_or_stack_id: str) -> None:
         stack = self.stacks.get(name_or_stack_id)
@@ -519,9 +517,7 @@ def install(scheduler: Any) -> None:
             tell(stack, "DELETE_FAILED", protection_of(stack, error), "LoadBalancer")
             tell(stack, "DELETE_FAILED")
 
-    FakeLoadBalancer.create_from_cloudformation_json = classmethod(create_balancer)
     FakeLoadBalancer.delete = delete_unless_protected
-    Cluster.create_from_cloudformation_json = classmethod(create_cluster)
     CloudFormationBackend.delete_stack = delete_or_fail
     attribute = FakeLoadBalancer.get_cfn_attribute
 

@@ -15,6 +15,15 @@ delete() {
   fi
 }
 
+# may_delete NAME OWNER WHAT: whether something is there, and this service's.
+may_delete() {
+  [ -n "$1" ] || return 1
+  [ "$2" = "$SERVICE" ] || {
+    say "kept $3, which was not made by these steps"
+    return 1
+  }
+}
+
 [ "${FORCE:-}" = 1 ] || confirm "$SERVICE" \
   "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs"
 
@@ -34,10 +43,7 @@ done
 look_for_network
 facts=$([ -z "$VPC" ] || security_group)
 read -r group owner <<<"$facts"
-if [ -n "$group" ] && [ "$owner" != "$SERVICE" ]; then
-  say "kept security group $group, which was not made by these steps"
-  group=
-fi
+may_delete "$group" "$owner" "security group $group" || group=
 # The network interface of a task goes some seconds after the task.
 for attempt in 1 2 3 4 5 6; do
   [ -n "$group" ] || break
@@ -80,17 +86,13 @@ else
 fi
 facts=$(log_facts)
 read -r found _ owner <<<"$facts"
-if [ -n "$found" ] && [ "$owner" != "$SERVICE" ]; then
-  say "kept the log $LOG_GROUP, which was not made by these steps"
-elif [ -n "$found" ]; then
+if may_delete "$found" "$owner" "the log $LOG_GROUP"; then
   delete "the log" aws logs delete-log-group --log-group-name "$LOG_GROUP"
 fi
 for role in "$SERVICE-execution" "$SERVICE-task"; do
   facts=$(role_facts "$role")
   read -r found owner <<<"$facts"
-  if [ -n "$found" ] && [ "$owner" != "$SERVICE" ]; then
-    say "kept role $role, which was not made by these steps"
-  elif [ -n "$found" ]; then
+  if may_delete "$found" "$owner" "role $role"; then
     [ "$role" = "$SERVICE-task" ] || delete "the rights of $role" aws iam delete-role-policy \
       --role-name "$role" --policy-name pull-and-log
     delete "role $role" aws iam delete-role --role-name "$role"

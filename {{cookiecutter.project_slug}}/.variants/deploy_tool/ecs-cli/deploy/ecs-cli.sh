@@ -6,9 +6,7 @@ STACK="amazon-ecs-cli-setup-$CLUSTER"
 CREATED_BY="make ecr-create"
 # shellcheck disable=SC2034 # cluster-up.sh and destroy.sh read it
 CLUSTER_MADE_BY="make cluster-up"
-# What the steps make for this service bears it; what has it not was there before, and is somebody else's.
-# shellcheck disable=SC2034 # other scripts read it
-OWNER="service=$SERVICE"
+LOG_GROUP_ARN="arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP"
 
 # A policy with the project's names in place of ${...}.
 policy() {
@@ -64,11 +62,12 @@ log_facts() {
     --query "logGroups[?logGroupName=='$LOG_GROUP'] | [0].[logGroupName, retentionInDays]") || exit 1
   [ -n "$facts" ] || return 0
   owner=$(ask_aws "$NEVER" logs list-tags-for-resource --query 'tags.service' \
-    --resource-arn "arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP") || exit 1
+    --resource-arn "$LOG_GROUP_ARN") || exit 1
   echo "$facts ${owner:-None}"
 }
 
-# Fail over something of that name that is somebody else's: require_ours OWNER WHAT COMMAND, which makes it this service's.
+# What the steps make for this service has the tag service=$SERVICE; what has it not was there before, and is somebody
+# else's. Fail over that: require_ours OWNER WHAT COMMAND, which makes it this service's.
 require_ours() {
   [ "$1" = "$SERVICE" ] || fail "$2 was not made by this project's steps, so it stays as it is: delete it, or hand it" \
     "over by '$3'"

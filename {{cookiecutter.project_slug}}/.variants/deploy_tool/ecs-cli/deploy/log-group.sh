@@ -10,8 +10,8 @@ if [ -z "$found" ]; then
   aws logs create-log-group --log-group-name "$LOG_GROUP" --tags "service=$SERVICE,project=$ECR_REPOSITORY"
   say "created the log"
 else
-  require_ours "$owner" "the log $LOG_GROUP" "aws logs tag-resource --tags service=$SERVICE --resource-arn \
-arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP"
+  require_ours "$owner" "the log $LOG_GROUP" \
+    "aws logs tag-resource --tags service=$SERVICE --resource-arn $LOG_GROUP_ARN"
 fi
 if [ "${days:-None}" = None ]; then
   aws logs put-retention-policy --log-group-name "$LOG_GROUP" --retention-in-days 30

@@ -5,7 +5,7 @@ set -euo pipefail
 [[ ${N:-} =~ ^[0-9]{1,6}$ ]] || fail "say how many: make scale N=3"
 [ "$N" -le "${MAX_TASKS:-20}" ] || fail "$N tasks are more than ${MAX_TASKS:-20}: where you mean it, add MAX_TASKS=$N"
 say "scaling $SERVICE to $N tasks"
-TASKS=$N deploy/cost.sh
+deploy/cost.sh "$N"
 require_service
 
 aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null

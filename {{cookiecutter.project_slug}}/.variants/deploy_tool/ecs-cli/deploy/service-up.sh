@@ -31,9 +31,13 @@ watch_rollouts() {
 
 # Where nothing runs, there is nothing to go back to.
 running=$(service_fact runningCount)
-first=
-[ "$running" != 0 ] || first=yes
-watch_rollouts "$([ -n "$first" ] && echo false || echo true)"
+if [ "$running" = 0 ]; then
+  first=yes
+  watch_rollouts false
+else
+  first=
+  watch_rollouts true
+fi
 
 before=$(newest_revision)
 # Its own wait takes a rollback for a success, and a service that never ran for one that will.
