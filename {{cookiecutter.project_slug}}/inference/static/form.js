@@ -21,20 +21,29 @@ export function instanceOf() {
   return Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
 }
 
+// A number for people.
+export function readable(number) {
+  return Number(number.toPrecision(4)).toLocaleString("en");
+}
+
+// Let a control hold a value, or nothing.
+export function put(control, value) {
+  if (control.type === "checkbox") {
+    control.checked = value === true;
+  } else if (control.dataset.type === "tensor") {
+    control.value = JSON.stringify(value);
+  } else {
+    control.value = value ?? "";
+  }
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 // Fill the form from an instance: an object by names, or the values in their order.
 export function fill(instance) {
   const isByName = !Array.isArray(instance) && typeof instance === "object";
   const isWhole = controls.length === 1 && controls[0].dataset.type === "tensor" && !isByName;
   for (const [place, control] of controls.entries()) {
-    const value = isByName ? instance[control.name] : isWhole ? instance : instance[place];
-    if (control.type === "checkbox") {
-      control.checked = value === true;
-    } else if (control.dataset.type === "tensor") {
-      control.value = JSON.stringify(value);
-    } else {
-      control.value = value ?? "";
-    }
-    control.dispatchEvent(new Event("input", { bubbles: true }));
+    put(control, isByName ? instance[control.name] : isWhole ? instance : instance[place]);
   }
 }
 

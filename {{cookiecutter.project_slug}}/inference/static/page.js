@@ -1,5 +1,5 @@
 // Sends the form's values to the service, shows what it answers, and keeps this visit's history.
-import { controls, form, instanceOf, isOutside } from "./form.js";
+import { controls, form, instanceOf, isOutside, readable } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
@@ -50,7 +50,6 @@ function placeOf({ minimum, maximum }, value) {
     return "";
   }
   const [least, greatest] = [Number(minimum), Number(maximum)];
-  const readable = (number) => Number(number.toPrecision(4)).toLocaleString("en");
   const range = `${readable(least)} to ${readable(greatest)} in the training data`;
   const place = Math.round((100 * (value - least)) / (greatest - least || 1));
   return place < 0 || place > 100 ? `outside of the ${range}` : `${place} % of the way from ${range}`;

@@ -1,5 +1,5 @@
 // What the model would answer if one input were another, the others as they are.
-import { controls, form, instanceOf } from "./form.js";
+import { controls, form, put, readable } from "./form.js";
 import { send } from "./request.js";
 
 const POINTS = 25;
@@ -22,13 +22,13 @@ function valuesOf({ dataset, type, options }) {
   if (options) {
     return [...options].map(({ value }) => value).filter((value) => value !== "");
   }
-  const { minimum, maximum, type: kind } = dataset;
+  const { minimum, maximum } = dataset;
   if (minimum === undefined || minimum === maximum) {
     return [];
   }
   const step = (maximum - minimum) / (POINTS - 1);
   const points = Array.from({ length: POINTS }, (_, place) => Number(minimum) + place * step);
-  return dataset.whole === undefined || kind !== "number" ? points : [...new Set(points.map(Math.round))];
+  return dataset.whole === undefined ? points : [...new Set(points.map(Math.round))];
 }
 
 // What is drawn of an answer: the number, or the probability of the class that is answered now.
@@ -54,18 +54,9 @@ function svg(name, attributes) {
   return node;
 }
 
-function readable(number) {
-  return Number(number.toPrecision(4)).toLocaleString("en");
-}
-
 // Take a value over into the form, and ask.
 function take(control, value) {
-  if (control.type === "checkbox") {
-    control.checked = value;
-  } else {
-    control.value = value;
-  }
-  control.dispatchEvent(new Event("input", { bubbles: true }));
+  put(control, value);
   form.requestSubmit();
 }
 
@@ -149,7 +140,7 @@ let last = null;
 document.addEventListener("answered", ({ detail }) => {
   last = detail;
   if (section.open) {
-    draw({ ...detail, instance: instanceOf() });
+    draw(detail);
   }
 });
 section.addEventListener("toggle", () => {
