@@ -31,13 +31,16 @@ def train() -> Content:
     model = fit(fitted)
     # Of all rows: a value may be missing in one part alone.
     signature = infer_signature(model, data)
+    outputs = data.describe_outputs(signature["outputs"])
     card = ModelCard(
         name=NAME,
         dataset=data.name,
         trained_on=today(),
         metrics={},
-        **signature | {"outputs": data.describe_outputs(signature["outputs"])},
-        examples=held_out.keep_examples(),
+        **signature | {"outputs": outputs},
+        examples=held_out.keep_examples(outputs),
+        rows=len(fitted),
+        limits=data.limits,
     )
     with loaded(export(model, card, held_out)) as predictor:
         metrics = evaluate(predictor, held_out)

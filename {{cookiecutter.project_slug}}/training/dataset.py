@@ -1,7 +1,7 @@
 """Training data, and what the model card says of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import msgspec
@@ -15,6 +15,8 @@ from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar,
 
 # A column of text with more values than this is free text.
 MOST_CATEGORIES = 50
+# Quantiles of the labels part them into so many bins.
+BINS = 10
 # Of all examples together.
 MOST_CHARACTERS = 20_000
 # Arrays of other types are served as these.
@@ -35,7 +37,8 @@ class Dataset:
     they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
     a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
     which names them, labels are their indices. So many ``examples`` are kept in the model file, one of each class first, and
-    offered on the page: 0 where nobody may see a row.
+    offered on the page: 0 where nobody may see a row. ``units`` are those of columns and targets, by name, and
+    ``limits`` is what the model must not be used for; the page shows both.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Dataset:
     labels: Any = None
     classes: Sequence[str] = ()
     examples: int = 6
+    units: Mapping[str, str] = field(default_factory=dict)
+    limits: str = ""
 
     def __post_init__(self) -> None:
         """Bring rows and labels into one form; raise UnfitError where the parts do not fit each other."""
@@ -63,6 +68,14 @@ class Dataset:
         width = len(self.targets) if labels is None else 1 if labels.ndim == 1 else labels.shape[1]
         if len(self.targets) != width:
             raise UnfitError(f"target must name {width} column(s) of labels, not {self.targets}")
+        names = rows.columns if isinstance(rows, pd.DataFrame) else self.features
+        for name in self.units:
+            if name not in [*names, *self.targets]:
+                raise UnfitError(f"units names {name!r}, which is neither a column nor a target")
+
+    def __len__(self) -> int:
+        """The number of instances."""
+        return count(self.rows)
 
     @property
     def targets(self) -> list[str]:
@@ -114,7 +127,10 @@ class Dataset:
         if all(column.type in ("number", "integer") for column in columns):
             # A matrix has one type; which numbers are whole says nothing of those to come.
             columns = [as_number(column) for column in columns]
-        return tuple(columns)
+        return tuple(
+            msgspec.structs.replace(column, unit=self.units.get(column.name, ""))
+            for column in columns
+        )
 
     @property
     def is_tensors(self) -> bool:
@@ -131,32 +147,36 @@ class Dataset:
         return tuple(describe_tensor(name, array) for name, array in arrays.items())
 
     def describe_outputs(self, outputs: Sequence[Output]) -> tuple[Output, ...]:
-        """The outputs, those of numbers with the least and the greatest label."""
-        if self.labels is None or self.labels.dtype.kind not in "iuf":
+        """The outputs with their units, and how the labels are distributed."""
+        outputs = [
+            msgspec.structs.replace(output, unit=self.units.get(output.name, ""))
+            for output in outputs
+        ]
+        if self.labels is None:
             return tuple(outputs)
         columns = self.labels.reshape(len(self.labels), -1).T
-        return tuple(
-            output
-            if output.classes or output.type != "number"
-            else msgspec.structs.replace(
-                output, minimum=float(column.min()), maximum=float(column.max())
-            )
-            for output, column in zip(outputs, columns, strict=True)
-        )
+        return tuple(map(distributed, outputs, columns))
 
-    def keep_examples(self) -> tuple[Example, ...]:
-        """Instances for the page, one of each class first; none that is larger than a small picture."""
-        places = np.arange(min(self.examples, count(self.rows)))
-        if self.known_classes():
-            places = np.unique(self.labels, return_index=True)[1][: self.examples]
+    def keep_examples(self, outputs: Sequence[Output]) -> tuple[Example, ...]:
+        """Instances for the page: one of each class first, or from the least label to the greatest.
+
+        Large ones are fewer.
+        """
+        places = np.arange(min(self.examples, len(self)))
+        is_single = self.labels is not None and self.labels.ndim == 1
+        if is_single and outputs[0].classes:
+            places = np.unique(self.labels, return_index=True)[1][: len(places)]
+        elif is_single:
+            ranks = np.linspace(0, len(self) - 1, len(places)).astype(int)
+            places = np.argsort(self.labels, kind="stable")[ranks]
         kept = self._take(places)
-        instances = kept.inputs()
-        if len(repr(instances)) > MOST_CHARACTERS:
-            return ()
-        labels = kept.labels.tolist() if self.known_classes() else [None] * len(instances)
+        instances = shortest(kept.inputs())
+        labels = kept.labels.tolist() if is_single else [None] * len(instances)
+        lengths = np.cumsum([len(repr(instance)) for instance in instances])
         return tuple(
             Example(instance=instance, label=label)
-            for instance, label in zip(instances, labels, strict=True)
+            for instance, label, length in zip(instances, labels, lengths, strict=True)
+            if length <= MOST_CHARACTERS
         )
 
     def known_classes(self) -> list[Scalar]:
@@ -183,6 +203,24 @@ class Dataset:
 def count(rows: Any) -> int:
     """The number of instances."""
     return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
+
+
+def distributed(output: Output, labels: NDArray[Any]) -> Output:
+    """An output with the counts of its classes, or of its numbers between their quantiles."""
+    if output.classes:
+        counts = tuple(int(np.sum(labels == value)) for value in output.classes)
+        return msgspec.structs.replace(output, counts=counts)
+    if output.type != "number" or labels.dtype.kind not in "iuf":
+        return output
+    edges, counts = bins(labels.astype(float))
+    return msgspec.structs.replace(output, edges=edges, counts=counts)
+
+
+def bins(values: NDArray[np.floating]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """The edges of bins that hold about as many of the values each, and how many those are."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))
+    counts, _ = np.histogram(values, edges if len(edges) > 1 else np.repeat(edges, 2))
+    return tuple(edges.tolist()), tuple(counts.tolist())
 
 
 def describe_tensor(name: str, array: NDArray[Any]) -> Tensor:
@@ -293,7 +331,7 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
         required=not missing.any(),
         minimum=float(numbers.min()),
         maximum=float(numbers.max()),
-        example=int(middle) if kind == "integer" else float(middle),
+        example=int(middle) if kind == "integer" else shortest(float(middle)),
     )
 
 
@@ -325,6 +363,15 @@ def as_number(column: Column) -> Column:
         maximum=column.maximum,
         example=None if column.example is None else float(column.example),
     )
+
+
+def shortest(value: Any) -> Any:
+    """Each float of nested lists with no more digits than float32 tells apart."""
+    if isinstance(value, dict):
+        return {name: shortest(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shortest(part) for part in value]
+    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 def to_values(values: "pd.Series[Any]") -> list[Scalar | None]:

@@ -37,9 +37,11 @@ class Cells:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
-        self.columns: Sequence[Column] = card.columns
-        if card.tensors:
-            self.columns = columns_of(card.tensors)
+        if not holds(card):
+            raise UnsupportedMediaType(
+                "The model takes several tensors, or one of any size: send JSON, or tensors to /v2."
+            )
+        self.columns: Sequence[Column] = card.columns or columns_of(card.tensors[0])
         self._readers = [reader_of(column) for column in self.columns]
 
     def decode(self, body: bytes, max_rows: int) -> Inputs:
@@ -118,13 +120,13 @@ class Cells:
         return [names.index(name) if name in names else None for name in wanted]
 
 
-def columns_of(tensors: Sequence[Tensor]) -> list[Column]:
-    """A column for each value of the one tensor; raises UnsupportedMediaType where there is no such."""
-    tensor = tensors[0]
-    if len(tensors) > 1 or -1 in tensor.shape:
-        raise UnsupportedMediaType(
-            "The model takes several tensors, or one of any size: send JSON, or tensors to /v2."
-        )
+def holds(card: ModelCard) -> bool:
+    """Whether a line of CSV can hold what the model takes: a row of a table, or one tensor of a known size."""
+    return not card.tensors or (len(card.tensors) == 1 and -1 not in card.tensors[0].shape)
+
+
+def columns_of(tensor: Tensor) -> list[Column]:
+    """A column for each value of a tensor."""
     kinds = {"BOOL": "boolean", "INT32": "integer", "INT64": "integer", "BYTES": "string"}
     kind: Any = kinds.get(tensor.datatype, "number")
     return [

@@ -248,7 +248,8 @@ def described_kind(part: Column | Tensor, kind: Any) -> Any:
     """The type with what training saw, for readers of the schema."""
     about = None
     if part.minimum is not None and part.maximum is not None:
-        about = f"From {part.minimum:g} to {part.maximum:g} in the training data."
+        unit = f" {part.unit}" if isinstance(part, Column) and part.unit else ""
+        about = f"From {part.minimum:g} to {part.maximum:g}{unit} in the training data."
     examples: list[Any] = [] if part.example is None else [part.example]
     if isinstance(part, Column) and part.categories:
         examples = list(part.categories)

@@ -1,11 +1,12 @@
 """``/openapi.json`` (OpenAPI 3.1), made from the routes and the types that validate, and ``/docs``."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, current_app, render_template
-from werkzeug.exceptions import UnsupportedMediaType
 
 from inference.formats import csv
 from inference.formats.instances import InstancesDecoder
@@ -48,7 +49,10 @@ def create_blueprint(
     def page() -> str:
         """Show that description to people."""
         return render_template(
-            "docs.html", document=document(), needs_key=keys.are_needed_for("/predict")
+            "docs.html",
+            document=document(),
+            needs_key=keys.are_needed_for("/predict"),
+            schemas_in=schemas_in,
         )
 
     return blueprint
@@ -63,7 +67,9 @@ def describe(
     references, schemas = msgspec.json.schema_components(types, ref_template=template)
     request, answer, problem, protocol_error, tensors, outputs = references
     instances = {JSON: {"schema": request, "example": {"instances": [card.example]}}}
-    table = csv_example(card)
+    table: dict[str, Any] = {}
+    if csv.holds(card):
+        table = {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
     tensor = {"inputs": tensor_examples(card)}
     digits = {**TEXT, "pattern": "^[1-9][0-9]*$"}
     why = "The bytes of JSON, where tensors follow it as bytes."
@@ -116,6 +122,14 @@ def describe(
     }
 
 
+def schemas_in(part: Any, schemas: Mapping[str, Any]) -> list[str]:
+    """The names of the schemas that a part of the document refers to, and those that these refer to."""
+    found: list[str] = []
+    for name in re.findall(rb'"#/components/schemas/(\w+)"', msgspec.json.encode(part)):
+        found += [name.decode(), *schemas_in(schemas[name.decode()], schemas)]
+    return list(dict.fromkeys(found))
+
+
 def tag_of(endpoint: str) -> str:
     """Who a route is for."""
     if endpoint.startswith("protocol."):
@@ -126,14 +140,6 @@ def tag_of(endpoint: str) -> str:
 def media(contents: dict[str, Any]) -> dict[str, Any]:
     """Each media type with its schema."""
     return {media_type: {"schema": schema} for media_type, schema in contents.items()}
-
-
-def csv_example(card: ModelCard) -> dict[str, Any]:
-    """A CSV body for the model, by its media type; none where no line holds what it takes."""
-    try:
-        return {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
-    except UnsupportedMediaType:
-        return {}
 
 
 def tensor_examples(card: ModelCard) -> list[dict[str, Any]]:

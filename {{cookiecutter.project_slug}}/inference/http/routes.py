@@ -105,6 +105,7 @@ def create_blueprint(
             version=version,
             needs_key=keys.are_needed_for("/predict"),
             max_rows=max_rows,
+            takes_csv=csv.holds(engine.card),
             accent=accent,
             readable=readable,
         )

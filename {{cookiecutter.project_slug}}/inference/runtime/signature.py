@@ -38,7 +38,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A column of a table, with what training saw of it.
+    """A column of a table, with what training saw of it, in ``unit`` where it has one.
 
     ``required``: each row has a value. Where one may be missing, which only numbers and text may, it reaches the
     model as NaN or as the empty text. ``categories`` are the values of a column of text that has few; where it ``is_closed``, the model takes
@@ -47,6 +47,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     type: Type = "number"
+    unit: str = ""
     required: bool = True
     categories: tuple[str, ...] = ()
     is_closed: bool = False
@@ -72,14 +73,16 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them.
 
-    Numbers lie between ``minimum`` and ``maximum`` in the training data.
+    ``counts`` has how many labels training saw of each class; or, of numbers, between each two of the ``edges``, the
+    last of which belongs to its bin.
     """
 
     name: str
     type: Type = "number"
+    unit: str = ""
     classes: tuple[Scalar, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,8 +95,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The signature of a model and where it comes from.
 
-    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date. The page offers the ``examples`` to everybody
-    who may ask.
+    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date, ``rows`` the number of instances it was
+    trained on. The page shows the ``limits``, and offers the ``examples``, to everybody who may ask.
     """
 
     name: str
@@ -104,6 +107,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     tensors: tuple[Tensor, ...] = ()
     outputs: tuple[Output, ...]
     examples: tuple[Example, ...] = ()
+    rows: int = 0
+    limits: str = ""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:

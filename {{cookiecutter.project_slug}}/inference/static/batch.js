@@ -21,9 +21,22 @@ const failed = document.getElementById("failed");
 const histogram = document.getElementById("histogram");
 const cancel = document.getElementById("cancel");
 const download = document.getElementById("download");
-const names = controls.map((control) => control.name);
+const columns = controls.flatMap(columnsOf);
+const names = columns.map(({ name }) => name);
 const plain = (name) => name.replaceAll(/[\s_-]/g, "").toLowerCase();
 let running = null;
+
+// The columns of a file for an input: its own, or one for each value of a tensor.
+function columnsOf(control) {
+  const { name, required, dataset } = control;
+  if (dataset.type !== "tensor") {
+    return [{ name, required, isNumber: dataset.type === "number" }];
+  }
+  const { shape, datatype } = control.closest("fieldset").dataset;
+  const length = JSON.parse(shape).reduce((product, size) => product * size, 1);
+  const isNumber = !["BOOL", "BYTES"].includes(datatype);
+  return Array.from({ length }, (_, place) => ({ name: `${name}[${place}]`, required, isNumber }));
+}
 
 // The place of each of the model's columns in a heading: by its exact name, or without case, blanks and underscores.
 function match(heading) {
@@ -39,7 +52,7 @@ function read(text) {
   const rows = parse(text, separator);
   const first = rows[0]?.cells ?? [];
   const places = match(first);
-  const isNumbers = controls.every((control) => control.dataset.type === "number");
+  const isNumbers = columns.every(({ isNumber }) => isNumber);
   const isHeading =
     places.some((place) => place >= 0) || (isNumbers && first.some((cell) => cell.trim() && Number.isNaN(Number(cell))));
   const table = { separator, heading: isHeading ? rows.shift() : null, rows, places };
@@ -47,7 +60,7 @@ function read(text) {
     table.places = names.map((_, place) => place);
   } else {
     const missing = names.filter((name, place) => places[place] < 0);
-    const needed = missing.filter((name) => controls[names.indexOf(name)].required);
+    const needed = missing.filter((name) => columns[names.indexOf(name)].required);
     if (needed.length) {
       throw new Error(`The file has no column ${needed.join(", ")}. Its columns are ${first.join(", ")}.`);
     }
@@ -56,9 +69,9 @@ function read(text) {
 }
 
 // A cell as the service reads it: with a point where a comma parts the decimals, as it may where commas part no cells.
-function cellOf({ cells }, place, control, separator) {
+function cellOf({ cells }, place, { isNumber }, separator) {
   const cell = place < 0 ? "" : (cells[place] ?? "").trim();
-  const isDecimal = separator !== "," && control.dataset.type === "number" && /^[-+]?\d*,\d+$/.test(cell);
+  const isDecimal = separator !== "," && isNumber && /^[-+]?\d*,\d+$/.test(cell);
   return isDecimal ? cell.replace(",", ".") : cell;
 }
 
@@ -79,7 +92,7 @@ function showTable({ heading, rows, places, separator }) {
   fillTable(matched.tBodies[0], found.slice(0, 100));
   fillTable(
     preview.tBodies[0],
-    [names, ...rows.slice(0, PREVIEWED).map((row) => names.map((_, n) => cellOf(row, places[n], controls[n], separator)))].map(
+    [names, ...rows.slice(0, PREVIEWED).map((row) => names.map((_, n) => cellOf(row, places[n], columns[n], separator)))].map(
       (cells) => cells.slice(0, 12),
     ),
   );
@@ -100,7 +113,7 @@ async function ask(table, part, answers, signal) {
   let waiting = part;
   while (waiting.length) {
     const lines = waiting.map((row) =>
-      names.map((_, n) => quote(cellOf(row, table.places[n], controls[n], table.separator))).join(","),
+      names.map((_, n) => quote(cellOf(row, table.places[n], columns[n], table.separator))).join(","),
     );
     try {
       const body = [names.map((name) => quote(name)).join(","), ...lines].join("\n");

@@ -26,6 +26,15 @@ export function readable(number) {
   return Number(number.toPrecision(4)).toLocaleString("en");
 }
 
+// A node of SVG.
+export function svg(name, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) {
+    node.setAttribute(key, value);
+  }
+  return node;
+}
+
 // Let a control hold a value, or nothing.
 export function put(control, value) {
   if (control.type === "checkbox") {

@@ -1,5 +1,5 @@
 // Sends the form's values to the service, shows what it answers, and keeps this visit's history.
-import { controls, form, instanceOf, isOutside, readable } from "./form.js";
+import { controls, form, instanceOf, isOutside, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
@@ -44,15 +44,47 @@ function shareOf(probabilities) {
   return `${percent(first[1])}${second ? `, then ${second[0]} ${percent(second[1])}` : ""}`;
 }
 
-// Where a number lies among those that training saw.
-function placeOf({ minimum, maximum }, value) {
-  if (minimum === undefined) {
+// Where a number lies among those that training saw, in words.
+function placeOf(edges, counts, value) {
+  const [least, greatest] = [edges[0], edges.at(-1)];
+  const data = `the training data, ${readable(least)} to ${readable(greatest)}`;
+  if (value < least || value > greatest) {
+    return `outside of ${data}`;
+  }
+  let below = 0;
+  for (const [place, count] of counts.entries()) {
+    const width = edges[place + 1] - edges[place];
+    below += count * Math.min(1, Math.max(0, (value - edges[place]) / width));
+  }
+  const share = (100 * below) / counts.reduce((sum, count) => sum + count, 0);
+  return `higher than ${Math.round(share)} % of ${data}`;
+}
+
+// The distribution of the training data, each bin as high as it is dense, and the answer in it.
+function drawPlace(picture, edges, counts, value) {
+  const scale = (number) => (300 * (number - edges[0])) / (edges.at(-1) - edges[0]);
+  const densities = counts.map((count, place) => count / (edges[place + 1] - edges[place]));
+  const highest = Math.max(...densities);
+  const bars = densities.map((density, place) => {
+    const [x, height] = [scale(edges[place]), (58 * density) / highest];
+    return svg("rect", { x, y: 60 - height, width: Math.max(1, scale(edges[place + 1]) - x - 1), height });
+  });
+  const x = Math.min(300, Math.max(0, scale(value)));
+  picture.replaceChildren(...bars, svg("line", { x1: x, x2: x, y1: 0, y2: 60 }));
+}
+
+// What is said of one output's answer.
+function describe(answer, value, probabilities) {
+  if (probabilities) {
+    return shareOf(probabilities);
+  }
+  const { edges, counts } = answer.dataset;
+  if (!edges || edges.split(",").length < 3) {
     return "";
   }
-  const [least, greatest] = [Number(minimum), Number(maximum)];
-  const range = `${readable(least)} to ${readable(greatest)} in the training data`;
-  const place = Math.round((100 * (value - least)) / (greatest - least || 1));
-  return place < 0 || place > 100 ? `outside of the ${range}` : `${place} % of the way from ${range}`;
+  const distribution = [JSON.parse(edges), JSON.parse(counts)];
+  drawPlace(answer.querySelector("svg"), ...distribution, value);
+  return placeOf(...distribution, value);
 }
 
 function show({ predictions, probabilities }) {
@@ -61,7 +93,7 @@ function show({ predictions, probabilities }) {
     const output = answer.querySelector("output");
     output.value = digits(answers[place]);
     const own = answers.length === 1 ? probabilities?.[0] : probabilities?.[0]?.[answer.dataset.name];
-    answer.querySelector("small").textContent = own ? shareOf(own) : placeOf(answer.dataset, answers[place]);
+    answer.querySelector("small").textContent = describe(answer, answers[place], own);
   }
   const table = document.getElementById("probabilities");
   const classes = classesOf(probabilities?.[0]);
@@ -107,15 +139,15 @@ function draw(values) {
   const highest = Math.max(...values);
   const width = 300 / KEPT;
   const bars = values.map((value, index) => {
-    const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
     const height = Math.max(1, (58 * value) / highest);
-    const place = { x: index * width, y: 60 - height, width: width - 1, height };
-    for (const [name, number] of Object.entries(place)) {
-      bar.setAttribute(name, number);
-    }
-    return bar;
+    return svg("rect", { x: index * width, y: 60 - height, width: width - 1, height });
   });
   document.getElementById("chart").replaceChildren(...bars);
+}
+
+// Where form and answer stand below each other, the answer may be out of sight.
+function reveal(part) {
+  part.scrollIntoView({ block: "nearest" });
 }
 
 // The policy of the page allows no style in its text.
@@ -139,14 +171,16 @@ form.addEventListener("submit", async (event) => {
     const answer = JSON.parse(text);
     show(answer);
     document.getElementById("latency").textContent = milliseconds.toFixed(1);
-    remember(valuesOf(answer.predictions[0]), milliseconds, controls.map(shown));
+    remember(valuesOf(answer.predictions[0]).map(digits), milliseconds, controls.map(shown));
     result.hidden = false;
     hint.hidden = true;
+    reveal(result.querySelector(".answer"));
     document.dispatchEvent(new CustomEvent("answered", { detail: { instance, answer } }));
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;
     result.hidden = true;
+    reveal(problem);
   } finally {
     clearTimeout(wait);
     busy.hidden = true;

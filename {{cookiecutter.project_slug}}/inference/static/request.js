@@ -1,26 +1,30 @@
-// One request to the service: its answer as text and the milliseconds it took.
-export async function send(url, type, body, accept, signal) {
-  const headers = { "Content-Type": type, Accept: accept };
+// One request to the service with the API key of the page: its response, its text, and the milliseconds it took.
+export async function ask(url, { headers, ...options }) {
   const key = document.getElementById("key")?.value;
   if (key) {
-    headers["X-API-Key"] = key;
+    headers = { ...headers, "X-API-Key": key };
   }
   const started = performance.now();
-  let response;
-  let text;
   try {
-    response = await fetch(url, { method: "POST", headers, body, signal });
-    text = await response.text();
+    const response = await fetch(url, { ...options, headers });
+    const text = await response.text();
+    return { response, text, milliseconds: performance.now() - started };
   } catch (error) {
     if (error.name === "AbortError") {
       throw error;
     }
     throw new Error("The service does not answer: check your network, or ask whether it runs.");
   }
+}
+
+// Ask for predictions; throw what went wrong, in words.
+export async function send(url, type, body, accept, signal) {
+  const headers = { "Content-Type": type, Accept: accept };
+  const { response, text, milliseconds } = await ask(url, { method: "POST", headers, body, signal });
   if (!response.ok) {
     throw new Error(problemOf(response, text));
   }
-  return { text, milliseconds: performance.now() - started };
+  return { text, milliseconds };
 }
 
 // What went wrong, in words: the problem document's, or who may have answered in place of the service.

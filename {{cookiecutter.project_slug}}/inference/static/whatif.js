@@ -1,5 +1,5 @@
 // What the model would answer if one input were another, the others as they are.
-import { controls, form, put, readable } from "./form.js";
+import { controls, form, put, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const POINTS = 25;
@@ -44,14 +44,6 @@ function scores({ predictions, probabilities }, now) {
     const own = shares && typeof first(shares) === "object" ? first(shares) : shares;
     return own ? own[String(current)] : Number(value === current);
   });
-}
-
-function svg(name, attributes) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) {
-    node.setAttribute(key, value);
-  }
-  return node;
 }
 
 // Take a value over into the form, and ask.
