@@ -616,17 +616,23 @@ return [bytes, page.domContentLoadedEventEnd];
 
 
 def test_page_is_light_and_soon_there(kind, browser):
-    """No script is left to run when DOMContentLoaded ends: all of them are modules, which it waits for."""
+    """The form can be sent when DOMContentLoaded ends, which waits for its scripts; the others may come later."""
     name, url = kind
-    times = []
-    for _ in range(5):
-        browser.get("about:blank")
-        browser.execute_cdp_cmd("Network.clearBrowserCache", {})
-        browser.get(url)
-        transferred, milliseconds = browser.execute_script(TIMES)
-        times.append(milliseconds)
+
+    def load(path):
+        """The bytes, and the least milliseconds, of some visits."""
+        found = []
+        for _ in range(8):
+            browser.get("about:blank")
+            browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+            browser.get(f"{url}{path}")
+            found.append(browser.execute_script(TIMES))
+        return found[-1][0], min(milliseconds for _, milliseconds in found)
+
+    transferred, milliseconds = load("/")
     assert 5_000 < transferred < (400_000 if name == "thousand columns" else 60_000)
-    print(f"{name}: {transferred:,} bytes, interactive after {min(times):.0f} ms")
+    _, alone = load("/static/csv.js")
+    print(f"{name}: {transferred:,} bytes; {milliseconds:.0f} ms, a file of text {alone:.0f} ms")
 
 
 def test_api_key_is_asked_for_and_sent(browser, project):
