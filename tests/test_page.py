@@ -632,6 +632,7 @@ def test_page_is_light_and_soon_there(kind, browser):
     transferred, milliseconds = load("/")
     assert 5_000 < transferred < (400_000 if name == "thousand columns" else 60_000)
     _, alone = load("/static/csv.js")
+    browser.get_log("browser")  # a file of text names no icon
     print(f"{name}: {transferred:,} bytes; {milliseconds:.0f} ms, a file of text {alone:.0f} ms")
 
 

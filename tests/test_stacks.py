@@ -116,6 +116,8 @@ def combinations(generated, deployed):
         "https-and-dns": {**https, "HostedZoneId": hosted},
         "network": {"VpcId": vpc, "SubnetIds": ",".join(subnets)},
         "blue-green": {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": "1"},
+        "canary": {"DeploymentStrategy": "CANARY", "StepPercent": "5", "StepMinutes": "1"},
+        "linear": {"DeploymentStrategy": "LINEAR", **https},
         "alarms": {"AlarmTopicArn": topic, "RollbackOnErrors": "false"},
         "key-in-parameter-store": {
             **https,
@@ -130,7 +132,8 @@ def combinations(generated, deployed):
 
 
 NAMES = (
-    *("production", "size", "spot", "https", "https-and-dns", "network", "blue-green", "alarms"),
+    *("production", "size", "spot", "https", "https-and-dns", "network", "alarms"),
+    *("blue-green", "canary", "linear"),
     *("key-in-parameter-store", "key-in-secrets-manager", "the-rest"),
 )
 
@@ -461,6 +464,54 @@ def test_traffic_stays_where_a_blue_green_release_put_it(account):
     # Back to rolling, the tasks are where they were.
     account.make("service-up", IMAGE_TAG="next")
     assert given(account)["LiveTargetGroup"] == "ALTERNATE"
+
+
+STEPS_OF = {
+    "BLUE_GREEN": ["100"],
+    "CANARY": ["20", "100"],
+    "LINEAR": ["20", "40", "60", "80", "100"],
+}
+
+
+@pytest.mark.parametrize("strategy", STEPS_OF)
+def test_release_moves_the_requests_in_steps(account, strategy):
+    steps = {"StepPercent": "20", "StepMinutes": "5", "BakeMinutes": "5"}
+    with parameters(account, DeploymentStrategy=strategy, **steps):
+        account.make("service-up")
+        output = account.make("service-release", IMAGE_TAG="next")
+    assert re.findall(r"(\d+) % of the requests go to the new tasks", output) == STEPS_OF[strategy]
+    assert given(account)["ImageTag"] == "next"
+    assert predict(account, STACK)[0] == 200
+
+
+def set_off(account, name):
+    """Let an alarm go off."""
+    state = ("--state-value", "ALARM", "--state-reason", "a test")
+    account.aws("cloudwatch", "set-alarm-state", "--alarm-name", name, *state)
+
+
+def test_canary_goes_back_when_an_alarm_goes_off(account):
+    with parameters(account, DeploymentStrategy="CANARY", StepPercent="30", StepMinutes="60"):
+        account.make("service-up")
+        revision = account.service()["taskDefinition"]
+        release = account.start("service-release", IMAGE_TAG="next")
+        wait_for_line(release, "30 % of the requests go to the new tasks")
+        set_off(account, f"{STACK}-errors")
+        output, _ = release.communicate(timeout=300)
+    assert release.returncode != 0
+    assert f"the release goes back: Alarm(s) detected: {STACK}-errors." in output
+    assert f"{STACK} is UPDATE_ROLLBACK_COMPLETE" in output
+    assert account.service()["taskDefinition"] == revision
+    assert given(account)["ImageTag"] == "first"
+    assert predict(account, STACK)[0] == 200
+
+
+def test_embedded_load_balancer_gives_each_revision_its_share(generated):
+    script = (
+        "from rehearsal.balancer import choose\n"
+        "print([choose({'new': 30, 'old': 70}, turn) for turn in range(200)].count('new'))"
+    )
+    assert generated.check("rehearsal/.venv/bin/python", "-c", script).strip() == "60"
 
 
 def test_release_reaches_a_stack_of_an_earlier_version(account):

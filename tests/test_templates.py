@@ -206,7 +206,18 @@ CHANGES = [
         0,
         None,
     ),
-    ({"DeploymentStrategy": "BLUE_GREEN"}, "ScaleOnRequests", None, ...),
+    (
+        {"DeploymentStrategy": "CANARY", "StepPercent": 7},
+        "Service.DeploymentConfiguration.CanaryConfiguration.CanaryPercent",
+        7,
+        None,
+    ),
+    (
+        {"DeploymentStrategy": "LINEAR", "StepMinutes": 9},
+        "Service.DeploymentConfiguration.LinearConfiguration.StepBakeTimeInMinutes",
+        9,
+        None,
+    ),
     (
         {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": 7},
         "Service.DeploymentConfiguration.BakeTimeInMinutes",
@@ -584,6 +595,39 @@ def test_no_dependency_has_another_condition(service):
 WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"
 
 
+STRATEGIES = ("ROLLING", "BLUE_GREEN", "CANARY", "LINEAR")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_has_what_it_needs_and_nothing_of_the_others(service, strategy):
+    template = service(DeploymentStrategy=strategy)
+    configuration = look(template, "Service.DeploymentConfiguration")
+    assert configuration["Strategy"] == strategy
+    assert configuration["Alarms"]["AlarmNames"] == ["<ErrorAlarm>"]
+    steps = {
+        name for name in configuration if name in ("CanaryConfiguration", "LinearConfiguration")
+    }
+    wanted = {"CANARY": {"CanaryConfiguration"}, "LINEAR": {"LinearConfiguration"}}
+    assert steps == wanted.get(strategy, set())
+    advanced = look(template, "Service.LoadBalancers.0").get("AdvancedConfiguration")
+    assert (advanced is None) == (strategy == "ROLLING")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("primary", "alternate"), [(2, None), (None, 2), (1, 1)])
+def test_tasks_are_added_for_requests_in_every_strategy(service, strategy, primary, alternate):
+    policy = look(
+        service(DeploymentStrategy=strategy),
+        "ScaleOnRequests.TargetTrackingScalingPolicyConfiguration",
+    )
+    kinds = {"PredefinedMetricSpecification", "CustomizedMetricSpecification"} & set(policy)
+    assert len(kinds) == 1
+    if strategy != "ROLLING":
+        metrics = policy["CustomizedMetricSpecification"]["Metrics"]
+        figures = {"requests": 600, "primary": primary, "alternate": alternate}
+        assert result_of(metrics, figures) == 300
+
+
 @pytest.mark.parametrize("secure", [{}, SECURE], ids=["http", "https"])
 @pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
 @pytest.mark.parametrize(("live", "group"), [("PRIMARY", ""), ("ALTERNATE", "Alternate")])
@@ -603,8 +647,15 @@ def test_rule_that_is_made_anew_sends_requests_to_the_tasks(service, live, group
         assert set(weights) == {"<TargetGroup>", "<AlternateTargetGroup>"}
 
 
-def datapoint(template, alarm, **metrics):
-    """What the metric math of an alarm makes of a minute's figures; None where there is none.
+def datapoint(template, alarm, **figures):
+    """What the metric math of an alarm makes of a minute's figures."""
+    metrics = look(template, alarm)["Metrics"]
+    assert {item["MetricStat"]["Period"] for item in metrics if "MetricStat" in item} == {60}
+    return result_of(metrics, figures)
+
+
+def result_of(metrics, figures):
+    """What metric math makes of a minute's figures, None where there is none.
 
     Of CloudWatch's functions those that the template uses: FILL and IF.
     """
@@ -613,17 +664,14 @@ def datapoint(template, alarm, **metrics):
         "FILL": lambda value, other: other if value is None else value,
         "IF": lambda condition, then, otherwise: then() if condition else otherwise,
     }
-    for metric in look(template, alarm)["Metrics"]:
+    for metric in metrics:
         if "Expression" in metric:
             text = metric["Expression"].replace(", 100", ", lambda: 100")
             values[metric["Id"]] = eval(text, functions | values)  # noqa: S307 # of our own
             result = values[metric["Id"]]
         else:
-            assert metric["MetricStat"]["Period"] == 60
-            values[metric["Id"]] = metrics.get(metric["Id"])
-    returned = [
-        item["Id"] for item in look(template, alarm)["Metrics"] if item.get("ReturnData", True)
-    ]
+            values[metric["Id"]] = figures.get(metric["Id"])
+    returned = [item["Id"] for item in metrics if item.get("ReturnData", True)]
     assert returned == [metric["Id"]]
     return result
 

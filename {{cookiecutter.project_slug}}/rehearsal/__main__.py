@@ -61,6 +61,7 @@ INVENTORY = {
         "ec2 describe-security-groups",
         "SecurityGroups[?GroupName!='default'].GroupId",
     ),
+    "alarms": ("cloudwatch describe-alarms", "MetricAlarms[].AlarmName"),
     "load balancers": ("elbv2 describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
     "target groups": ("elbv2 describe-target-groups", "TargetGroups[].TargetGroupName"),
     "policies": ("iam list-policies --scope Local", "Policies[].PolicyName"),

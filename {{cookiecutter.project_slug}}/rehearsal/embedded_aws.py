@@ -62,6 +62,10 @@ class Scheduler:
         self._state = threading.RLock()
         self._is_closing = False
 
+    def shift(self, service: Service, before: str, after: str) -> str | None:
+        """Move requests from the tasks of a revision to those of another, which run; a reason says why not."""
+        return None
+
     def roll_out(self, backend: Backend, service: Service) -> None:
         """Begin to run the service's revision, in as many tasks as it wants, in place of all others."""
         revision = backend.describe_task_definition(service.task_definition)
@@ -103,6 +107,12 @@ class Scheduler:
                 kept.append(task)
             if not self._is_current(service, revision):
                 return
+            replaced = [task for task in tasks if task not in kept]
+            if replaced and kept:
+                before = replaced[0].task_definition_arn
+                if reason := self.shift(service, before, revision.arn):
+                    self._fail(backend, service, revision, replaced, reason)
+                    return
             for task in tasks:
                 if task not in kept:
                     self._stop(task, f"Scaling activity initiated by {service.name}")

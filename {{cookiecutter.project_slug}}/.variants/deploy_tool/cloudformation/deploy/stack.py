@@ -71,11 +71,49 @@ def parameters_of(name: str) -> dict[str, str]:
     return parameters
 
 
+class Rollout:
+    """A release whose requests move to the new tasks in steps, as ECS tells of it."""
+
+    def __init__(self) -> None:
+        self._before = {item["serviceDeploymentArn"] for item in self._list()}
+        self._told = ""
+
+    def _list(self) -> list[Json]:
+        """The service's releases; none where it is not there."""
+        service = ("--cluster", os.environ["CLUSTER"], "--service", os.environ["SERVICE"])
+        try:
+            answer = aws("ecs", "list-service-deployments", *service)
+        except AwsError as error:
+            if re.search("ServiceNotFound|ClusterNotFound", str(error)):
+                return []
+            raise
+        found: list[Json] = answer["serviceDeployments"]
+        return [item for item in found if item["serviceArn"].endswith(f"/{service[-1]}")]
+
+    def show(self) -> None:
+        """Say where the requests go, and why they go back, where that has changed."""
+        new = [one for one in self._list() if one["serviceDeploymentArn"] not in self._before]
+        if not new:
+            return
+        # A rollback is none of its own: the first is the release.
+        arn = min(new, key=lambda one: str(one["createdAt"]))["serviceDeploymentArn"]
+        answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", arn)
+        (release,) = answer["serviceDeployments"]
+        share = release.get("targetServiceRevision", {}).get("requestedProductionTrafficWeight", 0)
+        text = f"{share:g} % of the requests go to the new tasks"
+        if re.search("ROLLBACK|STOP", release["status"]):
+            text = f"the release goes back: {release.get('statusReason') or release['status']}"
+        if text != self._told:
+            say(text)
+        self._told = text
+
+
 class Stack:
-    """A stack of the account."""
+    """A stack of the account; where it has a service, ``rollout`` tells of its releases."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.rollout: Rollout | None = None
         self._told: set[str] = set()
 
     def describe(self) -> Json:
@@ -110,6 +148,8 @@ class Stack:
         failures = []
         while True:
             status = self.status()
+            if self.rollout:
+                self.rollout.show()
             for event in self.events():
                 show(event)
                 if event["ResourceStatus"].endswith("_FAILED"):
@@ -376,7 +416,15 @@ def deploy(execute: bool) -> None:
         # Protected once it stands: what fails before must be deletable.
         unprotected = {**parameters, "DeletionProtection": "false"}
         stack.change([*template("service.yml"), *listed(unprotected)])
+    if is_there and execute:
+        follow_requests(stack, parameters)
     stack.change([*template("service.yml"), *listed(parameters)], execute)
+
+
+def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
+    """Have a stack tell where the requests go, where they move in steps."""
+    if parameters.get("DeploymentStrategy", "ROLLING") != "ROLLING":
+        stack.rollout = Rollout()
 
 
 def release(metrics: str | None = None) -> None:
@@ -395,6 +443,7 @@ def release(metrics: str | None = None) -> None:
     # A stack of an earlier version has none, until somebody deploys it again.
     if "ModelMetrics" in parameters:
         image["ModelMetrics"] = model_metrics() if metrics is None else metrics
+    follow_requests(stack, parameters)
     keep(stack, image, parameters)
 
 

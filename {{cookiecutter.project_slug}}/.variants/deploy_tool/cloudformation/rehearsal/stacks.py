@@ -372,6 +372,8 @@ def create_service(properties: Json, backend: Any) -> Any:
 
 def update_service(service: Any, properties: Json, backend: Any) -> Any:
     """Let a service run the revision that its properties name."""
+    given = remap_nested_keys(properties, pascal_to_camelcase)
+    service.deployment_configuration = given["deploymentConfiguration"]
     service.enable_execute_command = properties["EnableExecuteCommand"] == "true"
     if service.task_definition != properties["TaskDefinition"]:
         wanted = {"cluster": service.cluster_name, "service": service.name}
@@ -495,6 +497,8 @@ def install(scheduler: Any) -> None:
     FakeTargetGroup.delete = lambda group, account, region: elbv2_backends[account][
         region
     ].delete_target_group(group.arn)
+    FakeTargetGroup.has_cfn_attr = lambda self, name: name == "TargetGroupFullName"
+    FakeTargetGroup.get_cfn_attribute = lambda self, _: self.arn.rpartition(":")[2]
     ManagedPolicy.delete = lambda policy, account, region: policy.backend.delete_policy(policy.arn)
     check_before(FakeLoadBalancer, require_gateway)
     check_before(Cluster, require_service_linked_role)

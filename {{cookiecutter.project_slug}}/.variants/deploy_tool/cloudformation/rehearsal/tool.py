@@ -21,8 +21,8 @@ MISSING: dict[str, str] = {}
 BEYOND = {
     "rights": "the embedded AWS allows everything; the tests hold the role's policy against what is called",
     "HTTPS and DNS": "no certificate is issued, no name resolved",
-    "autoscaling and alarms": "they are checked in the template, but nothing measures here",
-    "blue/green": "it is made, but rolled out as ROLLING is",
+    "autoscaling and alarms": "they are checked in the template, but nothing measures here; a release goes back "
+    "where an alarm is set off by hand",
     "an update of network, load balancer or roles": "only task definition and service change here",
     "exec": "there is no session to open",
 }
@@ -35,6 +35,7 @@ def find_tools() -> set[str]:
 
 def install(scheduler: Any) -> None:
     """Make the embedded AWS's CloudFormation keep what it promises."""
-    from rehearsal import stacks
+    from rehearsal import deployments, stacks
 
     stacks.install(scheduler)
+    deployments.install(scheduler)

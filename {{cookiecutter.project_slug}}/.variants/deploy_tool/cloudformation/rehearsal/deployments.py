@@ -1,0 +1,161 @@
+"""Releases whose requests move in steps, as ECS has them: BLUE_GREEN, CANARY and LINEAR.
+
+New tasks run beside the old ones, and the load balancer sends them their share. A minute of ECS lasts a second.
+An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) takes a release back.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.common_models import CloudFormationModel
+from moto.core.responses import ActionResult
+from moto.ecs.responses import EC2ContainerServiceResponse
+
+SECONDS_PER_MINUTE = 1.0
+
+Json = dict[str, Any]
+
+
+class StackAlarm(CloudFormationModel):
+    """An alarm that a stack makes, by its name; it measures nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        """The property that names it."""
+        return "AlarmName"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        """Its type in a template."""
+        return "AWS::CloudWatch::Alarm"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: Json,
+        account_id: str,
+        region_name: str,
+        **_: Any,
+    ) -> "StackAlarm":
+        """Make it."""
+        properties = cloudformation_json["Properties"]
+        cloudwatch_backends[account_id][region_name].put_metric_alarm(
+            name=properties["AlarmName"],
+            namespace="",
+            metric_name="",
+            comparison_operator=properties["ComparisonOperator"],
+            evaluation_periods=int(properties["EvaluationPeriods"]),
+            period=60,
+            threshold=float(properties["Threshold"]),
+            statistic="Sum",
+            description=properties["AlarmDescription"],
+            dimensions=[],
+            alarm_actions=[],
+        )
+        return cls(properties["AlarmName"])
+
+    def delete(self, account: str, region: str) -> None:
+        """Delete it."""
+        cloudwatch_backends[account][region].delete_alarms([self.physical_resource_id])
+
+
+def steps(configuration: Json) -> Iterator[tuple[float, float]]:
+    """The share of the requests that new tasks have, in percent, and for how many minutes."""
+    match configuration["strategy"]:
+        case "CANARY":
+            canary = configuration["canaryConfiguration"]
+            yield float(canary["canaryPercent"]), float(canary["canaryBakeTimeInMinutes"])
+        case "LINEAR":
+            linear = configuration["linearConfiguration"]
+            share = float(linear["stepPercent"])
+            while share < 100:
+                yield share, float(linear["stepBakeTimeInMinutes"])
+                share += float(linear["stepPercent"])
+    yield 100, float(configuration["bakeTimeInMinutes"])
+
+
+def alarms_of(service: Any, account: str, region: str) -> list[str]:
+    """The alarms of a service's releases that have gone off."""
+    alarms = service.deployment_configuration.get("alarms", {})
+    if str(alarms.get("enable")).lower() != "true":
+        return []
+    known = cloudwatch_backends[account][region].alarms
+    names = alarms.get("alarmNames", [])
+    return [name for name in names if name in known and known[name].state_value == "ALARM"]
+
+
+class Deployments:
+    """What ECS tells about the releases of its services."""
+
+    def __init__(self) -> None:
+        self._known: list[Json] = []
+
+    def shift(self, service: Any, before: str, after: str) -> str | None:
+        """Move requests from the tasks of one revision to those of another; a reason says why it went back."""
+        configuration = getattr(service, "deployment_configuration", {})
+        if configuration.get("strategy", "ROLLING") == "ROLLING":
+            return None
+        _, _, _, region, account, _ = service.arn.split(":", 5)
+        revision = service.arn.replace(":service/", ":service-revision/")
+        told: Json = {
+            "serviceDeploymentArn": service.arn.replace(":service/", ":service-deployment/")
+            + f"/{uuid.uuid4().hex[:20]}",
+            "serviceArn": service.arn,
+            "createdAt": datetime.now(UTC).replace(tzinfo=None),
+            "status": "IN_PROGRESS",
+            "lifecycleStage": "PRODUCTION_TRAFFIC_SHIFT",
+            "sourceServiceRevisions": [{"arn": f"{revision}/{before.rpartition(':')[2]}"}],
+            "targetServiceRevision": {"arn": f"{revision}/{after.rpartition(':')[2]}"},
+        }
+        self._known.append(told)
+        for share, minutes in steps(configuration):
+            told["targetServiceRevision"]["requestedProductionTrafficWeight"] = share
+            told["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] = 100 - share
+            if share == 100:
+                told["lifecycleStage"] = "BAKE_TIME"
+            service.shares = {after: share, before: 100 - share}
+            deadline = time.monotonic() + minutes * SECONDS_PER_MINUTE
+            while time.monotonic() < deadline:
+                if names := alarms_of(service, account, region):
+                    reason = f"Alarm(s) detected: {', '.join(names)}."
+                    told |= {"status": "ROLLBACK_SUCCESSFUL", "statusReason": reason}
+                    told["alarms"] = {"status": "TRIGGERED", "triggeredAlarmNames": names}
+                    service.shares = {}
+                    return reason
+                time.sleep(0.1)
+        service.shares = {}
+        told |= {"status": "SUCCESSFUL", "lifecycleStage": "CLEAN_UP"}
+        return None
+
+    def of_service(self, name: str) -> list[Json]:
+        """The releases of a service, the last one first."""
+        return [told for told in reversed(self._known) if told["serviceArn"].endswith(f"/{name}")]
+
+    def by_arn(self, arns: list[str]) -> list[Json]:
+        """The releases of these names."""
+        return [told for told in self._known if told["serviceDeploymentArn"] in arns]
+
+
+def install(scheduler: Any) -> None:
+    """Make moto's ECS move requests in steps, and tell about it."""
+    deployments = Deployments()
+    scheduler.shift = deployments.shift
+
+    def list_service_deployments(self: Any) -> ActionResult:
+        name = self._get_param("service").rpartition("/")[2]
+        return ActionResult({"serviceDeployments": deployments.of_service(name)})
+
+    def describe_service_deployments(self: Any) -> ActionResult:
+        arns = self._get_param("serviceDeploymentArns")
+        return ActionResult({"serviceDeployments": deployments.by_arn(arns)})
+
+    EC2ContainerServiceResponse.list_service_deployments = list_service_deployments
+    EC2ContainerServiceResponse.describe_service_deployments = describe_service_deployments
