@@ -14,7 +14,7 @@ import pytest
 from conftest import IN_CI
 from denials import ERRORS, Denials, is_question
 from test_deploy import NETWORK, SERVICE, STEPS, open_account, put_image
-from test_stacks import REGION, STACK, stacks
+from test_stacks import REGION, STACK, parameters, stacks
 from test_stacks import STEPS as STACK_STEPS
 
 pytestmark = pytest.mark.slow
@@ -358,3 +358,13 @@ def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
         assert "the credentials are of account 123456789012" in output
         account.make("destroy", "FORCE=1", **given)
         assert tool.left() == []
+
+
+def test_release_in_steps_goes_on_where_the_aws_cli_cannot_tell_of_it(open_tool, version_2):
+    with open_tool("cloudformation", REHEARSAL_AWS=version_2) as tool:
+        tool.account.make(*tool.everything)
+        canary = {"DeploymentStrategy": "CANARY", "StepMinutes": "1", "BakeMinutes": "1"}
+        with parameters(tool.account, **canary):
+            output = tool.account.make("service-up")
+        assert "note: this AWS CLI cannot ask how the requests move" in output
+        assert "is UPDATE_COMPLETE" in output

@@ -107,7 +107,7 @@ class Scheduler:
                 kept.append(task)
             if not self._is_current(service, revision):
                 return
-            replaced = [task for task in tasks if task not in kept]
+            replaced = [task for task in tasks if task.task_definition_arn != revision.arn]
             if replaced and kept:
                 before = replaced[0].task_definition_arn
                 if reason := self.shift(service, before, revision.arn):

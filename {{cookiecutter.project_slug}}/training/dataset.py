@@ -171,7 +171,7 @@ class Dataset:
             places = np.argsort(self.labels, kind="stable")[ranks]
         kept = self._take(places)
         instances = shortest(kept.inputs())
-        labels = kept.labels.tolist() if is_single else [None] * len(instances)
+        labels = shortest(kept.labels.tolist()) if is_single else [None] * len(instances)
         lengths = np.cumsum([len(repr(instance)) for instance in instances])
         return tuple(
             Example(instance=instance, label=label)

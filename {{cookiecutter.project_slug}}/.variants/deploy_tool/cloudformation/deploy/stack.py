@@ -423,8 +423,15 @@ def deploy(execute: bool) -> None:
 
 def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
     """Have a stack tell where the requests go, where they move in steps."""
-    if parameters.get("DeploymentStrategy", "ROLLING") != "ROLLING":
+    if parameters.get("DeploymentStrategy", "ROLLING") == "ROLLING":
+        return
+    try:
         stack.rollout = Rollout()
+    except AwsError as error:
+        # Debian's AWS CLI is older than this question.
+        if "nvalid choice" not in str(error):
+            raise
+        say("note: this AWS CLI cannot ask how the requests move: a newer one tells")
 
 
 def release(metrics: str | None = None) -> None:
