@@ -280,6 +280,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
     # What the rehearsal itself asks, and what needs no permission.
     called = called - {
         "cloudformation:ListStacks",
+        "cloudwatch:DescribeAlarms",
         "ec2:DescribeVpcs",
         "elbv2:DescribeLoadBalancers",
         "elbv2:DescribeTargetGroups",
