@@ -451,6 +451,34 @@ def test_service_that_is_gone_and_one_that_is_slow_are_told(page):
         assert not element(page, "#busy").is_displayed()
 
 
+def test_slow_network_sends_no_form_by_itself_and_shows_the_code_of_an_answer_before_it(page, url):
+    block = lambda *urls: page.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(urls)})  # noqa: E731
+    page.execute_cdp_cmd("Network.enable", {})
+    page.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+    try:
+        block("*/page.js")
+        page.get(url)
+        element(page, "#inputs input").send_keys(Keys.ENTER)
+        assert not element(page, "#inputs > button").is_enabled()
+        assert page.current_url == f"{url}/"
+        block("*/code.js", "*/whatif.js")
+        page.get(url)
+        element(page, "#whatif summary").click()
+        run(page)
+        assert element(page, "#curl").text == ""
+        block()
+        for name in ("code.js", "whatif.js"):
+            page.execute_script(f"return import('/static/{name}?later')")
+        WebDriverWait(page, 10).until(lambda _: "curl" in element(page, "#curl").text)
+        WebDriverWait(page, 10).until(
+            lambda _: page.find_elements(By.CSS_SELECTOR, "#whatif li polyline")
+        )
+    finally:
+        block()
+        page.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": False})
+        page.get_log("browser")
+
+
 AXE = """
 const done = arguments[arguments.length - 1];
 axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(

@@ -12,7 +12,9 @@ import sys
 import threading
 import traceback
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,9 @@ class Scheduler:
         self._state = threading.RLock()
         self._is_closing = False
 
-    def shift(self, service: Service, before: str, after: str) -> str | None:
+    def shift(
+        self, service: Service, before: str, after: str, is_current: Callable[[], bool]
+    ) -> str | None:
         """Move requests from the tasks of a revision to those of another, which run; a reason says why not."""
         return None
 
@@ -110,8 +114,11 @@ class Scheduler:
             replaced = [task for task in tasks if task.task_definition_arn != revision.arn]
             if replaced and kept:
                 before = replaced[0].task_definition_arn
-                if reason := self.shift(service, before, revision.arn):
+                is_current = partial(self._is_current, service, revision)
+                if reason := self.shift(service, before, revision.arn, is_current):
                     self._fail(backend, service, revision, replaced, reason)
+                    return
+                if not is_current():
                     return
             for task in tasks:
                 if task not in kept:

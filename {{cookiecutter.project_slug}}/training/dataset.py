@@ -155,7 +155,9 @@ class Dataset:
         if self.labels is None:
             return tuple(outputs)
         columns = self.labels.reshape(len(self.labels), -1).T
-        return tuple(map(distributed, outputs, columns))
+        return tuple(
+            distributed(output, column) for output, column in zip(outputs, columns, strict=True)
+        )
 
     def keep_examples(self, outputs: Sequence[Output]) -> tuple[Example, ...]:
         """Instances for the page: one of each class first, or from the least label to the greatest.

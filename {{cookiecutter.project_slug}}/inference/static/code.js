@@ -1,5 +1,5 @@
 // The request in code, and a link that carries the inputs.
-import { form } from "./form.js";
+import { form, onAnswer } from "./form.js";
 
 const line = document.getElementById("curl");
 const language = document.getElementById("language");
@@ -66,7 +66,7 @@ async function copy(text, node) {
   await navigator.clipboard?.writeText(text);
 }
 
-document.addEventListener("answered", ({ detail }) => {
+onAnswer((detail) => {
   instance = detail.instance;
   write();
   link.href = `#inputs=${encodeURIComponent(JSON.stringify(instance))}`;

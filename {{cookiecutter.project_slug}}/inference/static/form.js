@@ -1,4 +1,4 @@
-// The form: its controls, what they say, and how to fill them.
+// The form: its controls, what they say, how to fill them, and what was answered; with what all scripts draw and write by.
 export const form = document.getElementById("inputs");
 export const controls = [...form.querySelectorAll("[data-type]")];
 
@@ -19,6 +19,19 @@ export function valueOf(control) {
 // The instance that the form holds, by the names of its inputs.
 export function instanceOf() {
   return Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
+}
+
+let last = null;
+document.addEventListener("answered", ({ detail }) => {
+  last = detail;
+});
+
+// Call a listener with each answer: also with the last one, where it came before the listener's script.
+export function onAnswer(listener) {
+  if (last) {
+    listener(last);
+  }
+  document.addEventListener("answered", ({ detail }) => listener(detail));
 }
 
 // A number for people.

@@ -79,7 +79,7 @@ function describe(answer, value, probabilities) {
     return shareOf(probabilities);
   }
   const { edges, counts } = answer.dataset;
-  if (!edges || edges.split(",").length < 3) {
+  if (!edges) {
     return "";
   }
   const distribution = [JSON.parse(edges), JSON.parse(counts)];
@@ -187,3 +187,6 @@ form.addEventListener("submit", async (event) => {
     form.ariaBusy = false;
   }
 });
+
+// Before, the browser itself would send the form, and the inputs with the address.
+form.querySelector("button:not([type])").disabled = false;

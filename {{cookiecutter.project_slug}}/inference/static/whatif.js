@@ -1,5 +1,5 @@
 // What the model would answer if one input were another, the others as they are.
-import { controls, form, put, readable, svg } from "./form.js";
+import { controls, form, onAnswer, put, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const POINTS = 25;
@@ -129,7 +129,7 @@ async function draw({ instance, answer }) {
 }
 
 let last = null;
-document.addEventListener("answered", ({ detail }) => {
+onAnswer((detail) => {
   last = detail;
   if (section.open) {
     draw(detail);

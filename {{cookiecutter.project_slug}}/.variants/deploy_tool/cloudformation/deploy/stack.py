@@ -76,6 +76,7 @@ class Rollout:
 
     def __init__(self) -> None:
         self._before = {item["serviceDeploymentArn"] for item in self._list()}
+        self._arn = ""
         self._told = ""
 
     def _list(self) -> list[Json]:
@@ -88,16 +89,18 @@ class Rollout:
                 return []
             raise
         found: list[Json] = answer["serviceDeployments"]
-        return [item for item in found if item["serviceArn"].endswith(f"/{service[-1]}")]
+        return found
 
     def show(self) -> None:
         """Say where the requests go, and why they go back, where that has changed."""
-        new = [one for one in self._list() if one["serviceDeploymentArn"] not in self._before]
-        if not new:
-            return
-        # A rollback is none of its own: the first is the release.
-        arn = min(new, key=lambda one: str(one["createdAt"]))["serviceDeploymentArn"]
-        answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", arn)
+        if not self._arn:
+            new = [one for one in self._list() if one["serviceDeploymentArn"] not in self._before]
+            if not new:
+                return
+            # CloudFormation's own rollback is another one: the first is the release.
+            first = min(new, key=lambda one: str(one["createdAt"]))
+            self._arn = first["serviceDeploymentArn"]
+        answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", self._arn)
         (release,) = answer["serviceDeployments"]
         share = release.get("targetServiceRevision", {}).get("requestedProductionTrafficWeight", 0)
         text = f"{share:g} % of the requests go to the new tasks"

@@ -6,7 +6,7 @@ An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) takes a re
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,8 +98,13 @@ class Deployments:
     def __init__(self) -> None:
         self._known: list[Json] = []
 
-    def shift(self, service: Any, before: str, after: str) -> str | None:
-        """Move requests from the tasks of one revision to those of another; a reason says why it went back."""
+    def shift(
+        self, service: Any, before: str, after: str, is_current: Callable[[], bool]
+    ) -> str | None:
+        """Move requests from the tasks of one revision to those of another; a reason says why it went back.
+
+        It ends at once where something else is asked for meanwhile.
+        """
         configuration = getattr(service, "deployment_configuration", {})
         if configuration.get("strategy", "ROLLING") == "ROLLING":
             return None
@@ -123,7 +128,7 @@ class Deployments:
                 told["lifecycleStage"] = "BAKE_TIME"
             service.shares = {after: share, before: 100 - share}
             deadline = time.monotonic() + minutes * SECONDS_PER_MINUTE
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and is_current():
                 if names := alarms_of(service, account, region):
                     reason = f"Alarm(s) detected: {', '.join(names)}."
                     told |= {"status": "ROLLBACK_SUCCESSFUL", "statusReason": reason}
@@ -132,12 +137,14 @@ class Deployments:
                     return reason
                 time.sleep(0.1)
         service.shares = {}
-        told |= {"status": "SUCCESSFUL", "lifecycleStage": "CLEAN_UP"}
+        told["lifecycleStage"] = "CLEAN_UP"
+        told["status"] = "SUCCESSFUL" if is_current() else "STOPPED"
         return None
 
-    def of_service(self, name: str) -> list[Json]:
+    def of_service(self, cluster: str, name: str) -> list[Json]:
         """The releases of a service, the last one first."""
-        return [told for told in reversed(self._known) if told["serviceArn"].endswith(f"/{name}")]
+        end = f"/{cluster}/{name}"
+        return [told for told in reversed(self._known) if told["serviceArn"].endswith(end)]
 
     def by_arn(self, arns: list[str]) -> list[Json]:
         """The releases of these names."""
@@ -150,8 +157,8 @@ def install(scheduler: Any) -> None:
     scheduler.shift = deployments.shift
 
     def list_service_deployments(self: Any) -> ActionResult:
-        name = self._get_param("service").rpartition("/")[2]
-        return ActionResult({"serviceDeployments": deployments.of_service(name)})
+        cluster, name = self._get_param("cluster"), self._get_param("service")
+        return ActionResult({"serviceDeployments": deployments.of_service(cluster, name)})
 
     def describe_service_deployments(self: Any) -> ActionResult:
         arns = self._get_param("serviceDeploymentArns")
