@@ -58,7 +58,7 @@ AGREEMENTS_OF_TOOL = {
             r"\n            - \{ContainerPort: (.*), Protocol",
             "container_port",
         ),
-        ("deploy/service.yml", r"\n      ServiceName: (.*)\n", "project_slug"),
+        ("deploy/service.yml", r"\n      ServiceName: (.*)\n      Cluster:", "project_slug"),
         ("deploy/service.yml", r"\n    AllowedPattern: .*:acm:([a-z0-9-]*):", "aws_region"),
         ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
     ),

@@ -28,7 +28,7 @@ def main() -> None:
                     str(ROOT),
                     no_input=True,
                     output_dir=folder,
-                    extra_context={"model_framework": framework},
+                    extra_context={"model_framework": framework, "deploy_tool": "cloudformation"},
                     config_file=str(configuration),
                 )
             )

@@ -76,15 +76,36 @@ def test_service_that_is_starting_is_asked_again(ask):
 
 @pytest.mark.parametrize(("status", "attempts"), [(401, 1), (404, 1), (500, 10), (503, 10)])
 def test_failure_is_one_line_with_the_status(ask, status, attempts):
-    with server((status, "x")) as (url, asked), pytest.raises(SystemExit) as failure:
+    with server((status, "x")) as (url, asked), pytest.raises(ask.NoAnswerError) as failure:
         ask.ask(url)
     assert len(asked) == attempts
-    assert str(failure.value).startswith(f"ask: {url}: HTTP {status} ")
+    assert str(failure.value).startswith(f"{url}: HTTP {status} ")
+    assert failure.value.status == status
     assert "\n" not in str(failure.value)
 
 
+def test_program_ends_with_its_failure(ask):
+    with server((404, "x")) as (url, _):
+        done = subprocess.run([sys.executable, PROGRAM, url], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"ask: {url}: HTTP 404 Not Found\n"
+
+
+def test_redirect_is_told(ask):
+    with server((302, "https://id.example.com/authorize")) as (url, _):
+        command = [sys.executable, PROGRAM, "--redirect", url]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "https://id.example.com/authorize\n")
+    with server((200, "fine")) as (url, _), pytest.raises(ask.NoAnswerError, match="nowhere"):
+        ask.redirect_of(url)
+    with server((500, "x")) as (url, _), pytest.raises(ask.NoAnswerError, match="HTTP 500"):
+        ask.redirect_of(url)
+    with pytest.raises(ask.NoAnswerError, match="refused"):
+        ask.redirect_of("http://127.0.0.1:1")
+
+
 def test_nobody_there_is_one_line(ask):
-    with pytest.raises(SystemExit, match=r"^ask: http://127\.0\.0\.1:1: .*refused$"):
+    with pytest.raises(ask.NoAnswerError, match=r"^http://127\.0\.0\.1:1: .*refused$"):
         ask.ask("http://127.0.0.1:1")
 
 
@@ -92,13 +113,13 @@ def test_redirect_is_followed_only_without_a_key(ask, monkeypatch):
     with server((200, "there")) as (there, _), server((302, there)) as (here, _):
         assert ask.ask(here) == b"there"
         monkeypatch.setenv("API_KEY", "secret")
-        with pytest.raises(SystemExit, match="HTTP 302"):
+        with pytest.raises(ask.NoAnswerError, match="HTTP 302"):
             ask.ask(here)
 
 
 def test_key_that_is_no_header_is_not_shown(ask, monkeypatch):
     monkeypatch.setenv("API_KEY", "sec\nret")
-    with server((200, "")) as (url, _), pytest.raises(SystemExit) as failure:
+    with server((200, "")) as (url, _), pytest.raises(ask.NoAnswerError) as failure:
         ask.ask(url)
     assert "API_KEY cannot be sent" in str(failure.value)
     assert "ret" not in str(failure.value).replace("cannot be sent in a header", "")

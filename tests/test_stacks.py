@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from test_deploy import (
     waiting_code,
 )
 from test_project import PENGUIN, ask
-from test_templates import Template, listed, look, statements
+from test_templates import SIGN_IN, Template, listed, look, statements
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,30 @@ def combinations(generated, deployed):
         "https": https,
         "https-and-dns": {**https, "HostedZoneId": hosted},
         "network": {"VpcId": vpc, "SubnetIds": ",".join(subnets)},
+        "private-network": {
+            "VpcId": vpc,
+            "SubnetIds": ",".join(subnets),
+            "TaskSubnetIds": ",".join(subnets),
+            "InternalLoadBalancer": "true",
+        },
+        "nat": {"Network": "NAT", "VpcCidr": "10.7.0.0/20", "Exec": "true"},
+        "endpoints": {"Network": "ENDPOINTS", "Exec": "true"},
+        "secluded": {"Network": "ENDPOINTS", "InternalLoadBalancer": "true"},
+        "guarded": {
+            **https,
+            "WebAclArn": f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/webacl/a/1",
+            "AccessLogsBucket": "logs-of-all",
+        },
+        "sign-in": {
+            **https,
+            **SIGN_IN,
+            "ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ml/key",
+        },
+        "office-hours": {
+            "OfficeHours": "true",
+            "TimeZone": "Europe/Berlin",
+            "OfficeDays": "MON-SAT",
+        },
         "blue-green": {"DeploymentStrategy": "BLUE_GREEN", "BakeMinutes": "1"},
         "canary": {"DeploymentStrategy": "CANARY", "StepPercent": "5", "StepMinutes": "1"},
         "linear": {"DeploymentStrategy": "LINEAR", **https},
@@ -133,6 +158,7 @@ def combinations(generated, deployed):
 
 NAMES = (
     *("production", "size", "spot", "https", "https-and-dns", "network", "alarms"),
+    *("private-network", "nat", "endpoints", "secluded", "guarded", "sign-in", "office-hours"),
     *("blue-green", "canary", "linear"),
     *("key-in-parameter-store", "key-in-secrets-manager", "the-rest"),
 )
@@ -162,7 +188,8 @@ def test_combinations_are_linted(generated, combinations, tmp_path):
     for name, chosen in combinations.items():
         file = tmp_path / f"{name}.json"
         items = {"ImageTag": "abc", **chosen}.items()
-        items = [(key, value.split(",") if key == "SubnetIds" else value) for key, value in items]
+        lists = ("SubnetIds", "TaskSubnetIds")
+        items = [(key, value.split(",") if key in lists else value) for key, value in items]
         file.write_text(json.dumps([{"ParameterKey": k, "ParameterValue": v} for k, v in items]))
         files.append(str(file))
     lint = "rehearsal/.venv/bin/cfn-lint"
@@ -278,7 +305,7 @@ FAULTS = {
 def test_wrong_parameter_is_named_before_anything_is_made(generated, faulty, values, message):
     with parameters(faulty, **values):
         assert message in faulty.fails("service-up")
-    assert stacks(faulty) == {}
+    assert STACK not in stacks(faulty)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +326,7 @@ def test_what_is_not_there_is_named(faulty):
     with open(os.path.join(faulty.path, "deploy/odd.json"), "w") as file:
         file.write("{")
     assert "deploy/odd.json is not" in faulty.fails("service-up", ENV="odd")
-    assert stacks(faulty) == {}
+    assert STACK not in stacks(faulty)
 
 
 def test_image_that_is_in_the_registry_is_found(deployed):
@@ -367,10 +394,11 @@ def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
 
 
 def test_credentials_of_another_account_touch_nothing(faulty):
+    before = stacks(faulty)
     for target in ("bootstrap", "diff", "service-up", "service-release", "scale", "destroy"):
         output = faulty.fails(target, "AWS_ACCOUNT_ID=999999999999", FORCE="1", N="2")
         assert "the credentials are of account 123456789012" in output, target
-    assert stacks(faulty) == {}
+    assert stacks(faulty) == before
 
 
 DENIED = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><Error>
@@ -660,6 +688,7 @@ BY_DOCKER = {
 RARE = {
     "cloudformation:ContinueUpdateRollback",
     "cloudformation:DeleteChangeSet",
+    "ecs:ContinueServiceDeployment",  # with TestBeforeTraffic
     "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
     "inspector2:ListFindings",
 }
@@ -684,3 +713,110 @@ def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, 
     }
     assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
     assert allowed - called == BY_CLOUDFORMATION | BY_DOCKER | RARE
+
+
+TESTED = {"DeploymentStrategy": "CANARY", "StepPercent": "20", "TestBeforeTraffic": "true"}
+
+
+def test_release_is_tried_before_any_client_reaches_it(account):
+    with parameters(account, StepMinutes="2", BakeMinutes="1", **TESTED):
+        account.make("service-up")
+        output = account.make("promote", IMAGE_TAG="next")
+    said = [
+        "the new tasks are compared with those that run, before any client reaches them",
+        "the new tasks run, and no client reaches them yet: trying them",
+        'predicts {"predictions":["Adelie"]',
+        "0 of 69 answers differ, 0 %; 20 % may",
+        "the release goes on",
+        "20 % of the requests go to the new tasks",
+        "100 % of the requests go to the new tasks",
+        f"{STACK} is UPDATE_COMPLETE",
+    ]
+    places = [output.find(text) for text in said]
+    assert -1 not in places, (said[places.index(-1)], output)
+    assert places == sorted(places)
+    account.make("rollback")
+    assert given(account)["ImageTag"] == "first"
+
+
+def other_answers(account):
+    """Let the services that start from now on answer each penguin otherwise."""
+    otherwise = runpy.run_path(os.path.join(account.path, "rehearsal/changes.py"))["OTHERWISE"]
+    return edited(account, "inference/predictor.py", lambda text: text + otherwise)
+
+
+def test_release_that_answers_otherwise_reaches_no_client(account):
+    with parameters(account, StepMinutes="2", BakeMinutes="1", **TESTED):
+        account.make("service-up")
+        revision = account.service()["taskDefinition"]
+        with other_answers(account):
+            release = account.start("promote", IMAGE_TAG="worse")
+            answers = set()
+            while release.poll() is None:
+                answers.add(predict(account, STACK)[1])
+            output, _ = release.communicate(timeout=300)
+        assert release.returncode != 0
+        assert len(answers) == 1, answers
+        assert "69 of 69 answers differ, 100 %; 20 % may" in output
+        assert "more than 20 % of its answers differ (MAX_DIFFERENT)" in output
+        assert "MODEL_GATE=off releases it all the same" in output
+        assert "the release goes back: Service deployment rolled back because a" in output
+        assert account.service()["taskDefinition"] == revision
+        # Told otherwise, it is released.
+        with other_answers(account):
+            output = account.make("promote", IMAGE_TAG="worse", MODEL_GATE="off")
+        assert "MODEL_GATE is off: the model is not compared" in output
+        assert given(account)["ImageTag"] == "worse"
+
+
+def test_rolling_release_is_compared_before_it_begins(account):
+    account.make("service-up")
+    revisions = account.revisions()
+    with other_answers(account):
+        output = account.fails("promote", IMAGE_TAG="worse")
+        assert "69 of 69 answers differ" in output
+        assert account.revisions() == revisions
+        output = account.make("promote", IMAGE_TAG="worse", MAX_DIFFERENT="100")
+    assert "69 of 69 answers differ, 100 %; 100 % may" in output
+    assert "MODEL_GATE is no, and must be on or off" in account.fails("gate", MODEL_GATE="no")
+
+
+def test_release_is_not_tried_where_no_task_runs(account):
+    with parameters(account, OfficeHours="true"):
+        account.make("service-up")
+        service = ("--cluster", STACK, "--service", SLUG)
+        account.aws("ecs", "update-service", *service, "--desired-count", "0")
+        output = account.fails("service-release", IMAGE_TAG="next")
+    assert "no task runs outside of office hours" in output
+    assert "'make scale N=1 ENV=staging'" in output
+
+
+def test_office_hours_save_what_make_cost_says(account):
+    with parameters(account, OfficeHours="true", MinTasks="2", MaxTasks="2"):
+        output = account.make("cost", AWS_REGION="us-east-1")
+    # 60 of 168 hours a week: two tasks of $9.01 and their addresses of $3.65 cost 35.7 %.
+    assert "office hours, 60 of 168 in a week, save about $16.28 a month of an idle" in output
+    assert "2 tasks of 0.25 vCPU and 0.5 GB $6.44" in output
+    with parameters(account, OfficeHours="true", OfficeDays="MON-SUN", TasksOutside="1"):
+        output = account.make("cost", AWS_REGION="us-east-1")
+    # Of a single task, nothing.
+    assert "84 of 168 in a week, save about $0.00 a month of an idle service, $6.33" in output
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"Network": "NAT"}, ["3 public addresses $10.95", "NAT gateway $32.85"]),
+        (
+            {"Network": "ENDPOINTS", "Exec": "false"},
+            ["2 public addresses $7.30", "3 endpoints $43.80"],
+        ),
+        ({"Network": "ENDPOINTS", "Exec": "true"}, ["4 endpoints $58.40"]),
+        ({"InternalLoadBalancer": "true"}, ["1 public address $3.65"]),
+    ],
+)
+def test_cost_has_the_network(account, network, said):
+    with parameters(account, **network):
+        output = account.make("cost", AWS_REGION="us-east-1")
+    for text in said:
+        assert text in output, output

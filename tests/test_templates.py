@@ -1,8 +1,11 @@
 """The templates of CloudFormation: what each parameter changes, who may do what, who reaches whom."""
 
 import importlib.util
+import ipaddress
+import itertools
 import json
 import re
+from functools import cache
 
 import pytest
 from conftest import ROOT, BakedProject, bake_with, load_yaml
@@ -13,6 +16,8 @@ MADE_ELSEWHERE = {"ImageTag": "abc"}
 
 
 NOTHING = object()
+# Hundreds of templates are made of two texts.
+parsed = cache(load_yaml)
 
 
 class Template:
@@ -20,7 +25,7 @@ class Template:
 
     def __init__(self, text, **parameters):
         self.text = text
-        self.raw = load_yaml(text)
+        self.raw = parsed(text)
         slots = self.raw["Parameters"]
         assert not parameters.keys() - slots.keys()
         self.values = {name: slot.get("Default") for name, slot in slots.items()} | parameters
@@ -77,6 +82,12 @@ class Template:
                 return self.raw["Mappings"][name][keys[0]][keys[1]]
             if function == "Fn::Split":
                 return self.resolve(operand[1]).split(operand[0])
+            if function == "Fn::Join":
+                return operand[0].join(self.resolve(operand[1]))
+            if function == "Fn::Cidr":
+                block, count, bits = self.resolve(operand)
+                subnets = ipaddress.ip_network(block).subnets(new_prefix=32 - bits)
+                return [str(subnet) for subnet in itertools.islice(subnets, count)]
             if function == "Fn::Select":
                 chosen = self.resolve(operand[1])
                 return chosen[operand[0]] if isinstance(chosen, list) else f"<zone {operand[0]}>"
@@ -132,6 +143,14 @@ CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b"
 SECURE = {"CertificateArn": CERTIFICATE, "DomainName": "model.example.com"}
 IN_PARAMETER_STORE = "arn:aws:ssm:eu-west-1:123456789012:parameter/key"
 IN_SECRETS_MANAGER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf"
+SIGN_IN = {
+    "OidcIssuer": "https://id.example.com",
+    "OidcAuthorizationEndpoint": "https://id.example.com/authorize",
+    "OidcTokenEndpoint": "https://id.example.com/token",
+    "OidcUserInfoEndpoint": "https://id.example.com/userinfo",
+    "OidcClientId": "service",
+    "OidcSecretArn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:client-AbCdEf",
+}
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
 CONTAINER = "TaskDefinition.ContainerDefinitions.0"
@@ -260,6 +279,67 @@ CHANGES = [
         None,
     ),
     ({"LogDays": 7}, "LogGroup.RetentionInDays", 7, 30),
+    ({"VpcCidr": "10.7.0.0/16"}, "Vpc.CidrBlock", "10.7.0.0/16", "10.0.0.0/16"),
+    ({"Network": "NAT"}, "RouteToNat.NatGatewayId", "<NatGateway>", None),
+    ({"Network": "ENDPOINTS"}, "EcrApiEndpoint.VpcEndpointType", "Interface", None),
+    ({"InternalLoadBalancer": "true"}, "LoadBalancer.Scheme", "internal", "internet-facing"),
+    (
+        {"VpcId": "vpc-1", "SubnetIds": ["a", "b"], "TaskSubnetIds": ["c", "d"]},
+        "Service.NetworkConfiguration.AwsvpcConfiguration.Subnets",
+        ["c", "d"],
+        ...,
+    ),
+    (
+        {**SECURE, **SIGN_IN},
+        "ListenerRule.Actions.0.AuthenticateOidcConfig",
+        {
+            "Issuer": "https://id.example.com",
+            "AuthorizationEndpoint": "https://id.example.com/authorize",
+            "TokenEndpoint": "https://id.example.com/token",
+            "UserInfoEndpoint": "https://id.example.com/userinfo",
+            "ClientId": "service",
+            "ClientSecret": f"{{{{resolve:secretsmanager:{SIGN_IN['OidcSecretArn']}}}}}",
+            "Scope": "openid",
+        },
+        None,
+    ),
+    ({"WebAclArn": "arn:web-acl"}, "WebAcl.WebACLArn", "arn:web-acl", None),
+    (
+        {"AccessLogsBucket": "logs"},
+        "LoadBalancer.LoadBalancerAttributes.4",
+        {"Key": "access_logs.s3.bucket", "Value": "logs"},
+        None,
+    ),
+    (
+        {"DeploymentStrategy": "LINEAR", "TestBeforeTraffic": "true"},
+        "Service.DeploymentConfiguration.LifecycleHooks.0.LifecycleStages",
+        ["POST_TEST_TRAFFIC_SHIFT"],
+        None,
+    ),
+    ({"OfficeHours": "true"}, "ScalableTarget.ScheduledActions.0.Timezone", "UTC", None),
+    (
+        {"OfficeHours": "true", "OfficeOpens": "9", "OfficeDays": "MON-SAT"},
+        "ScalableTarget.ScheduledActions.0.Schedule",
+        "cron(0 9 ? * MON-SAT *)",
+        None,
+    ),
+    (
+        {"OfficeHours": "true", "OfficeCloses": "17", "TimeZone": "Europe/Berlin"},
+        "ScalableTarget.ScheduledActions.1",
+        {
+            "ScheduledActionName": "close",
+            "Schedule": "cron(0 17 ? * * *)",
+            "Timezone": "Europe/Berlin",
+            "ScalableTargetAction": {"MinCapacity": 0, "MaxCapacity": 0},
+        },
+        None,
+    ),
+    (
+        {"OfficeHours": "true", "TasksOutside": 2},
+        "ScalableTarget.ScheduledActions.1.ScalableTargetAction.MinCapacity",
+        2,
+        None,
+    ),
     ({"ContainerInsights": "enhanced"}, "Cluster.ClusterSettings.0.Value", "enhanced", "disabled"),
     ({"AlarmTopicArn": TOPIC}, "ErrorAlarm.AlarmActions", [TOPIC], None),
     ({"AlarmTopicArn": TOPIC}, "LatencyAlarm.AlarmActions", [TOPIC], None),
@@ -501,7 +581,7 @@ def test_provider_that_another_project_may_use_is_not_deleted(generated):
 
 def test_with_access_keys_there_is_a_policy_and_no_role(bootstrap):
     template = bootstrap(Credentials="access-keys")
-    assert template.resources.keys() == {"Repository", "ReleasePolicy"}
+    assert template.resources.keys() == {"Repository", "Templates", "ReleasePolicy"}
 
 
 def test_images_are_kept_as_they_should(bootstrap):
@@ -519,9 +599,10 @@ def test_images_are_kept_as_they_should(bootstrap):
     assert {rule["selection"]["countNumber"] for rule in rules} == {200}
 
 
-def test_templates_go_to_cloudformation_without_a_bucket(generated):
-    for name in ("service", "bootstrap"):
-        assert len(generated.read(f"deploy/{name}.yml")) < 51_200
+def test_templates_are_no_larger_than_cloudformation_takes(generated):
+    # The one that makes the bucket goes without it.
+    assert len(generated.read("deploy/bootstrap.yml")) < 51_200
+    assert len(generated.read("deploy/service.yml")) < 1_000_000
 
 
 def test_longest_names_fit(cookies_session):
@@ -582,6 +663,182 @@ def test_what_needs_the_internet_is_made_after_the_way_there(service):
     )
     # Else it would go off before the first task runs.
     assert "Service" in made_before(service(), "OutageAlarm")
+
+
+NETWORKS = {
+    "public": {},
+    "nat": {"Network": "NAT"},
+    "endpoints": {"Network": "ENDPOINTS"},
+    "internal": {"InternalLoadBalancer": "true"},
+    "internal-nat": {"InternalLoadBalancer": "true", "Network": "NAT"},
+    "internal-endpoints": {"InternalLoadBalancer": "true", "Network": "ENDPOINTS"},
+    "theirs": {"VpcId": "vpc-1", "SubnetIds": ["a", "b"]},
+    "theirs-private": {"VpcId": "vpc-1", "SubnetIds": ["a", "b"], "TaskSubnetIds": ["c", "d"]},
+}
+KEYED = {"ApiKeyArn": IN_SECRETS_MANAGER, "Exec": "true"}
+
+
+@pytest.mark.parametrize("secure", [{}, SECURE, {**SECURE, **KEYED}], ids=["http", "https", "key"])
+@pytest.mark.parametrize("tested", ["false", "true"])
+@pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN", "CANARY", "LINEAR"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_combination_refers_to_what_it_makes(service, network, strategy, tested, secure):
+    if (strategy, tested) == ("ROLLING", "true"):
+        pytest.skip("refused by a rule")
+    template = service(
+        DeploymentStrategy=strategy, TestBeforeTraffic=tested, **NETWORKS[network], **secure
+    )
+    assert not template.broken_rules()
+    outputs = [
+        template.resolve(output["Value"])
+        for output in template.raw["Outputs"].values()
+        if "Condition" not in output or template.holds({"Condition": output["Condition"]})
+    ]
+    text = json.dumps([template.resources, outputs])
+    named = {name for name in re.findall(r"<(\w+)[.>]", text) if name in template.raw["Resources"]}
+    assert named <= template.resources.keys()
+
+
+def routes_of(template, subnet):
+    """Where the route table of a subnet leads to."""
+    (table,) = (
+        resource["RouteTableId"]
+        for resource in template.resources.values()
+        if resource.get("SubnetId") == subnet and "RouteTableId" in resource
+    )
+    return {
+        resource.get("GatewayId") or resource["NatGatewayId"]
+        for resource in template.resources.values()
+        if resource.get("RouteTableId") == table and "DestinationCidrBlock" in resource
+    }
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if "theirs" not in name])
+def test_tasks_reach_aws_and_clients_the_load_balancer(service, network):
+    template = service(**NETWORKS[network], **SECURE, **KEYED)
+    tasks = look(template, "Service.NetworkConfiguration.AwsvpcConfiguration")
+    balancer = look(template, "LoadBalancer")
+    ways = [routes_of(template, subnet) for subnet in tasks["Subnets"]]
+    private = "nat" in network or "endpoints" in network
+    assert tasks["AssignPublicIp"] == ("DISABLED" if private else "ENABLED")
+    endpoints = [
+        resource
+        for name, resource in template.resources.items()
+        if name.endswith("Endpoint") and resource["VpcEndpointType"] == "Interface"
+    ]
+    if "endpoints" in network:
+        assert ways == [set(), set()]
+        assert {item["ServiceName"].partition("eu-west-1.")[2] for item in endpoints} == {
+            *("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ssmmessages"),
+        }
+        for item in endpoints:
+            assert item["SubnetIds"] == tasks["Subnets"]
+            assert item["PrivateDnsEnabled"]
+        (rule,) = look(template, "EndpointSecurityGroup.SecurityGroupIngress")
+        assert rule["SourceSecurityGroupId"] == "<TaskSecurityGroup>"
+    else:
+        assert ways == [{"<NatGateway>" if private else "<InternetGateway>"}] * 2
+        assert not endpoints
+    if private:
+        assert look(template, "S3Endpoint.RouteTableIds") == ["<PrivateRouteTable>"]
+    for subnet in balancer["Subnets"]:
+        has_way = routes_of(template, subnet) == {"<InternetGateway>"}
+        assert has_way or network == "internal-endpoints"
+    assert ("<Vpc>" in str(look(template, "InternetGatewayAttachment"))) == (
+        network != "internal-endpoints"
+    )
+    if "nat" in network and "internal" not in network:
+        assert routes_of(template, look(template, "NatGateway.SubnetId")) == {"<InternetGateway>"}
+
+
+def test_network_of_before_keeps_its_addresses(service):
+    """Another range would replace the subnets, and with them all that is in them."""
+    assert look(service(), "Subnet1.CidrBlock") == "10.0.0.0/24"
+    assert look(service(), "Subnet2.CidrBlock") == "10.0.1.0/24"
+
+
+def test_tasks_are_tried_at_a_port_of_their_own(service):
+    for secure, port in (({}, 8080), (SECURE, 8443)):
+        template = service(DeploymentStrategy="CANARY", TestBeforeTraffic="true", **secure)
+        assert look(template, "TestListener.Port") == port
+        ports = [
+            rule["FromPort"]
+            for rule in look(template, "LoadBalancerSecurityGroup.SecurityGroupIngress")
+        ]
+        assert port in ports
+        assert template.output("TestUrl").endswith(f":{port}")
+        advanced = look(template, "Service.LoadBalancers.0.AdvancedConfiguration")
+        assert advanced["TestListenerRule"] == "<TestListenerRule>"
+        (hook,) = look(template, "Service.DeploymentConfiguration.LifecycleHooks")
+        assert hook["TargetType"] == "PAUSE"
+        # Where whoever releases is gone, the release goes back.
+        assert hook["TimeoutConfiguration"]["Action"] == "ROLLBACK"
+    for parameters in ({}, {"DeploymentStrategy": "CANARY"}):
+        assert look(service(**parameters), "TestListener") is None
+        assert look(service(**parameters), "Service.DeploymentConfiguration.LifecycleHooks") is None
+
+
+def test_people_sign_in_and_programs_with_a_key_pass(service):
+    template = service(**SECURE, **SIGN_IN, ApiKeyArn=IN_SECRETS_MANAGER)
+    assert not template.broken_rules()
+    actions = look(template, "ListenerRule.Actions")
+    assert [(action["Type"], action["Order"]) for action in actions] == [
+        ("authenticate-oidc", 1),
+        ("forward", 2),
+    ]
+    key = look(template, "KeyRule")
+    assert key["Priority"] < look(template, "ListenerRule.Priority")
+    assert key["Conditions"][0]["HttpHeaderConfig"]["HttpHeaderName"] == "X-API-Key"
+    assert look(service(**SECURE, **SIGN_IN), "KeyRule") is None
+    egress = look(template, "LoadBalancerSecurityGroup.SecurityGroupEgress")
+    assert [rule["ToPort"] for rule in egress] == [PORT, 443]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({**SIGN_IN}, "OidcIssuer needs CertificateArn"),
+        *[({**SECURE, **SIGN_IN, name: ""}, f"needs {name}") for name in list(SIGN_IN)[1:]],
+        (
+            {**SECURE, **SIGN_IN, "DeploymentStrategy": "CANARY"},
+            "OidcIssuer needs the DeploymentStrategy ROLLING",
+        ),
+        ({"TestBeforeTraffic": "true"}, "TestBeforeTraffic needs a DeploymentStrategy other than"),
+        ({"VpcId": "vpc-1", "SubnetIds": ["a"], "Network": "NAT"}, "with VpcId, TaskSubnetIds are"),
+    ],
+)
+def test_parameters_that_need_each_other_say_so(service, parameters, said):
+    (told,) = service(**parameters).broken_rules()
+    assert said in told
+
+
+def hours_in(field):
+    """The hours of a field of a cron expression."""
+    if field == "*":
+        return set(range(24))
+    parts = (part.partition("-") for part in field.split(","))
+    return {hour for first, _, last in parts for hour in range(int(first), int(last or first) + 1)}
+
+
+@pytest.mark.parametrize("opens", range(1, 13))
+@pytest.mark.parametrize("closes", range(13, 24))
+def test_no_alarm_wakes_anybody_outside_of_office_hours(service, opens, closes):
+    template = service(OfficeHours="true", OfficeOpens=str(opens), OfficeCloses=str(closes))
+    schedule = look(template, "MuteAtNight.Rule.Schedule")
+    minute, hours, *days = schedule["Expression"].removeprefix("cron(").removesuffix(")").split()
+    assert (minute, days) == ("0", ["*", "*", "*"])
+    assert hours_in(hours) == set(range(24)) - set(range(opens, closes))
+    assert "<OutageAlarm>" in look(template, "MuteAtNight.MuteTargets.AlarmNames")
+
+
+@pytest.mark.parametrize(
+    ("days", "free"), [("MON-FRI", "SAT,SUN"), ("MON-SAT", "SUN"), ("MON-SUN", None)]
+)
+def test_no_alarm_wakes_anybody_on_free_days(service, days, free):
+    schedule = look(service(OfficeHours="true", OfficeDays=days), "MuteOnFreeDays.Rule.Schedule")
+    assert schedule is None if free is None else schedule["Expression"] == f"cron(0 * * * {free})"
+    # Where tasks run, that nothing answers is an outage at any time.
+    assert look(service(OfficeHours="true", OfficeDays=days, TasksOutside=1), "MuteAtNight") is None
 
 
 def test_no_dependency_has_another_condition(service):

@@ -1,5 +1,7 @@
 """Ask a URL and print the answer: ``ask.py URL``, or ``ask.py URL JSON`` to post JSON.
 
+``ask.py --redirect URL`` prints where the URL redirects to, and fails where it does not.
+
 A service may still be starting: connection errors and 5xx are tried again, ten times in all. The first
 key of API_KEY is sent as X-API-Key. Loopback addresses are asked directly, others by the proxy that the
 environment names. A failure is one line on stderr, and exit code 1.
@@ -52,8 +54,16 @@ def has_authorities() -> bool:
     return bool(paths.cafile or (paths.capath and os.listdir(paths.capath)))
 
 
+class NoAnswerError(Exception):
+    """Why a URL gave no answer; ``status`` is HTTP's, 0 where there is none."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 def ask(url: str, body: str | None = None) -> bytes:
-    """Return the body of the answer; exit with 1 where there is none."""
+    """Return the body of the answer; raises NoAnswerError."""
     key = os.environ.get("API_KEY", "").partition(",")[0]
     headers = {"X-API-Key": key} if key else {}
     if body is not None:
@@ -61,6 +71,7 @@ def ask(url: str, body: str | None = None) -> bytes:
     data = None if body is None else body.encode()
     opener = make_opener(url, key)
     for attempt in range(1, ATTEMPTS + 1):
+        status = 0
         try:
             request = urllib.request.Request(url, data, headers)  # noqa: S310
             with opener.open(request, timeout=SECONDS_TO_ANSWER) as response:
@@ -68,16 +79,44 @@ def ask(url: str, body: str | None = None) -> bytes:
             return answer
         except urllib.error.HTTPError as error:
             with error:
-                failure, may_pass = f"HTTP {error.code} {error.reason}", error.code >= 500
+                status = error.code
+                failure, may_pass = f"HTTP {status} {error.reason}", status >= 500
         except (OSError, http.client.HTTPException) as error:
             failure, may_pass = explain(error)
         except ValueError:
-            sys.exit(f"ask: {url} is no URL, or API_KEY cannot be sent in a header")
+            raise NoAnswerError(f"{url} is no URL, or API_KEY cannot be sent in a header") from None
         if not may_pass or attempt == ATTEMPTS:
             break
         time.sleep(SECONDS_BETWEEN)
-    sys.exit(f"ask: {url}: {failure}")
+    raise NoAnswerError(f"{url}: {failure}", status)
+
+
+def redirect_of(url: str) -> str:
+    """Where a URL redirects to; raises NoAnswerError where it does not, or does not answer."""
+    try:
+        with make_opener(url, "none").open(url, timeout=SECONDS_TO_ANSWER):
+            raise NoAnswerError(f"{url} redirects nowhere")
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code not in range(300, 400):
+                raise NoAnswerError(
+                    f"{url}: HTTP {error.code} {error.reason}", error.code
+                ) from None
+            return error.headers.get("Location", "")
+    except OSError as error:
+        raise NoAnswerError(f"{url}: {explain(error)[0]}") from None
+
+
+def main(*arguments: str) -> None:
+    """Print the answer, or where it is."""
+    if arguments[0] == "--redirect":
+        print(redirect_of(*arguments[1:]))
+    else:
+        sys.stdout.buffer.write(ask(*arguments))
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(ask(*sys.argv[1:]))
+    try:
+        main(*sys.argv[1:])
+    except NoAnswerError as error:
+        sys.exit(f"ask: {error}")

@@ -3,6 +3,9 @@
 set -euo pipefail
 . deploy/common.sh
 
+if [ -z "$TOOLS" ]; then
+  exit 0
+fi
 packages=()
 missing=()
 for tool in $TOOLS; do

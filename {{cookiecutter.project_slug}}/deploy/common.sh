@@ -90,6 +90,12 @@ stack_status() {
   ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus'
 }
 
+# One of its outputs, or nothing where there is none.
+stack_output() {
+  ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" \
+    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
+}
+
 stack_exists() {
   local status
   status=$(stack_status "$1") || exit 1

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Compare the metrics of the trained model with those of the deployed one, with the Python that is named.
+# Compare the model of the sample with the deployed one: its metrics, and its answers to the instances that were kept.
 set -euo pipefail
 . deploy/common.sh
 url=$(deploy/url.sh)
-say "asking $url for the metrics of its model"
+say "comparing the model with the one at $url"
 
-metrics=$(ask "$url/metrics") || fail "$url does not tell its metrics; a service with an API key wants it in API_KEY"
-"$1" -m training.compare <<<"$metrics"
+sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
+code=0
+# shellcheck disable=SC2086 # none where there is none
+"$PYTHON" deploy/compare.py "$url" ${TEST_URL:-} <<<"$sample" || code=$?
+[ "$code" != 2 ] || fail "the models could not be compared; a service with an API key wants it in API_KEY"
+exit "$code"

@@ -8,7 +8,8 @@ set -euo pipefail
 measured=$(sed -nE 's/.*"worker_mib":([0-9]+).*/\1/p' model/serving.json)
 [ -n "$measured" ] || exit 0
 sizes=$(size)
-read -r cpu memory _ <<<"$(xargs <<<"$sizes")"
+cpu=$(sed -n 's/^cpu //p' <<<"$sizes")
+memory=$(sed -n 's/^memory //p' <<<"$sizes")
 workers=$((cpu < 2048 ? 1 : cpu / 1024))
 taken=$((workers * measured))
 say "$workers worker(s) of $measured MiB in a task of $memory MiB"

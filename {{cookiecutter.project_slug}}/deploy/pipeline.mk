@@ -28,8 +28,9 @@ sample: ## Write a request and the image's answer to sample.txt; SAMPLE_COMMAND=
 	$(SAMPLE_COMMAND) >sample.txt
 
 .PHONY: compare
-compare: setup account ## Compare the trained model with the deployed one; fail where it got worse
-	deploy/compare.sh $(BIN)/python
+compare: SAMPLE_COMMAND := $(BIN)/python -m inference.sample
+compare: setup account ## Compare the trained model with the deployed one; fail where it got worse or answers otherwise
+	deploy/compare.sh
 
 .PHONY: retrain
 retrain: ## Train anew, then compare

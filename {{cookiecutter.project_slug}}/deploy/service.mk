@@ -2,9 +2,17 @@
 smoke: account ## Ask the deployed service for a prediction
 	deploy/smoke.sh
 
+.PHONY: gate
+gate: account ## Stop where the image's model is worse than the one that runs, or answers otherwise; MODEL_GATE=off does not
+	deploy/gate.sh
+
 .PHONY: url
 url: account ## Print the address of the service
 	@deploy/url.sh
+
+.PHONY: cost
+cost: ## Estimate the monthly cost, and what office hours save
+	@deploy/cost.sh
 
 .PHONY: logs
 logs: account ## Follow the service's logs

@@ -2,10 +2,17 @@
 # Ask the deployed service for a prediction: it must be the one that the image itself gives.
 set -euo pipefail
 . deploy/common.sh
+. deploy/tool.sh
 say "asking the deployed service for a prediction"
 
-url=$(deploy/url.sh)
-{ read -r request && read -r expected && read -r version; } < <($SAMPLE_COMMAND) ||
+url=${TEST_URL:-$(deploy/url.sh)}
+if asks_for_sign_in; then
+  "$PYTHON" deploy/ask.py --redirect "$url" >/dev/null || fail "$url does not ask people to sign in"
+  say "$url asks people to sign in, as it must; no program gets further, unless it has a key (API_KEY)"
+  exit 0
+fi
+sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
+{ read -r request && read -r expected && read -r version; } <<<"$sample" ||
   fail "'$SAMPLE_COMMAND' gave no sample request"
 answer=$(ask "$url/predict" "$request") ||
   fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \

@@ -1,4 +1,7 @@
-"""Print a request, this model's answer, its version and its metrics, a line each: what a deployed service should give."""
+"""Print what a deployed service should give, in lines of JSON but for the third and fourth.
+
+They are a request and this model's answer, its version, its metrics, and a request of many instances and its answer.
+"""
 
 import os
 
@@ -9,11 +12,20 @@ from inference.config import Settings
 
 if __name__ == "__main__":
     # A key is for those who ask the deployed service.
-    app = create_app(Settings.from_environment({**os.environ, "API_KEY": ""}))
+    settings = Settings.from_environment({**os.environ, "API_KEY": ""})
+    app = create_app(settings)
     card = app.extensions["service"].engine.card
-    request = msgspec.json.encode({"instances": [card.example]})
-    response = app.test_client().post("/predict", data=request, content_type="application/json")
-    print(request.decode())
-    print(response.text)
-    print(response.headers["X-Model-Version"])
+    sample = card.sample or [example.instance for example in card.examples] or [card.example]
+    sample = sample[: settings.max_rows]
+    requests = [msgspec.json.encode({"instances": each}) for each in ([card.example], sample)]
+    client = app.test_client()
+    responses = [
+        client.post("/predict", data=request, content_type="application/json")
+        for request in requests
+    ]
+    print(requests[0].decode())
+    print(responses[0].text)
+    print(responses[0].headers["X-Model-Version"])
     print(*(f"{name}={value:.4g}" for name, value in card.metrics.items()))
+    print(requests[1].decode())
+    print(responses[1].text)

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from rehearsal import stage, tool
+from rehearsal.changes import broken_service, new_tag, other_answers
 from rehearsal.stage import Stage
 
 # Lines in which the scripts of the steps report what they do.
@@ -56,6 +56,7 @@ INVENTORY = {
         "cloudformation list-stacks",
         "StackSummaries[?StackStatus!='DELETE_COMPLETE'].StackName",
     ),
+    "buckets": ("s3api list-buckets", "Buckets[].Name"),
     "networks": ("ec2 describe-vpcs", "Vpcs[?!IsDefault].VpcId"),
     "security groups": (
         "ec2 describe-security-groups",
@@ -179,28 +180,18 @@ def rehearse(rehearsal: Rehearsal) -> None:
     release = prerequisites(rehearsal.stage.copy, "release")
     rehearsal.make("deploy", *deploy)
     rehearsal.make("deploy again: nothing changes", *deploy, same_tasks=True)
-    # Tags of this rehearsal's own: a registry may hold those of others.
-    second, broken = (f"IMAGE_TAG={name}-{secrets.token_hex(4)}" for name in ("second", "broken"))
+    second, broken, other = map(new_tag, ("second", "broken", "other"))
     rehearsal.make("release of a new tag", *release, second)
     with broken_service(rehearsal.stage.copy):
         rehearsal.make("release that cannot start", *release, broken, fails=True)
     rehearsal.make("the release before it still answers", "smoke")
+    with other_answers(rehearsal.stage.copy):
+        rehearsal.make("release that answers otherwise", *release, other, fails=True)
     rehearsal.make("rollback", "rollback")
+    tool.rehearse_more(rehearsal, deploy, release)
     rehearsal.make("scale", "scale", "N=3", "ps", "releases")
     rehearsal.make("destroy", "destroy", "FORCE=1")
     rehearsal.do("the account is empty", rehearsal.take_inventory)
-
-
-@contextlib.contextmanager
-def broken_service(copy: Path) -> Iterator[None]:
-    """Let the service of the next release end at once."""
-    entry = copy / "inference/__main__.py"
-    text = entry.read_text()
-    entry.write_text('raise SystemExit("broken, for the rehearsal")\n')
-    try:
-        yield
-    finally:
-        entry.write_text(text)
 
 
 def prerequisites(copy: Path, target: str) -> list[str]:

@@ -145,7 +145,7 @@ class Scheduler:
             "updatedAt": now,
         }
         if state != "IN_PROGRESS":
-            service.deployments = [primary]
+            service.deployments, service.shares = [primary], {}
         event = {"id": str(len(service.events)), "createdAt": now}
         service.events.insert(0, {**event, "message": f"(service {service.name}) {reason}"})
 

@@ -119,7 +119,9 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
 
 def copy_project(copy: Path, environment: dict[str, str]) -> Path:
     """Copy the project into a repository with one commit; share nothing but the installed packages."""
-    ignored = shutil.ignore_patterns(".git", ".venv", ".env", "*.log", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", ".aws-cli", ".env", "*.log", "__pycache__", ".*_cache"
+    )
     shutil.copytree(PROJECT, copy, ignore=ignored)
     (copy / ".venv").symlink_to(PROJECT / ".venv")
     git = ["git", "-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]

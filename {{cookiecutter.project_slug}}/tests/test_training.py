@@ -12,7 +12,6 @@ from inference.config import ROOT
 from inference.predictor import Predictor
 from inference.runtime import artifact, serving
 from training import sources
-from training.compare import compare, deployed_metrics
 from training.dataset import Dataset, UnfitError
 from training.train import load_data
 
@@ -127,29 +126,3 @@ def test_value_that_is_missing_in_one_part_alone_is_sent_as_such():
     data = make(rows=frame, labels=None)
     assert data._take(np.array([1, 2])).inputs() == [[2, "y", None], [3, "z", None]]
     assert not data.describe_columns()[2].required
-
-
-def test_service_tells_what_training_measured(client, card):
-    assert deployed_metrics(client.get("/metrics").text) == card.metrics
-
-
-@pytest.mark.parametrize(
-    ("name", "deployed", "trained", "got_worse"),
-    [
-        ("accuracy", 0.95, 0.90, True),
-        ("accuracy", 0.95, 0.945, False),
-        ("accuracy", 0.95, 0.97, False),
-        ("accuracy", 0.95, float("nan"), True),
-        ("r2", -0.5, -0.6, True),
-        ("mean_absolute_error", 40.0, 44.0, True),
-        ("mean_absolute_error", 40.0, 36.0, False),
-    ],
-)
-def test_model_that_got_worse_is_named(capsys, name, deployed, trained, got_worse):
-    assert compare({name: trained}, {name: deployed}, tolerance=0.01) == got_worse
-    assert ("worse" in capsys.readouterr().out) == got_worse
-
-
-def test_models_without_a_common_metric_cannot_be_compared():
-    with pytest.raises(ValueError, match="nothing to compare"):
-        compare({"r2": 0.5}, {"accuracy": 0.9}, tolerance=0.01)

@@ -39,6 +39,7 @@ def train() -> Content:
         metrics={},
         **signature | {"outputs": outputs},
         examples=held_out.keep_examples(outputs),
+        sample=held_out.keep_sample(),
         rows=len(fitted),
         limits=data.limits,
     )

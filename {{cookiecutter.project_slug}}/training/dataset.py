@@ -17,8 +17,10 @@ from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar,
 MOST_CATEGORIES = 50
 # Quantiles of the labels part them into so many bins.
 BINS = 10
-# Of all examples together.
+# Of all examples together, and of the sample.
 MOST_CHARACTERS = 20_000
+# Enough to tell a share of them.
+SAMPLE_SIZE = 100
 # Arrays of other types are served as these.
 DATATYPES: dict[str, Any] = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP32"}
 
@@ -37,8 +39,9 @@ class Dataset:
     they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
     a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
     which names them, labels are their indices. So many ``examples`` are kept in the model file, one of each class first, and
-    offered on the page: 0 where nobody may see a row. ``units`` are those of columns and targets, by name, and
-    ``limits`` is what the model must not be used for; the page shows both.
+    offered on the page, and a sample of more, by which a release is compared with the one before: 0 keeps none, where
+    nobody may see a row. ``units`` are those of columns and targets, by name, and ``limits`` is what the model must not
+    be used for; the page shows both.
     """
 
     name: str
@@ -172,14 +175,23 @@ class Dataset:
             ranks = np.linspace(0, len(self) - 1, len(places)).astype(int)
             places = np.argsort(self.labels, kind="stable")[ranks]
         kept = self._take(places)
-        instances = shortest(kept.inputs())
-        labels = shortest(kept.labels.tolist()) if is_single else [None] * len(instances)
-        lengths = np.cumsum([len(repr(instance)) for instance in instances])
+        instances = kept._first_instances()
+        labels = shortest(kept.labels.tolist()) if is_single else [None] * len(places)
         return tuple(
             Example(instance=instance, label=label)
-            for instance, label, length in zip(instances, labels, lengths, strict=True)
-            if length <= MOST_CHARACTERS
+            for instance, label in zip(instances, labels, strict=False)
         )
+
+    def keep_sample(self) -> tuple[Any, ...]:
+        """Instances by whose answers one model is compared with another: none where no example is kept."""
+        size = SAMPLE_SIZE if self.examples else 0
+        return tuple(self._take(np.arange(min(size, len(self))))._first_instances())
+
+    def _first_instances(self) -> list[Any]:
+        """The instances as a client sends them, as many as do not take too many characters together."""
+        instances: list[Any] = shortest(self.inputs())
+        lengths = np.cumsum([len(repr(instance)) for instance in instances])
+        return instances[: int(np.sum(lengths <= MOST_CHARACTERS))]
 
     def known_classes(self) -> list[Scalar]:
         """The classes that labels of one column name; none where they are floats, or there are none."""

@@ -96,7 +96,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The signature of a model and where it comes from.
 
     It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date, ``rows`` the number of instances it was
-    trained on. The page shows the ``limits``, and offers the ``examples``, to everybody who may ask.
+    trained on. The page shows the ``limits``, and offers the ``examples``, to everybody who may ask. ``sample`` holds
+    instances by whose answers one model is compared with another.
     """
 
     name: str
@@ -107,6 +108,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     tensors: tuple[Tensor, ...] = ()
     outputs: tuple[Output, ...]
     examples: tuple[Example, ...] = ()
+    sample: tuple[Any, ...] = ()
     rows: int = 0
     limits: str = ""
 

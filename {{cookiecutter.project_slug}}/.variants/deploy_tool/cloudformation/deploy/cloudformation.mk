@@ -10,6 +10,15 @@ export PLATFORM
 # Whether the image is in the registry.
 export IMAGE_CHECK ?= deploy/image-pushed.sh
 
+# A job's AWS CLI is of aws-cli.
+export TOOLS ?=
+# Where that installs one.
+export PATH := $(CURDIR)/.aws-cli/bin:$(PATH)
+
+.PHONY: aws-cli
+aws-cli: ## Install an AWS CLI into .aws-cli, where the one here is missing or too old
+	deploy/aws-cli.sh
+
 .PHONY: bootstrap
 bootstrap: account ## Make sure of the images' repository and the pipeline's role
 	deploy/service-linked-role.sh
@@ -20,7 +29,7 @@ diff: account ## Show what deploy would change in ENV, and change nothing
 	@$(PYTHON) deploy/stack.py diff
 
 .PHONY: service-up
-service-up: account ## Make network, load balancer and service as deploy/service.yml says
+service-up: account bootstrap ## Make network, load balancer and service as deploy/service.yml says
 	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py deploy
 
@@ -40,10 +49,10 @@ exec: account ## Open a shell in a task; Exec in deploy/ENV.json allows it
 deploy: doctor bootstrap ecr-login docker-build docker-push image-scan service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
 
 .PHONY: release
-release: doctor ecr-login docker-build docker-push image-scan service-release smoke url ## Another image, from this commit, and nothing else
+release: doctor ecr-login docker-build docker-push image-scan gate service-release smoke url ## Another image, from this commit, and nothing else
 
 .PHONY: promote
-promote: service-release smoke url ## Run the image of this commit, which is pushed
+promote: gate service-release smoke url ## Run the image of this commit, which is pushed
 
 .PHONY: lint-templates
 lint-templates: rehearsal/.venv/.complete ## Check the templates of CloudFormation

@@ -19,4 +19,4 @@ done
 [ -n "$previous" ] || fail "there is no release before ${current##*:}"
 say "from ${current##*:} to ${previous##*:}"
 metrics=$(metrics_of "$last")
-IMAGE_TAG=${previous##*:} IMAGE=$previous "$PYTHON" deploy/stack.py release "$metrics"
+SAMPLE_COMMAND='' IMAGE_TAG=${previous##*:} IMAGE=$previous "$PYTHON" deploy/stack.py release "$metrics"

@@ -8,20 +8,24 @@
 - ``release [METRICS]``: the stack as it is, with the image IMAGE_TAG; without METRICS the image is asked for them
 - ``scale N``: the stack as it is, with at least N tasks
 - ``delete STACK``: delete a stack, its load balancer's protection first
-- ``size``: the CPU units, MiB, least and greatest number of tasks of ENV, for the estimate of costs
+- ``size``: what ENV has, for the estimate of costs
 """
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 FOLDER = Path(__file__).parent
 POLL_SECONDS = float(os.environ.get("POLL_SECONDS", "3"))
+# Of a template that goes to CloudFormation without a bucket.
+MOST_BYTES = 51_200
 # What only deleting mends: nothing ever ran in such a stack.
 DEAD = {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 # Consequences of another resource's failure.
@@ -72,12 +76,17 @@ def parameters_of(name: str) -> dict[str, str]:
 
 
 class Rollout:
-    """A release whose requests move to the new tasks in steps, as ECS tells of it."""
+    """A release whose requests move to the new tasks in steps, as ECS tells of it.
 
-    def __init__(self) -> None:
+    Where it waits for somebody to try them, it goes on or back as ``attempt`` says, which is given their URL.
+    """
+
+    def __init__(self, attempt: Callable[[], bool]) -> None:
         self._before = {item["serviceDeploymentArn"] for item in self._list()}
         self._arn = ""
         self._told = ""
+        self._attempt = attempt
+        self._tried: set[str] = set()
 
     def _list(self) -> list[Json]:
         """The service's releases; none where it is not there."""
@@ -102,6 +111,9 @@ class Rollout:
             self._arn = first["serviceDeploymentArn"]
         answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", self._arn)
         (release,) = answer["serviceDeployments"]
+        for hook in release.get("lifecycleHookDetails", []):
+            if hook["status"] == "AWAITING_ACTION" and hook["hookId"] not in self._tried:
+                self._try(hook["hookId"])
         share = release.get("targetServiceRevision", {}).get("requestedProductionTrafficWeight", 0)
         text = f"{share:g} % of the requests go to the new tasks"
         if re.search("ROLLBACK|STOP", release["status"]):
@@ -109,6 +121,15 @@ class Rollout:
         if text != self._told:
             say(text)
         self._told = text
+
+    def _try(self, hook: str) -> None:
+        """Try the new tasks, and let the release go on, or back."""
+        self._tried.add(hook)
+        say("the new tasks run, and no client reaches them yet: trying them")
+        action = "CONTINUE" if self._attempt() else "ROLLBACK"
+        say("the release goes on" if action == "CONTINUE" else "the release must go back")
+        release = ("--service-deployment-arn", self._arn, "--hook-id", hook)
+        aws("ecs", "continue-service-deployment", *release, "--action", action)
 
 
 class Stack:
@@ -129,6 +150,11 @@ class Stack:
             fail(f"could not ask CloudFormation about {self.name} ({error})")
         stack: Json = answer["Stacks"][0]
         return stack
+
+    def outputs(self) -> dict[str, str]:
+        """Its outputs by their names; empty where it is not."""
+        listed = self.describe().get("Outputs", [])
+        return {item["OutputKey"]: item["OutputValue"] for item in listed}
 
     def status(self) -> str:
         """Its status; empty where it is not."""
@@ -313,8 +339,18 @@ def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[s
 
 def template(name: str) -> list[str]:
     """The command line's form of a template of deploy/, and of the tag that all it makes bears."""
-    tag = f"Key=project,Value={os.environ['SERVICE']}"
-    return ["--template-body", f"file://{FOLDER / name}", "--tags", tag]
+    tags = ["--tags", f"Key=project,Value={os.environ['SERVICE']}"]
+    path = FOLDER / name
+    if path.stat().st_size <= MOST_BYTES:
+        return ["--template-body", f"file://{path}", *tags]
+    bucket = Stack(os.environ["BOOTSTRAP_STACK"]).outputs().get("TemplatesBucket")
+    if not bucket:
+        fail(f"there is no bucket for {name} yet: run 'make bootstrap' first")
+    key = f"{os.environ['STACK']}/{hashlib.sha256(path.read_bytes()).hexdigest()}.yml"
+    aws("s3api", "put-object", "--bucket", bucket, "--key", key, "--body", str(path))
+    suffix = "amazonaws.com.cn" if os.environ["AWS_PARTITION"] == "aws-cn" else "amazonaws.com"
+    url = f"https://{bucket}.s3.{os.environ['AWS_REGION']}.{suffix}/{key}"
+    return ["--template-url", url, *tags]
 
 
 def check_image(parameters: dict[str, str]) -> None:
@@ -419,17 +455,31 @@ def deploy(execute: bool) -> None:
         # Protected once it stands: what fails before must be deletable.
         unprotected = {**parameters, "DeletionProtection": "false"}
         stack.change([*template("service.yml"), *listed(unprotected)])
-    if is_there and execute:
+    if execute:
         follow_requests(stack, parameters)
     stack.change([*template("service.yml"), *listed(parameters)], execute)
 
 
+def try_tasks(stack: Stack) -> bool:
+    """Whether the new tasks of a release do what they must."""
+    url = stack.outputs().get("TestUrl")
+    if not url:
+        say(
+            "note: the stack has no test listener yet: from the next release on its tasks are tried"
+        )
+        return True
+    environment = {**os.environ, "TEST_URL": url}
+    return subprocess.run([FOLDER / "try.sh"], env=environment).returncode == 0
+
+
 def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
-    """Have a stack tell where the requests go, where they move in steps."""
+    """Have a stack tell where the requests go, where they move in steps, and try its tasks before."""
     if parameters.get("DeploymentStrategy", "ROLLING") == "ROLLING":
         return
+    if parameters.get("TestBeforeTraffic") == "true":
+        require_hooks()
     try:
-        stack.rollout = Rollout()
+        stack.rollout = Rollout(lambda: try_tasks(stack))
     except AwsError as error:
         # Debian's AWS CLI is older than this question.
         if "nvalid choice" not in str(error):
@@ -437,11 +487,38 @@ def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
         say("note: this AWS CLI cannot ask how the requests move: a newer one tells")
 
 
+def require_hooks() -> None:
+    """Fail where the AWS CLI is older than releases that wait."""
+    # Without arguments, it either misses them or does not know the command.
+    try:
+        aws("ecs", "continue-service-deployment")
+    except AwsError as error:
+        if "nvalid choice" in str(error):
+            fail(
+                "TestBeforeTraffic needs a newer AWS CLI, which knows 'ecs continue-service-deployment': run 'make "
+                "aws-cli', or install one"
+            )
+
+
+def require_tasks(parameters: dict[str, str]) -> None:
+    """Fail where no task runs outside of office hours: a release could not be tried."""
+    if parameters.get("OfficeHours") != "true":
+        return
+    service = ("--cluster", os.environ["CLUSTER"], "--services", os.environ["SERVICE"])
+    found = aws("ecs", "describe-services", *service)["services"]
+    if found and found[0]["desiredCount"] == 0:
+        fail(
+            "no task runs outside of office hours, so that this release could not be tried: run it in office hours, or "
+            f"start a task by 'make scale N=1 ENV={os.environ['ENV']}'"
+        )
+
+
 def release(metrics: str | None = None) -> None:
     """The stack as it is, with another image, whose model's metrics may be known."""
     stack = Stack(os.environ["STACK"])
     say(f"releasing {os.environ['IMAGE']} to {stack.name}")
     parameters = living(stack)
+    require_tasks(parameters)
     check_image(parameters)
     keep_image()
     body = aws("cloudformation", "get-template", "--stack-name", stack.name)["TemplateBody"]
@@ -489,7 +566,7 @@ def bootstrap() -> None:
         # An account has one provider for a host; this stack's own, or one that was there before it.
         parameters["OidcProviderArn"] = provider(host) if before is None else before
     stack.change([*template("bootstrap.yml"), *listed(parameters)])
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.describe()["Outputs"]}
+    outputs = stack.outputs()
     for name in ("ReleaseRoleArn", "ReleasePolicyArn"):
         if name in outputs:
             say(f"{name}: {outputs[name]}")
@@ -503,12 +580,35 @@ def provider(host: str) -> str:
 
 
 def size() -> None:
-    """Print what the estimate of costs needs to know."""
+    """Print what the estimate of costs takes, in the words of cost.sh."""
     text = (FOLDER / "service.yml").read_text()
-    parameters = parameters_of(os.environ["ENV"])
-    for name in ("Cpu", "Memory", "MinTasks", "MaxTasks"):
-        default = re.search(rf'^  {name}:\n    Type: \w+\n    Default: "?(\d+)', text, re.MULTILINE)
-        print(parameters.get(name) or (default[1] if default else ""))
+    default = re.compile(r'^  (\w+):\n    Type: \w+\n    Default: "?([^"\n]*)', re.MULTILINE)
+    given = {**dict(default.findall(text)), **parameters_of(os.environ["ENV"])}
+    is_own = not given["VpcId"]
+    is_public = given["Network"] == "PUBLIC" if is_own else not given["TaskSubnetIds"]
+    has_nat = is_own and given["Network"] == "NAT"
+    # ECR's two and the log's, the key's and the shell's.
+    endpoints = 3 + bool(given["ApiKeyArn"]) + (given["Exec"] == "true")
+    days = {"MON-FRI": 5, "MON-SAT": 6, "MON-SUN": 7}[given["OfficeDays"]]
+    is_open = days * (int(given["OfficeCloses"]) - int(given["OfficeOpens"]))
+    facts = {
+        "cpu": given["Cpu"],
+        "memory": given["Memory"],
+        "least": given["MinTasks"],
+        "most": given["MaxTasks"],
+        "balancers": 1,
+        # The alarms of deploy/service.yml have eight metrics, those of its autoscaling four.
+        "alarms": 12,
+        "addresses-of-tasks": int(is_public),
+        # A public load balancer has one in each of two zones.
+        "addresses": (0 if given["InternalLoadBalancer"] == "true" else 2) + has_nat,
+        "nat-gateways": int(has_nat),
+        "endpoints": endpoints if is_own and given["Network"] == "ENDPOINTS" else 0,
+        "open": is_open if given["OfficeHours"] == "true" else 0,
+        "outside": given["TasksOutside"],
+    }
+    for name, value in facts.items():
+        print(name, value)
 
 
 def main(verb: str, *arguments: str) -> None:

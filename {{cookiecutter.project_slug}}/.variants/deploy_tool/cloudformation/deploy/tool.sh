@@ -16,9 +16,21 @@ check_tool() {
   "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))
 }
 
-# CPU units and MiB of a task; the least and the most tasks; the number of load balancers and of alarms' metrics.
+# Whether new tasks are tried before a client reaches them.
+tries_new_tasks() {
+  local url
+  url=$(stack_output TestUrl) || exit 1
+  [ -n "$url" ]
+}
+
+# Whether people sign in before they reach the service, and nobody else does.
+asks_for_sign_in() {
+  local issuer
+  issuer=$(stack_output SignIn) || exit 1
+  [ -n "$issuer" ] && [ -z "${API_KEY:-}" ]
+}
+
+# What the estimate of costs takes: the head of cost.sh names it.
 size() {
   "$PYTHON" deploy/stack.py size
-  # The alarms of deploy/service.yml have eight, those of its autoscaling four.
-  echo 1 12
 }

@@ -3,7 +3,6 @@
 set -euo pipefail
 . deploy/common.sh
 
-url=$(ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" \
-  --query "Stacks[0].Outputs[?OutputKey=='Url'].OutputValue")
+url=$(stack_output Url)
 [ -n "$url" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
 echo "$url"

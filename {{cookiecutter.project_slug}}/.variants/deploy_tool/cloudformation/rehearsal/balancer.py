@@ -17,25 +17,31 @@ from rehearsal.tasks import interface_id, interfaces
 class Balancer:
     """Forwards connections to the tasks of the services in a load balancer's target groups, in turn.
 
-    While a release moves the requests in steps, each revision gets its share of every hundred.
+    While a release moves the requests in steps, each revision gets its share of every hundred. At ``test_address``
+    the tasks answer that a release tries before it does so.
     """
 
     def __init__(self, scheduler: Any, arn: str) -> None:
         self._scheduler = scheduler
         self._arn = arn
         self._turn = itertools.count()
+        self.address = self._listen(is_test=False)
+        self.test_address = self._listen(is_test=True)
+
+    def _listen(self, is_test: bool) -> str:
+        """Serve on a free port; return its address."""
         balancer = self
 
         class Handler(BaseRequestHandler):
             def handle(self) -> None:
-                balancer.forward(self.request)
+                balancer.forward(self.request, is_test)
 
         server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        self.address = f"127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"127.0.0.1:{server.server_address[1]}"
 
-    def targets(self, turn: int) -> Iterator[tuple[str, int]]:
+    def targets(self, turn: int, is_test: bool) -> Iterator[tuple[str, int]]:
         """Address and port of each task that runs and may have the request of this turn."""
         _, _, _, region, account, _ = self._arn.split(":", 5)
         groups = elbv2_backends[account][region].target_groups
@@ -45,17 +51,18 @@ class Balancer:
                 group = groups.get(entry["targetGroupArn"])
                 if group is None or self._arn not in group.load_balancer_arns:
                     continue
-                chosen = choose(getattr(service, "shares", {}), turn)
+                tested = getattr(service, "tested", "") if is_test else ""
+                chosen = tested or choose(shares_of(service), turn)
                 for task in self._scheduler.running(backend, service):
                     if chosen and task.task_definition_arn != chosen:
                         continue
                     address = interfaces(task)[interface_id(task)].public_ip
                     yield address, entry["containerPort"]
 
-    def forward(self, client: socket.socket) -> None:
+    def forward(self, client: socket.socket, is_test: bool) -> None:
         """Carry a connection to a task and back; without one it is closed, for want of a 503."""
         turn = next(self._turn)
-        targets = list(self.targets(turn))
+        targets = list(self.targets(turn, is_test))
         if not targets:
             return
         with socket.create_connection(targets[turn % len(targets)]) as task:
@@ -63,6 +70,18 @@ class Balancer:
             back.start()
             pump(client, task)
             back.join()
+
+
+def shares_of(service: Any) -> dict[str, float]:
+    """Which share of the requests each revision has; nothing where all tasks are alike.
+
+    Unless tasks are replaced one by one, new ones have none until a release moves the requests.
+    """
+    shares: dict[str, float] = getattr(service, "shares", {})
+    is_rolling = service.deployment_configuration.get("strategy", "ROLLING") == "ROLLING"
+    if shares or is_rolling or len(service.deployments) == 1:
+        return shares
+    return {service.deployments[-1]["taskDefinition"]: 100}
 
 
 def choose(shares: dict[str, float], turn: int) -> str:

@@ -1,17 +1,19 @@
 """Releases whose requests move in steps, as ECS has them: BLUE_GREEN, CANARY and LINEAR.
 
 New tasks run beside the old ones, and the load balancer sends them their share. A minute of ECS lasts a second.
-An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) takes a release back.
+An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) takes a release back. A hook that pauses a release
+waits, in real minutes, for ``aws ecs continue-service-deployment``; until then the test listener alone has the new tasks.
 """
 
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
+from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
@@ -121,11 +123,18 @@ class Deployments:
             "targetServiceRevision": {"arn": f"{revision}/{after.rpartition(':')[2]}"},
         }
         self._known.append(told)
+        service.shares = {before: 100}
+        for hook in configuration.get("lifecycleHooks", []):
+            service.tested = after
+            reason = self._pause(told, hook["timeoutConfiguration"], is_current)
+            service.tested = ""
+            if reason:
+                service.shares = {}
+                return reason
         for share, minutes in steps(configuration):
             told["targetServiceRevision"]["requestedProductionTrafficWeight"] = share
             told["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] = 100 - share
-            if share == 100:
-                told["lifecycleStage"] = "BAKE_TIME"
+            told["lifecycleStage"] = "PRODUCTION_TRAFFIC_SHIFT" if share < 100 else "BAKE_TIME"
             service.shares = {after: share, before: 100 - share}
             deadline = time.monotonic() + minutes * SECONDS_PER_MINUTE
             while time.monotonic() < deadline and is_current():
@@ -136,10 +145,45 @@ class Deployments:
                     service.shares = {}
                     return reason
                 time.sleep(0.1)
-        service.shares = {}
         told["lifecycleStage"] = "CLEAN_UP"
         told["status"] = "SUCCESSFUL" if is_current() else "STOPPED"
+        # Until the old tasks are gone.
+        service.shares = {after: 100} if is_current() else {}
         return None
+
+    def _pause(self, told: Json, timeout: Json, is_current: Callable[[], bool]) -> str | None:
+        """Wait for whoever lets a release go on or back; a reason says why it went back."""
+        minutes = timedelta(minutes=float(timeout["timeoutInMinutes"]))
+        hook = {
+            "hookId": f"ecs-pause-{uuid.uuid4().hex}",
+            "targetType": "PAUSE",
+            "status": "AWAITING_ACTION",
+            "expiresAt": datetime.now(UTC).replace(tzinfo=None) + minutes,
+            "timeoutAction": timeout["action"],
+        }
+        told |= {"lifecycleStage": "POST_TEST_TRAFFIC_SHIFT", "lifecycleHookDetails": [hook]}
+        deadline = time.monotonic() + minutes.total_seconds()
+        while hook["status"] == "AWAITING_ACTION" and is_current():
+            if time.monotonic() > deadline:
+                hook["status"] = "TIMED_OUT"
+            time.sleep(0.1)
+        if hook["status"] == "SUCCEEDED" or not is_current():
+            return None
+        reason = "Service deployment rolled back because a lifecycle hook "
+        reason += "timed out." if hook["status"] == "TIMED_OUT" else "was rolled back."
+        told |= {"status": "ROLLBACK_SUCCESSFUL", "statusReason": reason}
+        return reason
+
+    def go_on(self, arn: str, hook_id: str, action: str) -> None:
+        """Let a release that waits go on or back; raises where it does not wait."""
+        for told in self.by_arn([arn]):
+            for hook in told.get("lifecycleHookDetails", []):
+                if hook["hookId"] == hook_id and hook["status"] == "AWAITING_ACTION":
+                    hook["status"] = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
+                    return
+        raise JsonRESTError(
+            "InvalidParameterException", f"No hook {hook_id} of {arn} awaits an action."
+        )
 
     def of_service(self, cluster: str, name: str) -> list[Json]:
         """The releases of a service, the last one first."""
@@ -164,5 +208,11 @@ def install(scheduler: Any) -> None:
         arns = self._get_param("serviceDeploymentArns")
         return ActionResult({"serviceDeployments": deployments.by_arn(arns)})
 
+    def continue_service_deployment(self: Any) -> ActionResult:
+        arn = self._get_param("serviceDeploymentArn")
+        deployments.go_on(arn, self._get_param("hookId"), self._get_param("action"))
+        return ActionResult({"serviceDeploymentArn": arn})
+
+    EC2ContainerServiceResponse.continue_service_deployment = continue_service_deployment
     EC2ContainerServiceResponse.list_service_deployments = list_service_deployments
     EC2ContainerServiceResponse.describe_service_deployments = describe_service_deployments

@@ -6,6 +6,8 @@ is rolled back with it; its load balancer forwards to the tasks. An update chang
 the service, nothing else.
 """
 
+import ipaddress
+import itertools
 import json
 import re
 import threading
@@ -280,6 +282,8 @@ def set_attributes(stack: Stack) -> None:
 
 def require_gateway(properties: Json, account_id: str, region_name: str) -> None:
     """Refuse a load balancer for the internet in a network that has no way there yet, as AWS does."""
+    if properties["Scheme"] == "internal":
+        return
     backend = ec2_backends[account_id][region_name]
     subnets = backend.describe_subnets(subnet_ids=properties["Subnets"])
     (vpc,) = {subnet.vpc_id for subnet in subnets}
@@ -446,6 +450,10 @@ def install(scheduler: Any) -> None:
         changes.execute(self, change_set_name)
 
     def clean_json(value: Any, resources: Any) -> Any:
+        if isinstance(value, dict) and "Fn::Cidr" in value:
+            block, count, bits = clean_json(value["Fn::Cidr"], resources)
+            subnets = ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits))
+            return [str(subnet) for subnet in itertools.islice(subnets, int(count))]
         cleaned = clean(value, resources)
         if isinstance(cleaned, list):
             return [item for item in cleaned if item is not None]
@@ -524,11 +532,24 @@ def install(scheduler: Any) -> None:
     FakeLoadBalancer.delete = delete_unless_protected
     CloudFormationBackend.delete_stack = delete_or_fail
     attribute = FakeLoadBalancer.get_cfn_attribute
+    parse_output = parsing.parse_output
+    # By the address of each load balancer that of its test listener.
+    test_addresses: dict[str, str] = {}
+
+    def parse_output_with_ports(name: str, output: Json, resources: Any) -> Any:
+        parsed = parse_output(name, output, resources)
+        # The address has a port already, a free one.
+        if parsed and (found := re.fullmatch(r"http://(127\.0\.0\.1:\d+):8080", parsed.value)):
+            parsed.value = f"http://{test_addresses[found[1]]}"
+        return parsed
+
+    parsing.parse_output = parse_output_with_ports
 
     def get_cfn_attribute(self: Any, name: str) -> Any:
         if name == "DNSName":
             if not hasattr(self, "balancer"):
                 self.balancer = Balancer(scheduler, self.arn)
+                test_addresses[self.balancer.address] = self.balancer.test_address
             return self.balancer.address
         return attribute(self, name)
 

@@ -66,7 +66,7 @@ ps: account ## Show the service's tasks and their addresses
 deploy: doctor ecr-create ecr-login docker-build docker-push image-scan ecs-configure iam-role log-group cluster-up security-group service-up smoke url ## All of it: from nothing to a URL that answers; harmless to repeat
 
 .PHONY: release
-release: doctor ecr-login docker-build docker-push image-scan ecs-configure service-up smoke url ## Another image, from this commit, and nothing else
+release: doctor ecr-login docker-build docker-push image-scan gate ecs-configure service-up smoke url ## Another image, from this commit, and nothing else
 
 .PHONY: promote
-promote: ecs-configure service-up smoke url ## Run the image of this commit, which is pushed
+promote: gate ecs-configure service-up smoke url ## Run the image of this commit, which is pushed

@@ -20,8 +20,18 @@ check_tool() {
     fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
 }
 
-# CPU units and MiB of a task; the least and the most tasks; the number of load balancers and of alarms' metrics.
+# Whether new tasks are tried before a client reaches them: there is nowhere to.
+tries_new_tasks() {
+  false
+}
+
+# Whether people sign in before they reach the service: nobody asks them to.
+asks_for_sign_in() {
+  false
+}
+
+# What the estimate of costs takes: the head of cost.sh names it.
 size() {
-  sed -nE 's/^ *(cpu|mem)_limit: "?([0-9]+)"? *$/\2/p' ecs-params.yml
-  echo 1 1 0 0
+  sed -nE 's/^ *cpu_limit: "?([0-9]+)"? *$/cpu \1/p; s/^ *mem_limit: "?([0-9]+)"? *$/memory \1/p' ecs-params.yml
+  echo least 1 most 1 addresses-of-tasks 1
 }

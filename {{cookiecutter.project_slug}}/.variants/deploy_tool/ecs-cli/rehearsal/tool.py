@@ -20,6 +20,7 @@ NEEDS = {
     "ecs-configure": {"ecs-cli"},
     "cluster-up": {"ecs-cli"},
     "security-group": {"ecs-cli"},
+    "gate": {"ecs-cli"},
     "service-up": {"ecs-cli"},
     "smoke": {"ecs-cli"},
     "url": {"ecs-cli"},
@@ -40,6 +41,10 @@ def find_tools() -> set[str]:
     """Which of the tools that only this deploy tool needs are here."""
     installed = "bin/ecs-cli" if Path("bin/ecs-cli").exists() else "ecs-cli"
     return {"ecs-cli"} if shutil.which(os.environ.get("ECS_CLI", installed)) else set()
+
+
+def rehearse_more(_: Any, __: list[str], ___: list[str]) -> None:
+    """Nothing more."""
 
 
 def install(scheduler: Any) -> None:

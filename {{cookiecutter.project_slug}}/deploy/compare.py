@@ -1,0 +1,145 @@
+"""Compare a new model with the one that runs: ``compare.py RUNNING [NEW] <SAMPLE``.
+
+RUNNING is the service's URL, SAMPLE what ``python -m inference.sample`` prints, of the image or of the model here. With
+NEW, a URL where tasks of the new release answer, their answers count. Exits with 1 where the new model is worse by more
+than TOLERANCE, a share, of a metric that both have, or answers more than MAX_DIFFERENT percent of the sample otherwise;
+with 2 where that is not known.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ask import NoAnswerError, ask
+
+# Of what training measures; of everything else, more is better.
+LESS_IS_BETTER = {"mean_absolute_error"}
+METRIC = re.compile(r'^inference_model_metric\{.*?metric="([^"]+)".*?\} (\S+)$', re.MULTILINE)
+# Numbers differ by more than this share of what the running model's answers span.
+SPAN_SHARE = 0.1
+
+Scalar = str | bool | int | float
+
+
+def metrics_in(text: str) -> dict[str, float]:
+    """The metrics that a sample names, as ``accuracy=0.98 f1_macro=0.97``."""
+    pairs = (part.partition("=") for part in text.split())
+    return {name: float(value) for name, _, value in pairs}
+
+
+def running_metrics(text: str) -> dict[str, float]:
+    """The metrics of the model behind a ``/metrics``, by name, with as many digits as a sample has."""
+    return {name: float(f"{float(value):.4g}") for name, value in METRIC.findall(text)}
+
+
+def is_worse(name: str, new: float, running: float, tolerance: float) -> bool:
+    """Whether ``new`` is worse than ``running`` by more than ``tolerance`` of it."""
+    loss = new - running if name in LESS_IS_BETTER else running - new
+    # A metric that is not a number is no better.
+    return not loss <= tolerance * abs(running)
+
+
+def worse_metrics(new: dict[str, float], running: dict[str, float], tolerance: float) -> list[str]:
+    """Print a table of what both models have; return what got worse."""
+    common = [name for name in new if name in running]
+    if not common:
+        print(
+            f"no metric in common: the new model has {list(new)}, the running one {list(running)}"
+        )
+        return []
+    worse = [name for name in common if is_worse(name, new[name], running[name], tolerance)]
+    print(f"{'metric':20} {'running':>9} {'new':>9}")
+    for name in common:
+        note = "  worse" if name in worse else ""
+        print(f"{name:20} {running[name]:9.4g} {new[name]:9.4g}{note}")
+    return worse
+
+
+def columns_of(answer: dict[str, Any]) -> dict[str, list[Scalar]]:
+    """The predictions of an answer of ``/predict``, by output; one that has no name is of ``""``."""
+    predictions = answer["predictions"]
+    if predictions and isinstance(predictions[0], dict):
+        return {name: [one[name] for one in predictions] for name in predictions[0]}
+    return {"": predictions}
+
+
+def is_number(value: Scalar) -> bool:
+    """Whether a prediction is measured, and no class."""
+    return isinstance(value, float)
+
+
+def differ(new: Sequence[Scalar], running: Sequence[Scalar]) -> list[bool]:
+    """For each instance, whether two predictions differ: in the class, or much as a number.
+
+    Raises ValueError where they are not of as many instances.
+    """
+    if not all(map(is_number, running)):
+        return [one != other for one, other in zip(new, running, strict=True)]
+    numbers = [float(value) for value in running]
+    most = max(SPAN_SHARE * (max(numbers) - min(numbers)), 1e-4 * max(map(abs, numbers)))
+    return [
+        not is_number(one) or not abs(float(one) - other) <= most
+        for one, other in zip(new, numbers, strict=True)
+    ]
+
+
+def different_share(new: dict[str, Any], running: dict[str, Any]) -> tuple[int, int]:
+    """Of how many instances any prediction differs, and how many there are.
+
+    Raises ValueError where the answers are not of the same outputs and instances.
+    """
+    ours, theirs = columns_of(new), columns_of(running)
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"the outputs are {list(ours)}, those of the running model {list(theirs)}")
+    columns = [differ(ours[name], theirs[name]) for name in ours]
+    rows = [any(row) for row in zip(*columns, strict=True)]
+    return sum(rows), len(rows)
+
+
+def main(running_url: str, new_url: str = "") -> int:
+    """Compare; return the exit code."""
+    tolerance = float(os.environ.get("TOLERANCE", "0.01"))
+    most = float(os.environ.get("MAX_DIFFERENT", "20"))
+    lines = sys.stdin.read().splitlines()
+    if len(lines) < 6:
+        print("the sample is of an image of an earlier version: it has no instances to compare by")
+        return 0
+    metrics, request, expected = lines[3:6]
+    complaints = []
+    try:
+        worse = worse_metrics(
+            metrics_in(metrics), running_metrics(ask(f"{running_url}/metrics").decode()), tolerance
+        )
+        if worse:
+            complaints.append(f"it is worse by more than {tolerance:.1%} of {', '.join(worse)}")
+        new = json.loads(ask(f"{new_url}/predict", request) if new_url else expected)
+        try:
+            running = json.loads(ask(f"{running_url}/predict", request))
+            count, rows = different_share(new, running)
+        except (NoAnswerError, ValueError, KeyError) as error:
+            # Other inputs or outputs, which a release may well have.
+            if isinstance(error, NoAnswerError) and error.status not in (400, 422):
+                raise
+            print(f"the answers cannot be compared: {error}")
+        else:
+            share = 100 * count / rows
+            print(f"{count} of {rows} answers differ, {share:.3g} %; {most:g} % may")
+            if share > most:
+                complaints.append(f"more than {most:g} % of its answers differ (MAX_DIFFERENT)")
+    except NoAnswerError as error:
+        sys.stdout.flush()
+        print(error, file=sys.stderr)
+        return 2
+    sys.stdout.flush()
+    if complaints:
+        print(f"The new model must not follow: {'; '.join(complaints)}.", file=sys.stderr)
+        return 1
+    print("The new model may follow the running one.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

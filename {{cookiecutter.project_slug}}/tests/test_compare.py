@@ -1,0 +1,170 @@
+"""The comparison of a new model with the one that runs."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import compare
+import pytest
+from ask import NoAnswerError
+
+from inference.app import create_app
+from inference.config import ROOT, Settings
+
+RUNNING, NEW = "http://running", "http://new"
+
+
+def a_sample(metrics, answer, request='{"instances": [[1], [2], [3], [4]]}'):
+    """What ``python -m inference.sample`` prints."""
+    return "\n".join(["{}", "{}", "version", metrics, request, json.dumps(answer)])
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What each URL answers; an error is raised."""
+    known = {}
+
+    def ask(url, body=None):
+        if isinstance(known[url], Exception):
+            raise known[url]
+        return known[url].encode()
+
+    monkeypatch.setattr(compare, "ask", ask)
+    monkeypatch.delenv("TOLERANCE", raising=False)
+    monkeypatch.delenv("MAX_DIFFERENT", raising=False)
+    return known
+
+
+@pytest.fixture
+def run(answers, monkeypatch, capsys):
+    """Compare, and return the exit code and what was said."""
+
+    def run(sample, *urls, metrics="", predictions=()):
+        answers.setdefault(f"{RUNNING}/metrics", metrics)
+        answers.setdefault(f"{RUNNING}/predict", json.dumps({"predictions": predictions}))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(sample))
+        code = compare.main(RUNNING, *urls)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_service_tells_what_training_measured(client, card):
+    told = compare.running_metrics(client.get("/metrics").text)
+    assert told == {name: float(f"{value:.4g}") for name, value in card.metrics.items()}
+
+
+def test_trained_model_may_follow_itself(card, model_path, monkeypatch, capsys):
+    command = [sys.executable, "-m", "inference.sample"]
+    environment = {**os.environ, "MODEL_PATH": str(model_path)}
+    sample = subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, check=True
+    ).stdout
+    client = create_app(Settings(model_path=str(model_path))).test_client()
+
+    def ask(url, body=None):
+        path = url.removeprefix(RUNNING)
+        if body is None:
+            return client.get(path).data
+        return client.post(path, data=body, content_type="application/json").data
+
+    monkeypatch.setattr(compare, "ask", ask)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(sample))
+    assert compare.main(RUNNING) == 0
+    rows = len(card.sample or card.examples) or 1
+    assert f"0 of {rows} answers differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "running", "new", "got_worse"),
+    [
+        ("accuracy", 0.95, 0.90, True),
+        ("accuracy", 0.95, 0.945, False),
+        ("accuracy", 0.95, 0.97, False),
+        ("accuracy", 0.95, float("nan"), True),
+        ("r2", -0.5, -0.6, True),
+        ("mean_absolute_error", 40.0, 44.0, True),
+        ("mean_absolute_error", 40.0, 36.0, False),
+    ],
+)
+def test_model_that_got_worse_must_not_follow(run, name, running, new, got_worse):
+    answer = {"predictions": list("abcd")}
+    metrics = f'inference_model_metric{{metric="{name}"}} {running}'
+    code, said = run(
+        a_sample(f"{name}={new}", answer), metrics=metrics, predictions=answer["predictions"]
+    )
+    assert code == got_worse
+    assert ("worse by more than 1.0% of" in said) == got_worse
+
+
+@pytest.mark.parametrize(
+    ("running", "new", "differ"),
+    [
+        (["a", "b", "a", "b"], ["a", "b", "a", "b"], 0),
+        (["a", "b", "a", "b"], ["a", "b", "b", "a"], 2),
+        ([1, 2, 3, 4], [1, 2, 3, 5], 1),
+        ([True, False, True, True], [False, False, True, True], 1),
+        # Of a span of 100, a tenth.
+        ([0.0, 50.0, 99.0, 100.0], [9.0, 41.0, 99.0, 120.0], 1),
+        ([5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 5.00001], 0),
+        ([5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 6.0], 1),
+        # Numbers in place of classes.
+        ([1.0, 2.0, 3.0, 4.0], [1, 2, 3, 4], 4),
+        (
+            [
+                {"x": "a", "y": 1.0},
+                {"x": "b", "y": 3.0},
+                {"x": "a", "y": 2.0},
+                {"x": "a", "y": 2.0},
+            ],
+            [
+                {"x": "b", "y": 1.0},
+                {"x": "b", "y": 3.0},
+                {"x": "a", "y": 2.5},
+                {"x": "a", "y": 2.0},
+            ],
+            2,
+        ),
+    ],
+)
+@pytest.mark.parametrize("urls", [(), (NEW,)])
+def test_answers_that_differ_are_counted(run, answers, running, new, differ, urls):
+    answers[f"{NEW}/predict"] = json.dumps({"predictions": new})
+    image = [] if urls else new
+    code, said = run(a_sample("", {"predictions": image}), *urls, predictions=running)
+    assert f"{differ} of 4 answers differ, {25 * differ} %" in said
+    assert code == (differ > 0)
+    assert ("more than 20 % of its answers differ" in said) == (differ > 0)
+
+
+def test_more_may_differ_where_the_owner_says_so(run, monkeypatch):
+    monkeypatch.setenv("MAX_DIFFERENT", "50")
+    code, said = run(a_sample("", {"predictions": list("aabb")}), predictions=list("aaaa"))
+    assert (code, "2 of 4 answers differ, 50 %; 50 % may" in said) == (0, True)
+
+
+def test_model_of_other_inputs_may_follow(run, answers):
+    answers[f"{RUNNING}/predict"] = NoAnswerError("HTTP 400 BAD REQUEST", 400)
+    code, said = run(a_sample("accuracy=0.9", {"predictions": list("aaaa")}))
+    assert code == 0
+    assert "the answers cannot be compared: HTTP 400" in said
+    assert "no metric in common" in said
+
+
+@pytest.mark.parametrize(
+    "error", [NoAnswerError("HTTP 503", 503), NoAnswerError("connection refused")]
+)
+@pytest.mark.parametrize("path", ["predict", "metrics"])
+def test_what_was_not_answered_is_no_comparison(run, answers, error, path):
+    answers[f"{RUNNING}/{path}"] = error
+    code, said = run(a_sample("", {"predictions": list("aaaa")}))
+    assert code == 2
+    assert str(error) in said
+
+
+def test_image_of_an_earlier_version_has_no_instances(run):
+    code, said = run("{}\n{}\nversion\naccuracy=0.9")
+    assert (code, "of an earlier version" in said) == (0, True)
