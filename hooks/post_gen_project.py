@@ -45,6 +45,22 @@ AGREEMENTS_OF_TOOL = {
         ("ecs-params.yml", r'\n    cpu_limit: "(.*)"\n', "task_cpu"),
         ("ecs-params.yml", r'\n    mem_limit: "(.*)"\n', "task_memory"),
     ),
+    "express": (
+        *in_compose("compose.yaml"),
+        ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
+        (
+            "deploy/service.yml",
+            r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n',
+            "task_memory",
+        ),
+        (
+            "deploy/service.yml",
+            r"\n            - \{ContainerPort: (.*), Protocol: tcp, Name",
+            "container_port",
+        ),
+        ("deploy/service.yml", r"\n      ServiceName: (.*)\n      Cluster:", "project_slug"),
+        ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
+    ),
     "cloudformation": (
         *in_compose("compose.yaml"),
         ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),

@@ -170,6 +170,14 @@ RULES = (
         enclosing_network,
     ),
 )
+EVERYONE = "0.0.0.0/0"
+EVERYONE_RULE = Rule(
+    "allowed_cidr",
+    EVERYONE.__eq__,
+    "must be everyone with deploy_tool express: ECS admits all to its load balancer. An API key or private subnets "
+    "keep others out",
+    EVERYONE,
+)
 
 
 def fault(rule: Rule, value: str) -> str:
@@ -193,7 +201,9 @@ def task_memory_rule(cpu: str) -> Rule:
 
 def find_faults(answers: dict[str, str]) -> list[str]:
     """One line for each answer that breaks its rule; empty when all hold."""
-    rules = (*RULES, task_memory_rule(answers["task_cpu"]))
+    rules = [*RULES, task_memory_rule(answers["task_cpu"])]
+    if answers.get("deploy_tool") == "express" and is_network(answers["allowed_cidr"]):
+        rules.append(EVERYONE_RULE)
     return [
         fault(rule, answers[rule.answer])
         for rule in rules
@@ -211,6 +221,7 @@ def derive(answers: dict[str, str]) -> dict[str, str]:
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     description = answers["description"].replace("\\", "\\\\").replace('"', '\\"')
     return {
+        "__infrastructure": "ecs-cli" if answers["deploy_tool"] == "ecs-cli" else "stacks",
         "__model_format": kind,
         "__sample": "iris" if framework in ("onnx", "python") else sample,
         "__model_file": "model/files" if kind == "files" else "model/model.onnx",

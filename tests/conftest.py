@@ -81,6 +81,7 @@ SLOW_FILES = (
     "test_fresh_machine",
     "test_project",
     "test_stacks",
+    "test_express",
     "test_rehearsal",
     "test_serving",
     "test_models",
@@ -169,7 +170,8 @@ class BakedProject:
 
     @property
     def deploy_tool(self):
-        return next(tool for tool in CHOICES["deploy_tool"] if self.has_file(f"deploy/{tool}.mk"))
+        marks = {"ecs-cli": "deploy/ecs-cli.mk", "cloudformation": "deploy/exec.mk"}
+        return next((tool for tool, file in marks.items() if self.has_file(file)), "express")
 
     @property
     def targets(self):

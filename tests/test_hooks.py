@@ -191,9 +191,18 @@ def template(tmp_path):
     """A copy of the template, for tests that spoil it."""
     copy = tmp_path / "template"
     shutil.copytree(PROJECT_TEMPLATE, copy / PROJECT_TEMPLATE.name)
-    shutil.copytree(ROOT / "hooks", copy / "hooks")
+    for folder in ("hooks", "templates"):
+        shutil.copytree(ROOT / folder, copy / folder)
     shutil.copy(ROOT / "cookiecutter.json", copy)
     return copy
+
+
+def test_express_mode_admits_everyone(capfd, cookies):
+    result = bake_with(cookies, {"deploy_tool": "express", "allowed_cidr": "10.0.0.0/8"})
+    assert isinstance(result.exception, FailedHookException)
+    said = capfd.readouterr().err
+    assert "allowed_cidr: '10.0.0.0/8' must be everyone with deploy_tool express" in said
+    assert bake_with(cookies, {"deploy_tool": "express"}).exit_code == 0
 
 
 @pytest.mark.parametrize(

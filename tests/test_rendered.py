@@ -41,6 +41,7 @@ ROOT_FILES = {
 }
 ROOT_FILES_OF_TOOL = {
     "cloudformation": {"compose.yaml"},
+    "express": {"compose.yaml"},
     "ecs-cli": {
         "compose.override.yaml",
         "docker-compose.yml",
@@ -177,6 +178,7 @@ STEPS = {
         "deploy/url.sh",
     ],
 }
+STEPS["express"] = STEPS["cloudformation"]
 # What a user or a colleague calls, whatever the tool.
 COMMON_TARGETS = set(
     "destroy deploy doctor docker-build docker-push ecr-login logs ps release rollback scale smoke url".split()
@@ -254,7 +256,7 @@ def test_make_targets_names_every_target(project):
 
 def test_project_holds_nothing_of_the_other_deploy_tool(project):
     texts = {file: project.read(file) for file in project.texts()}
-    if project.deploy_tool == "cloudformation":
+    if project.deploy_tool != "ecs-cli":
         strangers = ("ecs-cli", "ecs_cli", "ecs-params", "ecs-trust-policy", "docker-compose.yml")
     else:
         strangers = ("deploy/service.yml", "stack.py", "bootstrap", "elbv2.models")

@@ -13,9 +13,12 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -144,6 +147,44 @@ class Rehearsal:
         self.rows.append(row)
         clear_line()
         print(f"{row.step:{WIDTH}}  {row.seconds:7.1f}  {row.result}", flush=True)
+
+    @contextlib.contextmanager
+    def requests(self) -> Iterator[None]:
+        """Ask the service for predictions all the while."""
+        environment = self.stage.environment
+        options = {"cwd": self.stage.copy, "env": environment, "text": True}
+        url, sample = (
+            subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
+            for command in (
+                ["make", "--no-print-directory", "--silent", "url"],
+                [".venv/bin/python", "-m", "inference.sample"],
+            )
+        )
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({"https": environment["HTTPS_PROXY"]}),
+            urllib.request.HTTPSHandler(
+                context=ssl.create_default_context(cafile=environment["SSL_CERT_FILE"])
+            ),
+        )
+        is_over = threading.Event()
+
+        def ask() -> None:
+            # Without a service nothing answers, and the steps say so.
+            target = f"{url.strip() or 'https://nowhere.invalid'}/predict"
+            body = sample.partition("\n")[0].encode()
+            while not is_over.wait(0.02):
+                # A request that went by a proxy cannot be sent again.
+                request = urllib.request.Request(target, body, {"Content-Type": "application/json"})  # noqa: S310
+                with contextlib.suppress(OSError), opener.open(request, timeout=10) as answer:
+                    answer.read()
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def tasks(self) -> list[str]:
         """The tasks that run."""

@@ -55,6 +55,8 @@ class Scheduler:
     """
 
     def __init__(self, launch: type[Container] | type[Process]) -> None:
+        # What answers connections by HTTPS in a host's name, once they are decrypted.
+        self.hosts: dict[str, Callable[[Any], None]] = {}
         self._launch = launch
         self._launched: dict[str, Launched] = {}
         # Every task has an address of its own, as it has on Fargate; others may rehearse here, too.
@@ -383,12 +385,18 @@ class RequestHandler(proxy3.ProxyRequestHandler):
     """moto's proxy, saying that it closes each connection: clients written in Go rely on it."""
 
     authority: Authority
+    hosts: dict[str, Callable[[Any], None]]
 
     def do_CONNECT(self) -> None:  # noqa: N802
         """Answer as the host that is asked for; moto would call openssl and write to its own folder."""
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        context = self.authority.context(self.path.rpartition(":")[0])
+        host = self.path.rpartition(":")[0]
+        context = self.authority.context(host)
         self.connection = context.wrap_socket(self.connection, server_side=True)
+        if host in self.hosts:
+            self.hosts[host](self.connection)
+            self.close_connection = True
+            return
         self.rfile = self.connection.makefile("rb", self.rbufsize)
         self.wfile = self.connection.makefile("wb", self.wbufsize)
         self.close_connection = False
@@ -414,6 +422,7 @@ def main(folder: str, containers: str = "") -> None:
     proxy3.error = traceback.print_exception
     os.environ["TEST_PROXY_MODE"] = "true"
     RequestHandler.authority = Authority(Path(folder))
+    RequestHandler.hosts = scheduler.hosts
     server = ThreadingHTTPServer(("127.0.0.1", 0), RequestHandler)
     os.environ["MOTO_PORT"] = str(server.server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -101,6 +101,7 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "rehearsal",
         "AWS_SECRET_ACCESS_KEY": "rehearsal",
         "AWS_CA_BUNDLE": str(certificates / "ca.crt"),
+        "SSL_CERT_FILE": str(certificates / "ca.crt"),
         "AWS_EC2_METADATA_DISABLED": "true",
         "HTTPS_PROXY": "http://127.0.0.1:1",
         "POLL_SECONDS": "0.5",

@@ -5,22 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.changes import new_tag, other_answers
+from rehearsal.stack_tool import CLUSTER, KEPT, MAKEFILE, MISSING, NEEDS, find_tools
 
-MAKEFILE = "deploy/cloudformation.mk"
-CLUSTER = "{CLUSTER}-staging"
-# Environment variables passed on so that the tool is found.
-KEPT: set[str] = set()
+__all__ = ["CLUSTER", "KEPT", "MAKEFILE", "MISSING", "NEEDS", "find_tools"]
 
-# Tools that a target needs besides the AWS CLI.
-NEEDS = {
-    "doctor": {"docker"},
-    "ecr-login": {"registry"},
-    "docker-build": {"docker"},
-    "docker-push": {"registry"},
-    "image-scan": {"registry"},
-}
-# Without these no service runs.
-MISSING: dict[str, str] = {}
 # What only an account can show.
 BEYOND = {
     "rights": "the embedded AWS allows everything; the tests hold the role's policy against what is called",
@@ -32,11 +20,6 @@ BEYOND = {
     "office hours": "no clock scales the service",
     "exec": "there is no session to open",
 }
-
-
-def find_tools() -> set[str]:
-    """Which of the tools that only this deploy tool needs are here: it needs none."""
-    return set()
 
 
 # A minute lasts a second here.

@@ -5,4 +5,6 @@ set -euo pipefail
 
 url=$(stack_output Url)
 [ -n "$url" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
-echo "$url"
+# ECS tells the host of an Express Mode service.
+case $url in http*) ;; *) url=https://$url ;; esac
+echo "${url%/}"

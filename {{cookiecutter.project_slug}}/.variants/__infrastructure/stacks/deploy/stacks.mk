@@ -41,10 +41,6 @@ service-release: account ## Run this image in place of the one before, and chang
 ps: account ## Show the service's tasks
 	deploy/ps.sh
 
-.PHONY: exec
-exec: account ## Open a shell in a task; Exec in deploy/ENV.json allows it
-	deploy/exec.sh
-
 .PHONY: deploy
 deploy: doctor bootstrap ecr-login docker-build docker-push image-scan service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
 

@@ -9,6 +9,7 @@
 - ``scale N``: the stack as it is, with at least N tasks
 - ``delete STACK``: delete a stack, its load balancer's protection first
 - ``size``: what ENV has, for the estimate of costs
+- ``parameter NAME``: a parameter of ENV
 """
 
 import hashlib
@@ -31,6 +32,7 @@ DEAD = {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"
 # Consequences of another resource's failure.
 CONSEQUENCE = re.compile(r"Resource (creation|update) cancelled|following resource\(s\) failed")
 UNCHANGED = re.compile(r"didn't contain changes|No updates are to be performed")
+SERVICES = {"AWS::ECS::Service", "AWS::ECS::ExpressGatewayService"}
 SIGNS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": "+"}
 
 Json = dict[str, Any]
@@ -183,7 +185,7 @@ class Stack:
                 show(event)
                 if event["ResourceStatus"].endswith("_FAILED"):
                     failures.append(event)
-                    if event["ResourceType"] == "AWS::ECS::Service" and len(failures) == 1:
+                    if event["ResourceType"] in SERVICES and len(failures) == 1:
                         # At once: a rollback takes tasks and log away.
                         subprocess.run([FOLDER / "explain.sh"])
             if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
@@ -408,7 +410,7 @@ def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
     """Where a stack is, and its traffic: what a new one gets, and what one that is there keeps."""
     described = stack.describe()
     if described.get("StackStatus", "") in DEAD | {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}:
-        if parameters.get("VpcId"):
+        if parameters.get("VpcId") or "Zone1" not in defaults():
             return {}
         zones = subprocess.run([FOLDER / "zones.sh"], stdout=subprocess.PIPE, text=True)
         if zones.returncode:
@@ -474,7 +476,8 @@ def try_tasks(stack: Stack) -> bool:
 
 def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
     """Have a stack tell where the requests go, where they move in steps, and try its tasks before."""
-    if parameters.get("DeploymentStrategy", "ROLLING") == "ROLLING":
+    # Express Mode knows no other way than by steps.
+    if {**defaults(), **parameters}.get("DeploymentStrategy") == "ROLLING":
         return
     if parameters.get("TestBeforeTraffic") == "true":
         require_hooks()
@@ -579,36 +582,48 @@ def provider(host: str) -> str:
     return next((arn for arn in arns if arn.endswith(f":oidc-provider/{host}")), "")
 
 
+def defaults() -> dict[str, str]:
+    """The defaults of deploy/service.yml, empty for a parameter that has none."""
+    head, _, _ = (FOLDER / "service.yml").read_text().partition("\nRules:\n")
+    _, _, parameters = head.partition("\nParameters:\n")
+    found = re.findall(
+        r'^  (\w+):\n    Type: \w+\n(?:    Default: "?([^"\n]*))?', parameters, re.MULTILINE
+    )
+    return dict(found)
+
+
 def size() -> None:
-    """Print what the estimate of costs takes, in the words of cost.sh."""
-    text = (FOLDER / "service.yml").read_text()
-    default = re.compile(r'^  (\w+):\n    Type: \w+\n    Default: "?([^"\n]*)', re.MULTILINE)
-    given = {**dict(default.findall(text)), **parameters_of(os.environ["ENV"])}
-    is_own = not given["VpcId"]
-    is_public = given["Network"] == "PUBLIC" if is_own else not given["TaskSubnetIds"]
-    has_nat = is_own and given["Network"] == "NAT"
-    # ECR's two and the log's, the key's and the shell's.
-    endpoints = 3 + bool(given["ApiKeyArn"]) + (given["Exec"] == "true")
-    days = {"MON-FRI": 5, "MON-SAT": 6, "MON-SUN": 7}[given["OfficeDays"]]
-    is_open = days * (int(given["OfficeCloses"]) - int(given["OfficeOpens"]))
+    """Print what the estimate of costs takes, in the words of cost.sh, but what is not of the parameters."""
+    given = defaults() | parameters_of(os.environ["ENV"])
     facts = {
         "cpu": given["Cpu"],
         "memory": given["Memory"],
         "least": given["MinTasks"],
         "most": given["MaxTasks"],
-        "balancers": 1,
-        # The alarms of deploy/service.yml have eight metrics, those of its autoscaling four.
-        "alarms": 12,
+        **(size_of_network(given) if "Network" in given else {"addresses-of-tasks": 1}),
+    }
+    if given.get("OfficeHours") == "true":
+        days = {"MON-FRI": 5, "MON-SAT": 6, "MON-SUN": 7}[given["OfficeDays"]]
+        facts["open"] = days * (int(given["OfficeCloses"]) - int(given["OfficeOpens"]))
+        facts["outside"] = given["TasksOutside"]
+    for name, value in facts.items():
+        print(name, value)
+
+
+def size_of_network(given: dict[str, str]) -> Json:
+    """What the network has, by its parameters."""
+    is_own = not given["VpcId"]
+    is_public = given["Network"] == "PUBLIC" if is_own else not given["TaskSubnetIds"]
+    has_nat = is_own and given["Network"] == "NAT"
+    # ECR's two and the log's, the key's and the shell's.
+    endpoints = 3 + bool(given["ApiKeyArn"]) + (given["Exec"] == "true")
+    return {
         "addresses-of-tasks": int(is_public),
         # A public load balancer has one in each of two zones.
         "addresses": (0 if given["InternalLoadBalancer"] == "true" else 2) + has_nat,
         "nat-gateways": int(has_nat),
         "endpoints": endpoints if is_own and given["Network"] == "ENDPOINTS" else 0,
-        "open": is_open if given["OfficeHours"] == "true" else 0,
-        "outside": given["TasksOutside"],
     }
-    for name, value in facts.items():
-        print(name, value)
 
 
 def main(verb: str, *arguments: str) -> None:
@@ -627,6 +642,8 @@ def main(verb: str, *arguments: str) -> None:
                 Stack(*arguments).delete()
             case "size":
                 size()
+            case "parameter":
+                print((defaults() | parameters_of(os.environ["ENV"])).get(arguments[0], ""))
             case _:
                 fail(f"there is no {verb}")
     except AwsError as error:

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
@@ -13,23 +13,23 @@ from moto.elbv2.models import elbv2_backends
 
 from rehearsal.tasks import interface_id, interfaces
 
+# Services, each with the port of its container.
+Services = Callable[[], Iterable[tuple[Any, int]]]
+
 
 class Balancer:
-    """Forwards connections to the tasks of the services in a load balancer's target groups, in turn.
+    """Forwards connections to the tasks of services, in turn.
 
-    While a release moves the requests in steps, each revision gets its share of every hundred. At ``test_address``
-    the tasks answer that a release tries before it does so.
+    While a release moves the requests in steps, each revision gets its share of every hundred.
     """
 
-    def __init__(self, scheduler: Any, arn: str) -> None:
+    def __init__(self, scheduler: Any, services: Services) -> None:
         self._scheduler = scheduler
-        self._arn = arn
+        self._services = services
         self._turn = itertools.count()
-        self.address = self._listen(is_test=False)
-        self.test_address = self._listen(is_test=True)
 
-    def _listen(self, is_test: bool) -> str:
-        """Serve on a free port; return its address."""
+    def listen(self, is_test: bool = False) -> str:
+        """Serve on a free port; return its address. In a test, tasks answer that a release tries before."""
         balancer = self
 
         class Handler(BaseRequestHandler):
@@ -43,23 +43,15 @@ class Balancer:
 
     def targets(self, turn: int, is_test: bool) -> Iterator[tuple[str, int]]:
         """Address and port of each task that runs and may have the request of this turn."""
-        _, _, _, region, account, _ = self._arn.split(":", 5)
-        groups = elbv2_backends[account][region].target_groups
-        backend = ecs_backends[account][region]
-        for service in backend.services.values():
-            for entry in service.load_balancers or []:
-                group = groups.get(entry["targetGroupArn"])
-                if group is None or self._arn not in group.load_balancer_arns:
+        for service, port in self._services():
+            tested = getattr(service, "tested", "") if is_test else ""
+            chosen = tested or choose(shares_of(service), turn)
+            for task in self._scheduler.running(service._backend, service):
+                if chosen and task.task_definition_arn != chosen:
                     continue
-                tested = getattr(service, "tested", "") if is_test else ""
-                chosen = tested or choose(shares_of(service), turn)
-                for task in self._scheduler.running(backend, service):
-                    if chosen and task.task_definition_arn != chosen:
-                        continue
-                    address = interfaces(task)[interface_id(task)].public_ip
-                    yield address, entry["containerPort"]
+                yield interfaces(task)[interface_id(task)].public_ip, port
 
-    def forward(self, client: socket.socket, is_test: bool) -> None:
+    def forward(self, client: socket.socket, is_test: bool = False) -> None:
         """Carry a connection to a task and back; without one it is closed, for want of a 503."""
         turn = next(self._turn)
         targets = list(self.targets(turn, is_test))
@@ -70,6 +62,17 @@ class Balancer:
             back.start()
             pump(client, task)
             back.join()
+
+
+def behind(arn: str) -> Iterator[tuple[Any, int]]:
+    """The services in the target groups of a load balancer, each with the port of its container."""
+    _, _, _, region, account, _ = arn.split(":", 5)
+    groups = elbv2_backends[account][region].target_groups
+    for service in ecs_backends[account][region].services.values():
+        for entry in service.load_balancers or []:
+            group = groups.get(entry["targetGroupArn"])
+            if group is not None and arn in group.load_balancer_arns:
+                yield service, entry["containerPort"]
 
 
 def shares_of(service: Any) -> dict[str, float]:

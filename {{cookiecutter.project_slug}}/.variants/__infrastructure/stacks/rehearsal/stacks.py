@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import yaml
@@ -28,8 +29,10 @@ from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
 from moto.iam.models import ManagedPolicy, iam_backends
 from moto.utilities.utils import get_partition
 
-from rehearsal.balancer import Balancer
+from rehearsal.balancer import Balancer, behind
 
+# What an update changes.
+CHANGEABLE = {"AWS::ECS::TaskDefinition", "AWS::ECS::Service", "AWS::ECS::ExpressGatewayService"}
 # How long a rollback waits for whoever follows the stack.
 SECONDS_TO_ASK = 30
 BREAKER = (
@@ -151,6 +154,8 @@ class Changes:
                 tell(stack, "DELETE_FAILED", protection_of(stack, error), "LoadBalancer")
                 tell(stack, "ROLLBACK_FAILED")
             else:
+                # To delete it later would make anew what is not there.
+                stack.resource_map._resource_json_map = {}
                 tell(stack, "ROLLBACK_COMPLETE")
         else:
             tell(stack, "CREATE_COMPLETE")
@@ -177,7 +182,7 @@ class Changes:
         self._load(stack, change_set.template, change_set.parameters)
         changed = []
         for name, resource in stack.template_dict["Resources"].items():
-            if resource["Type"] in {"AWS::ECS::TaskDefinition", "AWS::ECS::Service"}:
+            if resource["Type"] in CHANGEABLE:
                 made = parsing.parse_and_update_resource(
                     name, resource, stack.resource_map, stack.account_id, stack.region_name
                 )
@@ -548,9 +553,10 @@ def install(scheduler: Any) -> None:
     def get_cfn_attribute(self: Any, name: str) -> Any:
         if name == "DNSName":
             if not hasattr(self, "balancer"):
-                self.balancer = Balancer(scheduler, self.arn)
-                test_addresses[self.balancer.address] = self.balancer.test_address
-            return self.balancer.address
+                self.balancer = Balancer(scheduler, partial(behind, self.arn))
+                self.address = self.balancer.listen()
+                test_addresses[self.address] = self.balancer.listen(is_test=True)
+            return self.address
         return attribute(self, name)
 
     FakeLoadBalancer.get_cfn_attribute = get_cfn_attribute

@@ -2,13 +2,14 @@
 # Run N tasks at least, and wait until that many do.
 set -euo pipefail
 . deploy/common.sh
+. deploy/tool.sh
 [[ ${N:-} =~ ^[1-9][0-9]{0,5}$ ]] || fail "say how many: make scale N=3"
 [ "$N" -le "${MAX_TASKS:-20}" ] || fail "$N tasks are more than ${MAX_TASKS:-20}: where you mean it, add MAX_TASKS=$N"
 say "scaling $SERVICE to $N tasks, until the next 'make deploy': MinTasks in deploy/$ENV.json keeps it"
 deploy/cost.sh "$N"
 
 "$PYTHON" deploy/stack.py scale "$N"
-aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$N" >/dev/null
+scale_now "$N"
 wait_for_rollout
 running=$(service_fact runningCount)
 [ "$running" = "$N" ] || fail "only $running of $N tasks run: see 'make ps' and 'make logs'"

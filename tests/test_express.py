@@ -1,0 +1,251 @@
+"""Deploying with ECS Express Mode on the embedded AWS."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from test_deploy import open_account, wait_for_line
+from test_stacks import (
+    ACCOUNT,
+    BY_DOCKER,
+    RARE,
+    REGION,
+    SLUG,
+    STACK,
+    STEPS,
+    given,
+    parameters,
+    set_off,
+    stacks,
+)
+from test_templates import Template, listed, statements
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def generated(train):
+    """A project with everything installed, its own and the embedded AWS's, and its model."""
+    return train(rehearses=True, deploy_tool="express", aws_region=REGION)
+
+
+@pytest.fixture(scope="module")
+def deployed(generated):
+    """An account where the service runs; tests leave it running."""
+    with open_account(generated, cluster=STACK) as account:
+        account.make(*STEPS)
+        yield account
+
+
+@pytest.fixture
+def account(generated):
+    with open_account(generated, cluster=STACK) as account:
+        yield account
+
+
+def alarm_of(account):
+    """The alarm that ECS keeps for the releases of the service."""
+    alarms = account.aws("cloudwatch", "describe-alarms")["MetricAlarms"]
+    (name,) = (alarm["AlarmName"] for alarm in alarms if alarm["AlarmName"] != f"{STACK}-errors")
+    return name
+
+
+def test_rehearsal_does_every_step_and_leaves_nothing(generated):
+    output = generated.check("make", "rehearse")
+    assert "rehearsed: every step did what it must" in output
+    for step in (
+        "deploy again: nothing changes .* ok",
+        "release that cannot start .* failed, as it must",
+        "release that answers otherwise .* failed, as it must",
+        "canary whose requests fail .* failed, as it must",
+        "the account is empty .* ok",
+    ):
+        assert re.search(step, output), step
+    log = generated.read("rehearsal.log")
+    assert re.search(r"the release goes back: Alarm\(s\) detected: ecs-express-\S+-rollback", log)
+
+
+def test_templates_are_linted(generated):
+    lint = ("rehearsal/.venv/bin/cfn-lint", "--regions", "ALL_REGIONS", "--")
+    generated.check(*lint, "deploy/bootstrap.yml", "deploy/service.yml")
+
+
+def test_address_is_https_on_a_domain_of_aws(deployed):
+    url = deployed.make("url").split()[-1]
+    assert re.fullmatch(rf"https://{SLUG}-[0-9a-f]+\.ecs\.{REGION}\.on\.aws", url)
+    assert deployed.make("smoke").count(f"smoke: {url} predicts") == 1
+
+
+def test_deploy_again_changes_nothing(deployed):
+    before = deployed.revisions()
+    assert deployed.make(*STEPS).count("is as it should be, nothing to change") == 2
+    assert deployed.revisions() == before
+
+
+def test_release_gets_a_share_of_the_requests_first(deployed):
+    output = deployed.make("promote", IMAGE_TAG="next")
+    shares = re.findall(r"(\d+) % of the requests go to the new tasks", output)
+    assert shares == ["5", "100"]
+    assert given(deployed)["ImageTag"] == "next"
+
+
+def test_release_goes_back_when_the_alarm_goes_off(deployed):
+    revision = deployed.service()["taskDefinition"]
+    alarm = alarm_of(deployed)
+    release = deployed.start("service-release", IMAGE_TAG="alarming")
+    wait_for_line(release, "5 % of the requests go to the new tasks")
+    # Nobody asks meanwhile, so that ECS would take it back within a minute.
+    while release.poll() is None and deployed.service()["taskDefinition"] != revision:
+        set_off(deployed, alarm)
+    output, _ = release.communicate(timeout=300)
+    assert release.returncode != 0
+    assert f"the release goes back: Alarm(s) detected: {alarm}." in output
+    assert deployed.service()["taskDefinition"] == revision
+
+
+def test_operations_answer_as_their_shapes_say(deployed):
+    """The AWS CLI would refuse what does not fit."""
+    service = deployed.service()
+    described = deployed.aws(
+        "ecs", "describe-express-gateway-service", "--service-arn", service["serviceArn"]
+    )["service"]
+    assert described["status"] == {"statusCode": "ACTIVE"}
+    (configuration,) = described["activeConfigurations"]
+    assert configuration["healthCheckPath"] == "/v2/health/ready"
+    assert configuration["taskDefinitionArn"] == service["taskDefinition"]
+    (path,) = configuration["ingressPaths"]
+    assert path["accessType"] == "PUBLIC"
+    assert f"https://{path['endpoint']}" in deployed.make("url")
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "message"),
+    [
+        ("service", {"containerPort": 5000, "name": "http"}, "must have a container named Main"),
+        ("Main", {"containerPort": 5000}, "a single TCP port mapping with a container port and a"),
+    ],
+)
+def test_task_definition_that_express_mode_does_not_take_is_refused(deployed, name, port, message):
+    container = {"name": name, "image": "x", "portMappings": [port]}
+    revision = deployed.aws(
+        *("ecs", "register-task-definition", "--family", "other", "--cpu", "256"),
+        *("--memory", "512", "--network-mode", "awsvpc", "--requires-compatibilities", "FARGATE"),
+        *("--container-definitions", json.dumps([container])),
+    )["taskDefinition"]["taskDefinitionArn"]
+    create = {
+        "serviceName": "other",
+        "cluster": STACK,
+        "infrastructureRoleArn": f"arn:aws:iam::{ACCOUNT}:role/{STACK}-infrastructure",
+        "taskDefinitionArn": revision,
+    }
+    done = subprocess.run(
+        ["aws", "ecs", "create-express-gateway-service", "--cli-input-json", json.dumps(create)],
+        cwd=deployed.path,
+        env=deployed.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+    deployed.aws("ecs", "deregister-task-definition", "--task-definition", revision)
+
+
+def test_operations_make_change_and_delete_a_service(deployed):
+    service = deployed.service()
+    create = {
+        "serviceName": "second",
+        "cluster": STACK,
+        "infrastructureRoleArn": f"arn:aws:iam::{ACCOUNT}:role/{STACK}-infrastructure",
+        "taskDefinitionArn": service["taskDefinition"],
+        "scalingTarget": {"minTaskCount": 1, "maxTaskCount": 2},
+    }
+
+    def ask(operation, **request):
+        command = ("ecs", f"{operation}-express-gateway-service")
+        return deployed.aws(*command, "--cli-input-json", json.dumps(request))["service"]
+
+    arn = ask("create", **create)["serviceArn"]
+    scaling = {"minTaskCount": 2, "maxTaskCount": 3}
+    told = ask("update", serviceArn=arn, scalingTarget=scaling)
+    assert told["targetConfiguration"]["scalingTarget"] == scaling
+    services = deployed.aws("ecs", "describe-services", "--cluster", STACK, "--services", arn)
+    assert services["services"][0]["desiredCount"] == 2
+    assert ask("delete", serviceArn=arn)["status"]["statusCode"] != "ACTIVE"
+    command = ["aws", "ecs", "describe-express-gateway-service", "--service-arn", arn]
+    done = subprocess.run(
+        command, cwd=deployed.path, env=deployed.environment, capture_output=True, text=True
+    )
+    assert "ResourceNotFoundException" in done.stderr
+
+
+def test_region_without_a_default_network_is_named(account):
+    for vpc in account.aws("ec2", "describe-vpcs")["Vpcs"]:
+        for subnet in account.aws("ec2", "describe-subnets")["Subnets"]:
+            account.aws("ec2", "delete-subnet", "--subnet-id", subnet["SubnetId"])
+        account.aws("ec2", "delete-vpc", "--vpc-id", vpc["VpcId"])
+    environment = {**account.environment, "DOCKER": "true", "ENV": "staging"}
+    command = ["make", "doctor"]
+    run = {"cwd": account.path, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, **run)
+    assert done.returncode != 0
+    assert f"region {REGION} has no default network: 'aws ec2 create-default-vpc'" in done.stderr
+    with parameters(account, SubnetIds="subnet-1,subnet-2"):
+        assert "has no default network" not in subprocess.run(command, **run).stderr
+
+
+def test_cost_has_the_load_balancer_and_its_addresses(deployed):
+    output = deployed.make("cost", AWS_REGION="us-east-1")
+    assert "idle, 1 task: about $40.95 a month" in output
+    assert "4 public addresses $14.60, load balancer $16.43, alarms $0.90" in output
+
+
+# What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.
+BY_CLOUDFORMATION = {
+    "ec2:DescribeAccountAttributes",
+    "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeSubnets",
+    "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeExpressGatewayService",
+    "ecs:DescribeServiceRevisions",
+    "ecs:RegisterTaskDefinition",
+    "ecs:TagResource",
+    "ecs:UpdateExpressGatewayService",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "iam:GetRole",
+    "iam:PassRole",
+    "logs:DescribeLogGroups",
+}
+
+
+def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
+    account.make("bootstrap", "service-up")
+    log = generated.path / "rehearsal-aws.log"
+    before = len(log.read_text())
+    account.make("image-scan", "promote", IMAGE_TAG="next")
+    account.make("rollback")
+    account.fails("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="missing")
+    called = set(re.findall(r"^\w+:[A-Z]\w+$", log.read_text()[before:], re.MULTILINE))
+    allowed = {
+        action
+        for _, statement in statements(Template(generated.read("deploy/bootstrap.yml")))
+        for action in listed(statement["Action"])
+    }
+    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    unused = allowed - called - BY_CLOUDFORMATION - BY_DOCKER - RARE
+    # For doctor, and for what a task says that does not start.
+    assert unused <= {
+        "ecs:DescribeCapacityProviders",
+        "ecs:DescribeTasks",
+        "ecs:ListTasks",
+        "logs:GetLogEvents",
+    }
+
+
+def test_destroy_leaves_nothing(account):
+    account.make(*STEPS)
+    assert "nothing of ml-inference-service is left" in account.make("destroy", FORCE="1")
+    assert stacks(account) == {}
+    assert account.aws("cloudwatch", "describe-alarms")["MetricAlarms"] == []
+    assert account.roles() == []

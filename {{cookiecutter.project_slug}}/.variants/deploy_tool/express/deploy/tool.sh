@@ -1,0 +1,50 @@
+# What doctor.sh, memory.sh and cost.sh ask of the deploy tool; sourced by them.
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034 # doctor.sh reads it
+TOOLS=(aws "$DOCKER" "$PYTHON")
+
+# Where the memory of a task is set.
+# shellcheck disable=SC2034 # memory.sh reads it
+MEMORY_SETTING="Memory in deploy/$ENV.json"
+
+tool_remedy() {
+  echo "apt-get install $1"
+}
+
+check_tool() {
+  local vpc
+  if ! "$PYTHON" deploy/stack.py size >/dev/null; then
+    faults=$((faults + 1))
+  elif [ -z "$("$PYTHON" deploy/stack.py parameter SubnetIds)" ]; then
+    if ! vpc=$(ask_aws "$NEVER" ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[].VpcId'); then
+      faults=$((faults + 1))
+    elif [ -z "$vpc" ]; then
+      fault "region $AWS_REGION has no default network: 'aws ec2 create-default-vpc' makes one, or set SubnetIds in" \
+        "deploy/$ENV.json"
+    fi
+  fi
+}
+
+# Whether new tasks are tried before a client reaches them: Express Mode has nowhere to.
+tries_new_tasks() {
+  false
+}
+
+# Whether people sign in before they reach the service: nobody asks them to.
+asks_for_sign_in() {
+  false
+}
+
+# Autoscaling does it.
+scale_now() {
+  :
+}
+
+# What the estimate of costs takes: the head of cost.sh names it.
+size() {
+  "$PYTHON" deploy/stack.py size
+  # ECS's load balancer has an address in each zone of the default network: three in most regions. The alarm has two
+  # metrics, ECS's own for releases two more, those of the autoscaling two.
+  echo balancers 1 addresses 3 alarms 6
+}
