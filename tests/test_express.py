@@ -16,6 +16,7 @@ from test_stacks import (
     STEPS,
     given,
     parameters,
+    scan_with_checkov,
     set_off,
     stacks,
 )
@@ -69,6 +70,7 @@ def test_rehearsal_does_every_step_and_leaves_nothing(generated):
 def test_templates_are_linted(generated):
     lint = ("rehearsal/.venv/bin/cfn-lint", "--regions", "ALL_REGIONS", "--")
     generated.check(*lint, "deploy/bootstrap.yml", "deploy/service.yml")
+    assert scan_with_checkov(generated) > 20
 
 
 def test_address_is_https_on_a_domain_of_aws(deployed):
@@ -196,7 +198,7 @@ def test_region_without_a_default_network_is_named(account):
 
 def test_cost_has_the_load_balancer_and_its_addresses(deployed):
     output = deployed.make("cost", AWS_REGION="us-east-1")
-    assert "idle, 1 task: about $40.95 a month" in output
+    assert "idle, 1 task: about $40.94 a month" in output
     assert "4 public addresses $14.60, load balancer $16.43, alarms $0.90" in output
 
 

@@ -236,12 +236,12 @@ def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
     steps = results(output)
     assert steps["release that cannot start"] == "failed, as it must"
     assert set(steps.values()) == {"ok", "failed, as it must"}
-    assert len(steps) == 9
+    assert len(steps) == 10
     assert "Left out" not in output
     assert "its last log lines:\n        broken, for the rehearsal" in output
     # Others may rehearse beside this one.
     images = set(re.findall(rf"pushed ({registry}/\S+)", output))
-    assert len(images) == 3
+    assert len(images) == 4
     for listing in (
         ["ps", "--all", "--format={{.Image}}"],
         ["images", "--format={{.Repository}}:{{.Tag}}"],
@@ -354,7 +354,14 @@ TOKEN = "a.token.of.gitlab"  # noqa: S105
 
 @pytest.fixture(scope="module")
 def released(runner, train, registry, docker, engine, osv):
-    project = train(rehearses=True, deploy_tool="cloudformation", aws_region=REGION)
+    with released_by("cloudformation", train, docker, engine, osv) as released:
+        yield released
+
+
+@contextlib.contextmanager
+def released_by(tool, train, docker, engine, osv):
+    """A project whose two environments run a first release, and its pipeline."""
+    project = train(rehearses=True, deploy_tool=tool, aws_region=REGION)
     host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
     first = f"first-{secrets.token_hex(4)}"
     with open_account(project, "docker", "registry", **host) as account:
@@ -400,6 +407,22 @@ def test_default_branch_is_released_step_by_step(released):
     assert released.first in run.of("rollback")
     assert released.tag("production") == released.first
     assert released.answers("production")
+
+
+@pytest.mark.slow
+def test_express_mode_is_released_by_the_same_jobs(runner, train, registry, docker, engine, osv):
+    with released_by("express", train, docker, engine, osv) as released:
+        repository = released.repository
+        run = repository.run("train", *RELEASE, "production")
+        expected = dict.fromkeys(("train", *RELEASE, "production"), "PASS")
+        assert run.jobs == expected, run.output
+        assert re.search(r"5 % of the requests .*100 % of the requests", run.of("staging"), re.S)
+        service_env = (repository.path / "service.env").read_text()
+        assert re.fullmatch(r"SERVICE_URL=https://\S+\.on\.aws\n", service_env)
+        assert released.commit("staging") == released.commit("production") == repository.head
+        run = repository.run("rollback")
+        assert run.jobs == {"rollback": "PASS"}, run.output
+        assert released.tag("production") == released.first
 
 
 @pytest.mark.slow
@@ -498,7 +521,8 @@ def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released):
 @pytest.mark.slow
 def test_smoke_that_fails_stops_the_pipeline(released):
     def lie(text):
-        return text.replace("response.text)", 'response.text.replace("Adelie", "tulip"))')
+        lied = 'responses[0].text.replace("Adelie", "tulip"))'
+        return text.replace("responses[0].text)", lied)
 
     with released.repository.changed("inference/sample.py", lie) as head:
         run = stopped(released, "staging", *RELEASE)

@@ -11,7 +11,7 @@ url: account ## Print the address of the service
 	@deploy/url.sh
 
 .PHONY: cost
-cost: ## Estimate the monthly cost, and what office hours save
+cost: ## Estimate what the service costs a month
 	@deploy/cost.sh
 
 .PHONY: logs

@@ -29,7 +29,7 @@ diff: account ## Show what deploy would change in ENV, and change nothing
 	@$(PYTHON) deploy/stack.py diff
 
 .PHONY: service-up
-service-up: account bootstrap ## Make network, load balancer and service as deploy/service.yml says
+service-up: account bootstrap ## Make the service and what it needs, as deploy/service.yml says
 	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py deploy
 
