@@ -80,7 +80,7 @@ def parameters_of(name: str) -> dict[str, str]:
 class Rollout:
     """A release whose requests move to the new tasks in steps, as ECS tells of it.
 
-    Where it waits for somebody to try them, it goes on or back as ``attempt`` says, which is given their URL.
+    Where it waits for somebody to try them, it goes on or back as ``attempt`` says.
     """
 
     def __init__(self, attempt: Callable[[], bool]) -> None:
