@@ -6,8 +6,7 @@ set -euo pipefail
 
 if command -v aws >/dev/null; then
   # Without arguments it either misses them or does not know the command.
-  known=$(aws ecs continue-service-deployment 2>&1) || true
-  if ! grep -q "nvalid choice" <<<"$known"; then
+  if said=$(aws ecs continue-service-deployment 2>&1) || ! grep -q "nvalid choice" <<<"$said"; then
     say "$(aws --version 2>&1) is new enough"
     exit 0
   fi
