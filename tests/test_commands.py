@@ -155,7 +155,7 @@ def test_project_of_the_answers_of_before_is_updated(home, tmp_path, tool, frame
     git(updated.path, "commit", "--quiet", "--message=project")
 
     # What is here today, committed or not.
-    for entry in ("cookiecutter.json", "hooks", "templates", "{{cookiecutter.project_slug}}"):
+    for entry in ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}"):
         shutil.rmtree(template / entry, ignore_errors=True)
         ignored = shutil.ignore_patterns("__pycache__")
         if (ROOT / entry).is_dir():

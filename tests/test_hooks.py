@@ -191,8 +191,7 @@ def template(tmp_path):
     """A copy of the template, for tests that spoil it."""
     copy = tmp_path / "template"
     shutil.copytree(PROJECT_TEMPLATE, copy / PROJECT_TEMPLATE.name)
-    for folder in ("hooks", "templates"):
-        shutil.copytree(ROOT / folder, copy / folder)
+    shutil.copytree(ROOT / "hooks", copy / "hooks")
     shutil.copy(ROOT / "cookiecutter.json", copy)
     return copy
 

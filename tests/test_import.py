@@ -338,7 +338,7 @@ def test_pipeline_ships_the_imported_model(project, models, docker, engine, runn
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     finally:
         subprocess.run([docker, "rmi", "--force", image], capture_output=True)
-    request, prediction, version, _ = answer.splitlines()
+    request, prediction, version, *_ = answer.splitlines()
     assert version == mine
     assert json.loads(request)["instances"] == [example["row"]]
     assert json.loads(prediction)["predictions"] == [example["species"]]

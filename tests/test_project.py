@@ -33,7 +33,7 @@ SAMPLES = {"scikit-learn": (PENGUIN, "Adelie"), "python": (SETOSA, "setosa")}
 @pytest.fixture(scope="module", params=SAMPLES)
 def untrained(request, cookies_session):
     """A project of each format of model and each deploy tool, everything installed."""
-    tools = dict(zip(SAMPLES, CHOICES["deploy_tool"], strict=True))
+    tools = dict(zip(SAMPLES, CHOICES["deploy_tool"], strict=False))
     answers = {"model_framework": request.param, "deploy_tool": tools[request.param]}
     project = BakedProject(bake_with(cookies_session, answers).project_path)
     project.check("make", "setup")

@@ -399,10 +399,16 @@ def test_two_bakes_are_byte_identical(bake):
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
 
 
+SHARED = PROJECT_TEMPLATE / ".variants" / "shared"
+
+
 def template_files():
-    """Each file of the template: its path there and the path that it gets in a project, if any."""
+    """Each file of the template: its path there and the path that it gets in a project, if any.
+
+    Not those that others include.
+    """
     for path in PROJECT_TEMPLATE.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.parent != SHARED:
             parts = path.relative_to(PROJECT_TEMPLATE).parts
             yield path, "/".join(parts[3:] if parts[0] == ".variants" else parts)
 
@@ -427,7 +433,7 @@ def test_files_without_template_code_are_copied():
 def test_variants_are_of_answers_and_their_choices():
     for folder in (PROJECT_TEMPLATE / ".variants").glob("*/*"):
         answer, choice = folder.parts[-2:]
-        if not answer.startswith("__"):
+        if not answer.startswith("__") and folder.parent != SHARED:
             assert choice in CHOICES[answer]
 
 

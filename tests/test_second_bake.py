@@ -440,7 +440,7 @@ def test_template_from_a_zip_has_scripts_that_start(tmp_path):
     archive = tmp_path / "template.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("template/", "")
-        for path in [ROOT / "cookiecutter.json", *(ROOT / "hooks").glob("*.py"), *(ROOT / "templates").glob("*"), *PROJECT_TEMPLATE.rglob("*")]:  # fmt: skip
+        for path in [ROOT / "cookiecutter.json", *(ROOT / "hooks").glob("*.py"), *PROJECT_TEMPLATE.rglob("*")]:  # fmt: skip
             if path.is_file():
                 file.writestr(f"template/{path.relative_to(ROOT)}", path.read_bytes())
     assert cookiecutter(tmp_path, source=archive).returncode == 0

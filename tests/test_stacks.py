@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from test_ask import server
 from test_deploy import (
     canned_endpoint,
     edited,
@@ -845,3 +846,15 @@ def test_cost_has_the_network(account, network, said):
         output = account.make("cost", AWS_REGION="us-east-1")
     for text in said:
         assert text in output, output
+
+
+def test_service_that_people_sign_in_to_is_smoked_as_far_as_a_program_gets(deployed, combinations):
+    with parameters(deployed, **combinations["https"], **SIGN_IN):
+        deployed.make("service-up", "STACK=signed", "CLUSTER=signed")
+    with server((302, "https://id.example.com/authorize")) as (url, _):
+        output = deployed.make("smoke", "gate", "STACK=signed", "CLUSTER=signed", TEST_URL=url)
+    assert f"smoke: {url} asks people to sign in, as it must" in output
+    assert "gate: the service asks people to sign in: without a key" in output
+    with server((200, "the page, to everybody")) as (url, _):
+        output = deployed.fails("smoke", "STACK=signed", "CLUSTER=signed", TEST_URL=url)
+    assert f"{url} does not ask people to sign in" in output
