@@ -358,16 +358,27 @@ def released(runner, train, registry, docker, engine, osv):
         yield released
 
 
+# What the two environments are made of before their first release by the pipeline.
+MADE = {
+    "ecs-cli": (
+        *("ecs-configure", "iam-role", "log-group", "cluster-up", "security-group", "service-up"),
+    ),
+    "cloudformation": ("service-up",),
+    "express": ("service-up",),
+}
+
+
 @contextlib.contextmanager
-def released_by(tool, train, docker, engine, osv):
+def released_by(tool, train, docker, engine, osv, **variables):
     """A project whose two environments run a first release, and its pipeline."""
     project = train(rehearses=True, deploy_tool=tool, aws_region=REGION)
-    host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
+    host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"], **variables}
     first = f"first-{secrets.token_hex(4)}"
-    with open_account(project, "docker", "registry", **host) as account:
-        steps = ("bootstrap", "docker-build", "docker-push", "service-up")
+    with open_account(project, "docker", "registry", tool, **host) as account:
+        once = "ecr-create" if tool == "ecs-cli" else "bootstrap"
+        steps = (once, "docker-build", "docker-push", *MADE[tool])
         account.make(*steps, ENV="staging", IMAGE_TAG=first)
-        account.make("service-up", ENV="production", IMAGE_TAG=first)
+        account.make(*MADE[tool], ENV="production", IMAGE_TAG=first)
         # The pipeline takes its role by the job's token.
         mine = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "IMAGE_TAG"}
         environment = {k: v for k, v in account.environment.items() if k not in mine}
@@ -423,6 +434,24 @@ def test_express_mode_is_released_by_the_same_jobs(runner, train, registry, dock
         run = repository.run("rollback")
         assert run.jobs == {"rollback": "PASS"}, run.output
         assert released.tag("production") == released.first
+
+
+@pytest.mark.slow
+def test_ecs_cli_is_released_by_the_same_jobs(
+    runner, train, registry, docker, engine, osv, ecs_cli
+):
+    with released_by("ecs-cli", train, docker, engine, osv, ECS_CLI=ecs_cli) as released:
+        repository = released.repository
+        run = repository.run("train", *RELEASE, "production")
+        expected = dict.fromkeys(("train", *RELEASE, "production"), "PASS")
+        assert run.jobs == expected, run.output
+        for environment in ("staging", "production"):
+            assert "0 of 69 answers differ" in run.of(environment)
+            assert "predicts" in run.of(environment)
+        assert (repository.path / "service.env").read_text().startswith("SERVICE_URL=http://")
+        run = repository.run("rollback")
+        assert run.jobs == {"rollback": "PASS"}, run.output
+        assert f"ml-inference-service:{released.first}" in run.of("rollback")
 
 
 @pytest.mark.slow
