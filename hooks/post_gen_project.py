@@ -36,6 +36,14 @@ AGREEMENTS = (
     ("Makefile", r"\nexport SERVICE := (.*)\n", "project_slug"),
     ("Makefile", r"\nexport AWS_REGION := (.*)\n", "aws_region"),
 )
+IN_STACKS = (
+    *in_compose("compose.yaml"),
+    ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
+    ("deploy/service.yml", r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n', "task_memory"),
+    ("deploy/service.yml", r"\n            - \{ContainerPort: (.*), Protocol", "container_port"),
+    ("deploy/service.yml", r"\n      ServiceName: (.*)\n      Cluster:", "project_slug"),
+    ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
+)
 AGREEMENTS_OF_TOOL = {
     "ecs-cli": (
         *in_compose("docker-compose.yml"),
@@ -45,38 +53,10 @@ AGREEMENTS_OF_TOOL = {
         ("ecs-params.yml", r'\n    cpu_limit: "(.*)"\n', "task_cpu"),
         ("ecs-params.yml", r'\n    mem_limit: "(.*)"\n', "task_memory"),
     ),
-    "express": (
-        *in_compose("compose.yaml"),
-        ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
-        (
-            "deploy/service.yml",
-            r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n',
-            "task_memory",
-        ),
-        (
-            "deploy/service.yml",
-            r"\n            - \{ContainerPort: (.*), Protocol: tcp, Name",
-            "container_port",
-        ),
-        ("deploy/service.yml", r"\n      ServiceName: (.*)\n      Cluster:", "project_slug"),
-        ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
-    ),
+    "express": IN_STACKS,
     "cloudformation": (
-        *in_compose("compose.yaml"),
-        ("deploy/service.yml", r'\n  Cpu:\n    Type: String\n    Default: "(.*)"\n', "task_cpu"),
-        (
-            "deploy/service.yml",
-            r'\n  Memory:\n    Type: String\n    Default: "(.*)"\n',
-            "task_memory",
-        ),
-        (
-            "deploy/service.yml",
-            r"\n            - \{ContainerPort: (.*), Protocol",
-            "container_port",
-        ),
-        ("deploy/service.yml", r"\n      ServiceName: (.*)\n      Cluster:", "project_slug"),
+        *IN_STACKS,
         ("deploy/service.yml", r"\n    AllowedPattern: .*:acm:([a-z0-9-]*):", "aws_region"),
-        ("deploy/bootstrap.yml", r"\n      RepositoryName: (.*)\n", "project_slug"),
     ),
 }
 

@@ -25,7 +25,13 @@ VARIABLES = {
     "a platform's PORT": {"PORT": "1"},
     "ENV, a file that sh reads": {"ENV": "/dev/null"},
     "ENV of a company": {"ENV": "dev"},
-    "names that make takes": {"FORCE": "1", "FOR": "x", "N": "9", "UPGRADE": "--upgrade"},
+    "names that make takes": {
+        "FORCE": "1",
+        "FOR": "x",
+        "N": "9",
+        "TEST_URL": "http://127.0.0.1:1",
+        "UPGRADE": "--upgrade",
+    },
     "modules of another program": {"PYTHONPATH": OTHER_PROGRAM},
     "Python's home": {"PYTHONHOME": "/nonexistent"},
     "no bytecode, no assertions": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONOPTIMIZE": "2"},
@@ -111,12 +117,13 @@ def test_variables_of_the_shell_change_nothing(repository, variables):
 
 def test_variables_of_the_shell_reach_no_step(repository):
     (repository.path / "probe.mk").write_text(
-        "include Makefile\nprobe:\n\t@echo [$(ENV)] [$$FORCE] [$$FOR] [$$N] [$$PYTHONPATH] [$$UPGRADE]\n"
+        "include Makefile\nprobe:\n\t@echo [$(ENV)] [$$FORCE] [$$FOR] [$$N] [$$PYTHONPATH] [$$UPGRADE] [$$TEST_URL]\n"
     )
     given = {"ENV": "dev", "FORCE": "1", "FOR": "x", "N": "2", "PYTHONPATH": "x", "UPGRADE": "x"}
+    given["TEST_URL"] = "http://127.0.0.1:1"
     command = ("make", "--file=probe.mk", "probe")
     try:
-        assert repository.check(*command, **given) == "[production] [] [] [] [] []\n"
+        assert repository.check(*command, **given) == "[production] [] [] [] [] [] []\n"
         assert "[staging] [1]" in repository.check(*command, "ENV=staging", "FORCE=1")
         # A job of a pipeline says it in the environment.
         assert "[staging]" in repository.check(*command, ENV="staging", CI="true")

@@ -720,6 +720,20 @@ RARE = {
 }
 
 
+def actions_in(log):
+    """The actions that a log of the embedded AWS names."""
+    return set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
+
+
+def allowed_to_release(generated):
+    """The actions that the pipeline's policy allows."""
+    return {
+        action
+        for _, statement in statements(Template(generated.read("deploy/bootstrap.yml")))
+        for action in listed(statement["Action"])
+    }
+
+
 def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
     account.make("bootstrap", "service-up")
     log = generated.path / "rehearsal-aws.log"
@@ -731,12 +745,8 @@ def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, 
     account.fails("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="missing")
     environment = {**account.environment, "DOCKER": "true", "ENV": "staging"}
     subprocess.run(["make", "doctor"], cwd=account.path, env=environment, check=True)
-    called = set(re.findall(r"^\w+:[A-Z]\w+$", log.read_text()[before:], re.MULTILINE))
-    allowed = {
-        action
-        for _, statement in statements(Template(generated.read("deploy/bootstrap.yml")))
-        for action in listed(statement["Action"])
-    }
+    called = actions_in(log.read_text()[before:])
+    allowed = allowed_to_release(generated)
     assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
     assert allowed - called == BY_CLOUDFORMATION | BY_DOCKER | RARE
 

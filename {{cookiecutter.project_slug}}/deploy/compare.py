@@ -99,10 +99,23 @@ def different_share(new: dict[str, Any], running: dict[str, Any]) -> tuple[int, 
     return sum(rows), len(rows)
 
 
+def setting(name: str, default: str) -> float:
+    """A number of the environment; ends with 2 where it is none."""
+    text = os.environ.get(name, default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < float("inf"):
+        print(f"{name} must be a number from 0 on, not {text!r}", file=sys.stderr)
+        sys.exit(2)
+    return number
+
+
 def main(running_url: str, new_url: str = "") -> int:
     """Compare; return the exit code."""
-    tolerance = float(os.environ.get("TOLERANCE", "0.01"))
-    most = float(os.environ.get("MAX_DIFFERENT", "20"))
+    tolerance = setting("TOLERANCE", "0.01")
+    most = setting("MAX_DIFFERENT", "20")
     lines = sys.stdin.read().splitlines()
     if len(lines) < 6:
         print("the sample is of an image of an earlier version: it has no instances to compare by")

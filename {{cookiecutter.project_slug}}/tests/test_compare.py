@@ -146,6 +146,16 @@ def test_more_may_differ_where_the_owner_says_so(run, monkeypatch):
     assert (code, "2 of 4 answers differ, 50 %; 50 % may" in said) == (0, True)
 
 
+@pytest.mark.parametrize("name", ["TOLERANCE", "MAX_DIFFERENT"])
+@pytest.mark.parametrize("value", ["", "20%", "nan", "-1", "inf"])
+def test_setting_that_is_no_number_is_named(run, monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        run(a_sample("", {"predictions": []}))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"{name} must be a number from 0 on, not {value!r}\n"
+
+
 def test_model_of_other_inputs_may_follow(run, answers):
     answers[f"{RUNNING}/predict"] = NoAnswerError("HTTP 400 BAD REQUEST", 400)
     code, said = run(a_sample("accuracy=0.9", {"predictions": list("aaaa")}))

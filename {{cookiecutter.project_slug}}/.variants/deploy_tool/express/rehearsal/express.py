@@ -24,6 +24,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 
 from rehearsal.balancer import Balancer
 from rehearsal.deployments import SECONDS_PER_MINUTE
+from rehearsal.stacks import let_stacks_make
 
 PERCENT_THAT_MAY_FAIL = 1.0
 CANARY = {
@@ -262,6 +263,12 @@ class Express:
         return self.gateways[arn]
 
 
+def in_camel_case(properties: Json) -> Json:
+    """The properties of a resource as the API names them."""
+    given: Json = remap_nested_keys(properties, pascal_to_camelcase)
+    return given
+
+
 def install(scheduler: Any) -> None:
     """Let moto's ECS and CloudFormation know Express Mode."""
     express = Express(scheduler)
@@ -279,32 +286,15 @@ def install(scheduler: Any) -> None:
             """Its type in a template."""
             return "AWS::ECS::ExpressGatewayService"
 
-        @classmethod
-        def create_from_cloudformation_json(
-            cls,
-            resource_name: str,
-            cloudformation_json: Json,
-            account_id: str,
-            region_name: str,
-            **_: Any,
-        ) -> Service:
-            """Make it."""
-            given = remap_nested_keys(cloudformation_json["Properties"], pascal_to_camelcase)
-            return express.create(ecs_backends[account_id][region_name], given).service
-
-        @classmethod
-        def update_from_cloudformation_json(
-            cls,
-            original_resource: Any,
-            new_resource_name: str,
-            cloudformation_json: Json,
-            account_id: str,
-            region_name: str,
-        ) -> Service:
-            """Change it."""
-            given = remap_nested_keys(cloudformation_json["Properties"], pascal_to_camelcase)
-            backend = ecs_backends[account_id][region_name]
-            return express.update(backend, original_resource.arn, given).service
+    let_stacks_make(
+        ExpressGatewayService,
+        lambda properties, backend: express.create(backend, in_camel_case(properties)).service,
+        lambda service, properties, backend: (
+            express.update(backend, service.arn, in_camel_case(properties)).service
+        ),
+        # What a stack has of it is a Service, which deletes itself.
+        lambda *_: None,
+    )
 
     def given_to(response: Any) -> Json:
         given: Json = response._get_params()
