@@ -112,6 +112,8 @@ async def answer(
 
     def ready() -> None:
         worker.start()
+        # CloudWatch is told of minutes without a request, too.
+        server.service.statistics.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         host, port = listener.getsockname()[:2]
         fields = {}

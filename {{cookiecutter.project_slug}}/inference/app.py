@@ -8,7 +8,7 @@ from flask import Flask
 from inference.config import Settings
 from inference.errors import StartupError
 from inference.formats.instances import InstancesDecoder
-from inference.http import openapi, problems, protocol, routes
+from inference.http import monitor, openapi, problems, protocol, routes
 from inference.http.api_keys import HEADERS, Keys
 from inference.http.body import read_body
 from inference.http.middleware import Middleware, note_route
@@ -17,8 +17,11 @@ from inference.predictor import Predictor
 from inference.runtime import artifact, serving
 from inference.runtime.artifact import Artifact
 from inference.runtime.engine import Engine
-from inference.watch import logs
+from inference.watch import exposition, logs
+from inference.watch.distributions import Distributions
+from inference.watch.exposition import CloudWatch
 from inference.watch.metrics import Metrics
+from inference.watch.statistics import Statistics
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -48,15 +51,26 @@ def create_app(settings: Settings | None = None) -> Flask:
         )
     )
     app.register_blueprint(protocol.create_blueprint(engine, infer, read, version))
+    app.register_blueprint(monitor.create_blueprint(card, version, keys))
     app.register_blueprint(openapi.create_blueprint(card, decoder, version, keys))
-    metrics = Metrics(app, card, version)
+    doors_by_path = {path: (door, path) for path, door in doors.items()}
+    doors_by_path |= {
+        path: (infer, route) for path, route in protocol.paths_of(card, version).items()
+    }
+    metrics = Metrics(app, card, version, Distributions(card))
     logs.writer.count_dropped = metrics.count_dropped_line
+    statistics = Statistics(settings, card, metrics)
+    metrics.more = functools.partial(exposition.collect, statistics)
+    if settings.metrics_namespace:
+        asked = [route for _, route in doors_by_path.values()]
+        cloudwatch = CloudWatch(settings.metrics_namespace, card.name, metrics, statistics, asked)
+        statistics.jobs.append(cloudwatch.tick)
     service = Service(
         settings,
         engine,
-        {path: (door, path) for path, door in doors.items()}
-        | {path: (infer, route) for path, route in protocol.paths_of(card, version).items()},
+        doors_by_path,
         metrics,
+        statistics,
         keys,
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
         inline_rows=0 if engine.may_block else measured.inline_rows,

@@ -26,10 +26,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     balancer keeps its connections. ``shutdown_seconds`` is how long a worker
     may take to finish its requests when the service is told to stop. ``api_key`` may hold several keys, with
     commas between them. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
+
+    With ``statistics`` the service counts how inputs and answers are distributed. One has drifted where its population
+    stability index of the last ``drift_window_seconds`` is above ``drift_threshold``. ``metrics_namespace`` is where
+    CloudWatch keeps the metrics that the log has once a minute; the log has none without it.
     """
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = {{ cookiecutter.container_port }}
+    port: Annotated[int, Meta(ge=1, le=65535)] = {{cookiecutter.container_port}}
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
@@ -46,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str = ""
     shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20
     page_accent: Annotated[str, Meta(pattern="^(#[0-9A-Fa-f]{6})?$")] = ""
+    statistics: Literal["on", "off"] = "on"
+    drift_threshold: Annotated[float, Meta(gt=0)] = 0.2
+    drift_window_seconds: Annotated[int, Meta(ge=12)] = 3600
+    metrics_namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9._/#:-]{0,255}$")] = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

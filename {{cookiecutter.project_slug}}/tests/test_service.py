@@ -320,7 +320,7 @@ def test_openapi_describes_every_route(client, app, card):
     document = client.get("/openapi.json").json
     assert document["openapi"] == "3.1.0"
     described = {path.replace(card.name, "<name>") for path in document["paths"]}
-    pages = {"/", "/docs", "/openapi.json", "/static/<path:filename>"}
+    pages = {"/", "/docs", "/monitor", "/openapi.json", "/static/<path:filename>"}
     routes = {rule.rule for rule in app.url_map.iter_rules() if "<of_version>" not in rule.rule}
     assert described == routes - pages
 

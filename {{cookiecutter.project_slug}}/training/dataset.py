@@ -12,10 +12,17 @@ from sklearn.model_selection import train_test_split
 
 from inference.formats.instances import FLOAT32_MAX
 from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar, Tensor
+from inference.watch.distributions import (
+    Distribution,
+    measure_mean,
+    measure_text,
+    of_column,
+    of_tensor,
+)
 
 # A column of text with more values than this is free text.
 MOST_CATEGORIES = 50
-# Quantiles of the labels part them into so many bins.
+# Quantiles part numbers into so many bins.
 BINS = 10
 # Of all examples together, and of the sample.
 MOST_CHARACTERS = 20_000
@@ -127,9 +134,10 @@ class Dataset:
             ]
         else:
             return ()
-        if all(column.type in ("number", "integer") for column in columns):
+        is_frame = isinstance(self.rows, pd.DataFrame)
+        if is_frame and all(column.type in ("number", "integer") for column in columns):
             # A matrix has one type; which numbers are whole says nothing of those to come.
-            columns = [as_number(column) for column in columns]
+            columns = [as_number(column, self.rows[column.name]) for column in columns]
         return tuple(
             msgspec.structs.replace(column, unit=self.units.get(column.name, ""))
             for column in columns
@@ -226,28 +234,42 @@ def distributed(output: Output, labels: NDArray[Any]) -> Output:
         return msgspec.structs.replace(output, counts=counts)
     if output.type != "number" or labels.dtype.kind not in "iuf":
         return output
-    edges, counts = bins(labels.astype(float))
+    edges = quantiles(labels.astype(float))
+    counts = counted(Distribution(output.name, edges=edges), labels)
     return msgspec.structs.replace(output, edges=edges, counts=counts)
 
 
-def bins(values: NDArray[np.floating]) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """The edges of bins that hold about as many of the values each, and how many those are."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))
-    counts, _ = np.histogram(values, edges if len(edges) > 1 else np.repeat(edges, 2))
-    return tuple(edges.tolist()), tuple(counts.tolist())
+def quantiles(values: NDArray[np.floating]) -> tuple[float, ...]:
+    """The edges of bins that hold about as many of the values each; of few different ones each has a bin."""
+    distinct = np.unique(values)
+    if not distinct.size:
+        return ()
+    if 1 < len(distinct) <= BINS:
+        between = (distinct[1:] + distinct[:-1]) / 2
+        return tuple([distinct[0].item(), *between.tolist(), distinct[-1].item()])
+    return tuple(np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1))).tolist())
+
+
+def counted(distribution: Distribution, values: Any) -> tuple[int, ...]:
+    """How many of the values each bin has; none is outside of all."""
+    counts = distribution.count(values).astype(int).tolist()
+    return tuple(counts[:-2] if distribution.values else counts[1:-2])
 
 
 def describe_tensor(name: str, array: NDArray[Any]) -> Tensor:
     """A tensor of an array whose first axis is that of the instances."""
     is_text = array.dtype.kind in "OU"
-    return Tensor(
+    means = measure_text(array) if is_text else measure_mean(array)
+    tensor = Tensor(
         name=name,
         datatype="BYTES" if is_text else DATATYPES[array.dtype.kind],
         shape=array.shape[1:],
         minimum=None if is_text else float(array.min()),
         maximum=None if is_text else float(array.max()),
+        edges=quantiles(means[~np.isnan(means)]),
         example=array[0].tolist() if array.ndim > 1 else array[:1].tolist()[0],
     )
+    return msgspec.structs.replace(tensor, counts=counted(of_tensor(tensor), means))
 
 
 def to_rows(rows: Any, features: Sequence[str]) -> Any:
@@ -319,19 +341,24 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
         counts = texts.value_counts().sort_index(kind="stable")
         categories = tuple(counts.index) if len(counts) <= MOST_CATEGORIES else ()
         example = counts.idxmax() if categories else texts.iloc[0]
-        return Column(
+        lengths = () if categories else quantiles(texts.str.len().to_numpy(float))
+        column = Column(
             name=name,
             type="string",
             required=not missing.any(),
             categories=categories,
+            edges=lengths,
+            missing=int(missing.sum()),
             example=str(example),
         )
+        return with_counts(column, measure_text(texts.to_numpy()) if lengths else texts.tolist())
     if kind == "boolean":
         if missing.any():
             raise UnfitError(
                 f"column {name!r} is boolean and has missing values: fill them in load_data(), or make numbers of it"
             )
-        return Column(name=name, type="boolean", example=bool(given.mode().iloc[0]))
+        column = Column(name=name, type="boolean", example=bool(given.mode().iloc[0]))
+        return with_counts(column, given.astype(bool).tolist())
     if missing.any():
         kind = "number"
     numbers = given.astype(float)
@@ -339,14 +366,30 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
         raise UnfitError(f"column {name!r} holds a number that float32 cannot hold")
     # One that is there: the median of an even number of them may lie between.
     middle = numbers.quantile(interpolation="lower")
-    return Column(
+    column = Column(
         name=name,
         type=kind,
         required=not missing.any(),
         minimum=float(numbers.min()),
         maximum=float(numbers.max()),
+        missing=int(missing.sum()),
         example=int(middle) if kind == "integer" else shortest(float(middle)),
     )
+    return with_bins(column, numbers)
+
+
+def with_bins(column: Column, numbers: "pd.Series[float]") -> Column:
+    """A column of numbers with its bins, as float32 where they are served as that."""
+    values = numbers.to_numpy(np.float32 if column.type == "number" else np.float64)
+    edges = quantiles(values.astype(np.float64))
+    if column.type == "number":
+        edges = tuple(shortest([*edges]))
+    return with_counts(msgspec.structs.replace(column, edges=edges), values)
+
+
+def with_counts(column: Column, values: Any) -> Column:
+    """A column with how many of the values each of its bins has."""
+    return msgspec.structs.replace(column, counts=counted(of_column(column), values))
 
 
 def type_of(name: str, values: "pd.Series[Any]") -> Any:
@@ -368,15 +411,13 @@ def type_of(name: str, values: "pd.Series[Any]") -> Any:
     )
 
 
-def as_number(column: Column) -> Column:
+def as_number(column: Column, values: Any) -> Column:
     """A column of whole numbers as one of any."""
-    return Column(
-        name=column.name,
-        required=column.required,
-        minimum=column.minimum,
-        maximum=column.maximum,
-        example=None if column.example is None else float(column.example),
-    )
+    if column.type == "number":
+        return column
+    example = None if column.example is None else float(column.example)
+    column = msgspec.structs.replace(column, type="number", example=example)
+    return with_bins(column, pd.Series(values, dtype=float))
 
 
 def shortest(value: Any) -> Any:

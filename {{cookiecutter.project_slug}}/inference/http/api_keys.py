@@ -19,7 +19,7 @@ HEADERS = {
 }
 
 # What holds no data; so do the page's own files, below STATIC.
-PAGES = {"/", "/docs", "/openapi.json"}
+PAGES = {"/", "/docs", "/monitor", "/openapi.json"}
 STATIC = "/static/"
 
 

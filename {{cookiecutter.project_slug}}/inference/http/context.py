@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any, Self
 
-from inference.runtime.signature import Predictions
+from inference.runtime.signature import Inputs, Predictions
 from inference.watch.logs import log_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -23,10 +23,12 @@ class Call:
     """What is known of a request.
 
     It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
-    ``route`` the pattern that the path matched, or the path, ``predictions`` what its rows got, for each output.
+    ``route`` the pattern that the path matched, or the path, ``inputs`` its rows as the model takes them, and
+    ``predictions`` what they got, for each output.
     """
 
     __slots__ = (
+        "inputs",
         "method",
         "path",
         "predictions",
@@ -49,6 +51,7 @@ class Call:
         self.method = method
         self.path = path
         self.route = path
+        self.inputs: Inputs = {}
         self.predictions: Predictions = ()
 
     @classmethod

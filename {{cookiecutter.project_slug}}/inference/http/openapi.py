@@ -16,6 +16,7 @@ from inference.http.problems import Problem, ProtocolError
 from inference.http.protocol import inputs_of
 from inference.http.routes import CSV, JSON, JSON_LENGTH, Answer
 from inference.runtime.signature import ModelCard, to_inputs
+from inference.watch.exposition import Monitored
 
 REASONS = {
     "400": "The body cannot be read",
@@ -62,10 +63,13 @@ def describe(
     card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
 ) -> dict[str, Any]:
     """The OpenAPI document of the current application; its examples are the model's own."""
-    types = (decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse)
+    types = (
+        *(decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse),
+        Monitored,
+    )
     template = "#/components/schemas/{name}"
     references, schemas = msgspec.json.schema_components(types, ref_template=template)
-    request, answer, problem, protocol_error, tensors, outputs = references
+    request, answer, problem, protocol_error, tensors, outputs, monitored = references
     instances = {JSON: {"schema": request, "example": {"instances": [card.example]}}}
     table: dict[str, Any] = {}
     if csv.holds(card):
@@ -103,6 +107,8 @@ def describe(
             operation["parameters"] = [length] if in_protocol else []
             responses["200"]["content"] = media(answers)
             codes = ["400", "413", "415", "422", "503"]
+        if rule.endpoint == "monitor.data":
+            responses["200"]["content"] = media({JSON: monitored})
         if keys.are_needed_for(path):
             operation["security"] = [{"key": []}]
             codes.append("401")

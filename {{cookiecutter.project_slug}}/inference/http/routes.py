@@ -124,8 +124,9 @@ def respond(engine: "Engine", door: Door, read: Reader) -> Response:
     inputs, encode = door(
         Asked(read(request.environ), lambda name, default="": given.get(name, default))
     )
-    predictions = current.call.predictions = engine.predict(inputs)
-    body, content_type, headers = encode(predictions)
+    call = current.call
+    call.inputs, call.predictions = inputs, engine.predict(inputs)
+    body, content_type, headers = encode(call.predictions)
     response = Response(body, content_type=content_type)
     response.headers.extend(headers)
     return response

@@ -297,13 +297,15 @@ class Server:
             if service.engine.batcher:
                 self._queue(connection, request, call, inputs, encode)
             elif (rows := count(inputs)) > service.inline_rows:
-                work = lambda: service.finish(call, service.engine.predict(inputs), encode)  # noqa: E731
+                predict = service.engine.predict
+                work = lambda: service.finish(call, inputs, predict(inputs), encode)  # noqa: E731
                 self._submit(connection, request, call, work)
             elif len(self.connections) > 1:
                 self._predict_soon(Light(connection, request, call, inputs, rows, encode))
             else:
                 predictions = service.engine.predict(inputs)
-                self._answer(connection, request, call, service.finish(call, predictions, encode))
+                reply = service.finish(call, inputs, predictions, encode)
+                self._answer(connection, request, call, reply)
         except Exception as error:
             self._answer_fault(connection, request, call, error)
 
@@ -326,12 +328,12 @@ class Server:
 
     def _finish(self, light: Light, answer: Predictions | Exception) -> None:
         """Answer a request whose rows were predicted."""
-        connection, request, call, _, _, encode = light
+        connection, request, call, inputs, _, encode = light
         current.call = call
         try:
             if isinstance(answer, Exception):
                 raise answer
-            reply = self.service.finish(call, answer, encode)
+            reply = self.service.finish(call, inputs, answer, encode)
         except Exception as error:
             self._answer_fault(connection, request, call, error)
         else:
@@ -352,7 +354,9 @@ class Server:
         self, connection: Connection, request: Request, call: Call, inputs: Inputs, encode: Encode
     ) -> None:
         """Let the model's queue predict the rows; raises Overloaded."""
-        end = partial(self._end_job, encode=encode)
+        end = partial(
+            self._end_job, finish=partial(self.service.finish, call, inputs, encode=encode)
+        )
         self._wait(connection, request, call, lambda: self.service.engine.submit(inputs), end)
 
     def _wait(
@@ -391,7 +395,7 @@ class Server:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _end_job(self, job: Job, encode: Encode | None = None) -> None:
+    def _end_job(self, job: Job, finish: Callable[..., Reply] | None = None) -> None:
         call = job.call
         # Refused before its turn came.
         if call is None:
@@ -402,8 +406,8 @@ class Server:
         current.call = call
         try:
             result: Any = job.future.result()
-            if encode:
-                result = self.service.finish(call, result, encode)
+            if finish:
+                result = finish(result)
         except Exception as error:
             self._answer_fault(job.connection, job.request, call, error)
         else:

@@ -10,6 +10,7 @@ from inference.http.api_keys import Keys
 from inference.http.context import Call
 from inference.runtime.signature import Inputs, Predictions
 from inference.watch.metrics import Metrics
+from inference.watch.statistics import Statistics
 
 if TYPE_CHECKING:
     from inference.runtime.engine import Engine
@@ -51,6 +52,7 @@ class Service:
     engine: "Engine"
     doors: Mapping[str, tuple[Door, str]]
     metrics: Metrics
+    statistics: Statistics
     keys: Keys
     # Of every answer.
     headers: Sequence[tuple[str, str]]
@@ -68,14 +70,16 @@ class Service:
         """Count a request as answered, and log it."""
         seconds = time.perf_counter() - call.started
         self.metrics.leave(call.route, status, seconds, call.predictions)
+        if call.predictions:
+            self.statistics.add(call.inputs, call.predictions)
         call.log(status, seconds)
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
         """Answer a request for predictions, in this thread."""
         inputs, encode = door(asked)
-        return self.finish(call, self.engine.predict(inputs), encode)
+        return self.finish(call, inputs, self.engine.predict(inputs), encode)
 
-    def finish(self, call: Call, predictions: Predictions, encode: Encode) -> Reply:
+    def finish(self, call: Call, inputs: Inputs, predictions: Predictions, encode: Encode) -> Reply:
         """The reply to a request whose rows were predicted."""
-        call.predictions = predictions
+        call.inputs, call.predictions = inputs, predictions
         return encode(predictions)

@@ -41,8 +41,12 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A column of a table, with what training saw of it, in ``unit`` where it has one.
 
     ``required``: each row has a value. Where one may be missing, which only numbers and text may, it reaches the
-    model as NaN or as the empty text. ``categories`` are the values of a column of text that has few; where it ``is_closed``, the model takes
-    no others.
+    model as NaN or as the empty text. ``categories`` are the values of a column of text that has few; where it
+    ``is_closed``, the model takes no others.
+
+    ``counts`` has how many of its values training saw of each category, or of false and of true, or between each two
+    of the ``edges``: of numbers, or of the characters of text. ``missing`` is how many it had none of. Each edge
+    belongs to the bin below it, the first to its own.
     """
 
     name: str
@@ -53,13 +57,17 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_closed: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    missing: int = 0
     example: Scalar | None = None
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An input that is an array: ``shape`` is that of one instance, -1 a dimension of any size.
 
-    ``example`` is one instance, in nested lists.
+    ``example`` is one instance, in nested lists. ``counts`` has how many instances training saw whose mean is between
+    each two of the ``edges``, or the mean number of characters of whose texts.
     """
 
     name: str
@@ -67,14 +75,15 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shape: tuple[int, ...]
     minimum: float | None = None
     maximum: float | None = None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
     example: Any = None
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them.
 
-    ``counts`` has how many labels training saw of each class; or, of numbers, between each two of the ``edges``, the
-    last of which belongs to its bin.
+    ``counts`` has how many labels training saw of each class; or, of numbers, between each two of the ``edges``.
     """
 
     name: str

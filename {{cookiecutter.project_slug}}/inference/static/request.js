@@ -28,7 +28,7 @@ export async function send(url, type, body, accept, signal) {
 }
 
 // What went wrong, in words: the problem document's, or who may have answered in place of the service.
-function problemOf({ status, headers }, text) {
+export function problemOf({ status, headers }, text) {
   const isOurs = headers.get("Content-Type")?.startsWith("application/problem+json");
   const wait = Number(headers.get("Retry-After"));
   const again = wait ? `Try again in ${wait} s.` : "Try again in a moment.";

@@ -8,8 +8,7 @@ import itertools
 import mmap
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from flask import Flask, Response
 from numpy.typing import NDArray
 
 from inference.runtime.signature import ModelCard, Predictions, class_names
+from inference.watch.distributions import Counts, Distributions
 
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus
@@ -38,8 +38,8 @@ class Shared:
     writes to costs nothing.
     """
 
-    # Of a worker: enough for some 200 routes.
-    SIZE = 2**24
+    # Of a worker: enough for some 200 routes and 100,000 inputs.
+    SIZE = 2**26
 
     def __init__(self) -> None:
         self._memory: memoryview | None = None
@@ -67,6 +67,11 @@ class Shared:
             return []
         return [self._record(layout, worker) for worker in range(self._workers)]
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker is the one that speaks for all."""
+        return self._worker == 0
+
     def _record(self, layout: np.dtype[Any], worker: int) -> Any:
         return np.frombuffer(self._memory or b"", layout, 1, worker * self.SIZE)
 
@@ -81,7 +86,9 @@ class Metrics:
     one for the sum.
     """
 
-    def __init__(self, app: Flask, card: ModelCard, version: str) -> None:
+    def __init__(
+        self, app: Flask, card: ModelCard, version: str, distributions: Distributions
+    ) -> None:
         app.add_url_rule("/metrics", "metrics", self.expose)
         routes = dict.fromkeys(rule.rule for rule in app.url_map.iter_rules())
         self._card = card
@@ -94,6 +101,8 @@ class Metrics:
                 ("rows", float, len(ROWS) + 2),
                 ("predictions", float, sum(len(output.classes) for output in card.outputs)),
                 ("requests", float, (len(self._routes), STATUSES, SIZE)),
+                ("skipped_rows", float),
+                ("values", float, distributions.size),
             ]
         )
         self._counts = shared.take(self._layout)
@@ -103,6 +112,7 @@ class Metrics:
         offsets = {name: place[1] // 8 for name, place in (self._layout.fields or {}).items()}
         self._in_flight, self._dropped = offsets["in_flight"], offsets["dropped_lines"]
         self._rows, self._requests = offsets["rows"], offsets["requests"]
+        self._skipped = offsets["skipped_rows"]
         self._sum_of_rows = self._rows + len(ROWS) + 1
         self._no_route = self._routes[NO_ROUTE]
         # The place of each class's count, for each output.
@@ -111,6 +121,8 @@ class Metrics:
         # What the worker before this one had in flight is gone.
         self._cells[self._in_flight] = 0
         self._lock = threading.Lock()
+        # What others have to show.
+        self.more: Callable[[], Iterable[prometheus.Metric]] = lambda: ()
 
     def enter(self) -> None:
         """Count a request that came."""
@@ -143,6 +155,29 @@ class Metrics:
         with self._lock:
             self._cells[self._dropped] += 1
 
+    def count_skipped(self, rows: int) -> None:
+        """Count rows that are in no distribution."""
+        with self._lock:
+            self._cells[self._skipped] += rows
+
+    def count_values(self, values: Counts) -> None:
+        """Count the values of inputs and outputs, as ``Distributions`` has them."""
+        # No other thread of this worker does.
+        self._counts["values"][0] += values
+
+    def values(self) -> Counts:
+        """The values of inputs and outputs that all workers counted."""
+        total: Counts = np.sum([counts["values"][0] for counts in self._all], axis=0)
+        return total
+
+    def requests(self, routes: Sequence[str]) -> Counts:
+        """The requests to some routes by status and seconds: an array of shape (STATUSES, SIZE)."""
+        places = [self._routes[route] for route in routes]
+        total: Counts = np.sum(
+            [counts["requests"][0, places].sum(axis=0) for counts in self._all], axis=0
+        )
+        return total
+
     def expose(self) -> Response:
         """Show the metrics of all workers."""
         # Imported when it is wanted: it takes a tenth of the start.
@@ -150,7 +185,11 @@ class Metrics:
 
         total = sum(counts.view(float) for counts in self._all)
         counts = total.view(self._layout)[0]
-        metrics = partial(collect, counts, list(self._routes), self._card, self._version)
+
+        def metrics() -> "Iterator[prometheus.Metric]":
+            yield from collect(counts, list(self._routes), self._card, self._version)
+            yield from self.more()
+
         registry: Any = SimpleNamespace(collect=metrics)
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
@@ -166,6 +205,11 @@ def collect(
     )
     yield prometheus.CounterMetricFamily(
         "log_dropped_lines", "Lines of the log that nobody read.", counts["dropped_lines"]
+    )
+    yield prometheus.CounterMetricFamily(
+        "inference_skipped_rows",
+        "Rows that are in no statistics, since too many came at once.",
+        counts["skipped_rows"],
     )
     requests = prometheus.HistogramMetricFamily(
         "http_request_duration_seconds",

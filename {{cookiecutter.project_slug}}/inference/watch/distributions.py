@@ -1,0 +1,236 @@
+"""How the values of each input and output are distributed: by bins of the training data.
+
+The distance of two distributions is the population stability index (B. Yurdakul and J. Naranjo, "Statistical
+properties of the population stability index", Journal of Risk Model Validation 14(4), 2020): the sum over the bins of
+(a - e) * ln(a / e), where e is the bin's share in training and a the recent one. By chance alone it is about
+chi-squared, with one degree of freedom less than there are bins, times 1/n + 1/m for n recent rows and m of training.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.runtime.signature import (
+    MATRIX,
+    Column,
+    Inputs,
+    ModelCard,
+    Output,
+    Predictions,
+    Scalar,
+    Tensor,
+)
+
+Counts = NDArray[np.float64]
+# Of a bin that one of two distributions has and the other has not.
+HALF = 0.5
+# The normal deviate of one in a million: so seldom is chance taken for drift.
+DEVIATE = 4.75
+
+
+class Distribution:
+    """The bins of an input or output, and how many values of the training data each has.
+
+    Numbers have a bin between each two ``edges``, which belong to the bin below them but for the first, with one below
+    before them and one above after them; other values have one each, and one for all others after them. The last bin
+    is that of missing values. Edges are rounded as the values are that ``is_float32``. ``role`` is "input" or "output"; ``measured`` says what of a value is a number, where the value is none. ``expected`` is None where
+    the model file does not say what training saw.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        edges: Sequence[float] = (),
+        values: Sequence[Scalar] = (),
+        counts: Sequence[int] = (),
+        missing: int = 0,
+        measured: str = "",
+        role: str = "input",
+        is_float32: bool = False,
+    ) -> None:
+        self.name = name
+        self.role = role
+        self.values = values
+        self.measured = measured
+        # A column that is always the same has one edge; one of which nothing is known has none.
+        self.edges = [*edges, *edges] if len(edges) == 1 else [*edges] or [-math.inf, math.inf]
+        self.expected: Counts | None = None
+        if values:
+            self.size = len(values) + 2
+            self._places = {value: place for place, value in enumerate(values)}
+            around = ([*counts], [0, missing])
+        else:
+            self.size = len(self.edges) + 2
+            # NaN is sorted behind infinity.
+            bounds = np.array([*self.edges, math.inf])
+            if is_float32:
+                bounds = bounds.astype(np.float32).astype(np.float64)
+            bounds[0] = np.nextafter(bounds[0], -math.inf)
+            self._bounds = bounds
+            around = ([0, *counts], [0, missing])
+        if counts:
+            self.expected = np.array([*around[0], *around[1]], np.float64)
+
+    def count(self, values: Any) -> Counts:
+        """How many of the values each bin has; numbers are an array, others any sequence."""
+        if not self.values:
+            places = np.searchsorted(self._bounds, values)
+            return np.bincount(places, minlength=self.size).astype(np.float64)
+        counts = np.zeros(self.size)
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        for value, number in Counter(values).items():
+            other = self.size - 1 if value == "" else self.size - 2
+            counts[self._places.get(value, other)] += number
+        return counts
+
+    def missing(self, counts: Counts) -> float:
+        """How many values are missing."""
+        return float(counts[-1])
+
+    def outside(self, counts: Counts) -> float:
+        """How many values are out of the range of training, or not among its values."""
+        return float(counts[-2] + (0 if self.values else counts[0]))
+
+    @property
+    def labels(self) -> list[str]:
+        """What each bin is called."""
+        if self.values:
+            return [*map(to_label, self.values), "other", "missing"]
+        edges = [f"{edge:.4g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in pairwise(edges)]
+        return [f"below {edges[0]}", *between, f"above {edges[-1]}", "missing"]
+
+
+def to_label(value: Scalar) -> str:
+    """A value as metrics name it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def stability_index(expected: Counts, counts: Counts) -> float:
+    """The population stability index of counts against those of training, by bins.
+
+    A bin that neither has says nothing. To all others half a value is added, so that an empty one has a logarithm.
+    """
+    seen = (expected > 0) | (counts > 0)
+    then, now = expected[seen] + HALF, counts[seen] + HALF
+    then, now = then / then.sum(), now / now.sum()
+    return float(np.sum((now - then) * np.log(now / then)))
+
+
+def chance_level(expected: Counts, counts: Counts) -> float:
+    """The stability index that chance alone exceeds once in a million times.
+
+    By the approximation of Wilson and Hilferty (1931) of the chi-squared distribution's quantiles.
+    """
+    freedom = max(int(np.sum((expected > 0) | (counts > 0))) - 1, 1)
+    spread = 2 / (9 * freedom)
+    quantile = freedom * (1 - spread + DEVIATE * math.sqrt(spread)) ** 3
+    return float(quantile * (1 / max(expected.sum(), 1) + 1 / max(counts.sum(), 1)))
+
+
+def of_column(column: Column) -> Distribution:
+    """That of a table's column: of numbers, of few values, or of the length of text."""
+    known: dict[str, Any] = {"counts": column.counts, "missing": column.missing}
+    if column.type == "boolean":
+        return Distribution(column.name, values=(False, True), **known)
+    if column.categories:
+        return Distribution(column.name, values=column.categories, **known)
+    if column.type == "string":
+        return Distribution(column.name, edges=column.edges, measured="characters", **known)
+    edges = column.edges or known_range(column)
+    return Distribution(column.name, edges=edges, is_float32=column.type == "number", **known)
+
+
+def of_tensor(tensor: Tensor) -> Distribution:
+    """That of each instance's mean, or of the characters that its texts have on average."""
+    measured = "characters" if tensor.datatype == "BYTES" else "mean"
+    return Distribution(tensor.name, edges=tensor.edges, counts=tensor.counts, measured=measured)
+
+
+def of_output(output: Output) -> Distribution:
+    """That of what is predicted."""
+    values = output.classes or ((False, True) if output.type == "boolean" else ())
+    measured = "characters" if output.type == "string" and not values else ""
+    return Distribution(
+        output.name,
+        edges=output.edges,
+        values=values,
+        counts=output.counts,
+        measured=measured,
+        role="output",
+    )
+
+
+def known_range(column: Column) -> tuple[float, ...]:
+    """The range of a column whose bins the model file does not have, as float32 has it."""
+    if column.minimum is None or column.maximum is None:
+        return ()
+    return column.minimum, column.maximum
+
+
+def measure_text(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The number of characters of each text, NaN for an empty one, which is missing; the mean of several."""
+    lengths = np.fromiter(map(len, values.flat), np.float64, values.size).reshape(len(values), -1)
+    means: NDArray[np.float64] = lengths.mean(axis=1)
+    means[means == 0] = np.nan
+    return means
+
+
+def measure_mean(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean of each instance."""
+    means: NDArray[np.float64] = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+    return means
+
+
+class Distributions:
+    """All of a model: those of its inputs, then those of its outputs; their counts are one array after another."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self._card = card
+        self.inputs = [of_column(column) for column in card.columns]
+        self.inputs += [of_tensor(tensor) for tensor in card.tensors]
+        self.outputs = [of_output(output) for output in card.outputs]
+        self.all = [*self.inputs, *self.outputs]
+        ends = np.cumsum([each.size for each in self.all]).tolist()
+        self._slices = [
+            slice(end - each.size, end) for each, end in zip(self.all, ends, strict=True)
+        ]
+        self.size: int = ends[-1]
+
+    def part(self, counts: Counts) -> list[Counts]:
+        """The counts of each."""
+        return [counts[place] for place in self._slices]
+
+    def count(self, answered: Sequence[tuple[Inputs, Predictions]]) -> Counts:
+        """How many values each bin has in some requests and their answers."""
+        values = [*self._inputs_of([inputs for inputs, _ in answered])]
+        for place, output in enumerate(self.outputs):
+            predicted: Any = [*chain.from_iterable(each[place].values for _, each in answered)]
+            if output.measured:
+                predicted = measure_text(np.array(predicted, object))
+            values.append(predicted)
+        return np.concatenate(
+            [each.count(its_values) for each, its_values in zip(self.all, values, strict=True)]
+        )
+
+    def _inputs_of(self, requests: Sequence[Inputs]) -> list[Any]:
+        if self._card.is_matrix:
+            return [*np.concatenate([inputs[MATRIX] for inputs in requests]).T]
+        return [join([inputs[each.name] for inputs in requests], each) for each in self.inputs]
+
+
+MEASURES = {"characters": measure_text, "mean": measure_mean}
+
+
+def join(arrays: Sequence[NDArray[Any]], distribution: Distribution) -> NDArray[Any]:
+    """The values of some requests' input, as they are counted; instances of free dimensions differ in size."""
+    if measure := MEASURES.get(distribution.measured):
+        arrays = [measure(array) for array in arrays]
+    return np.concatenate(arrays)

@@ -1,0 +1,263 @@
+"""The statistics as others read them: Prometheus, CloudWatch, and the page for people."""
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from inference.watch import logs
+from inference.watch.distributions import Counts, Distribution
+from inference.watch.metrics import SECONDS, SUM, Metrics, shared
+from inference.watch.statistics import LEAST_ROWS, Finding, Statistics
+
+if TYPE_CHECKING:
+    from prometheus_client import core as prometheus
+
+# So many inputs have series of their own, those of the greatest distance from training; the others have them together.
+MOST_NAMED = 20
+OTHERS = "(others)"
+# On the page.
+MOST_SHOWN = 100
+# In CloudWatch, which asks a price for each.
+MOST_IN_CLOUDWATCH = 10
+MINUTE = 60
+PERCENTILES = (50, 90, 99)
+
+
+def collect(statistics: Statistics) -> "Iterator[prometheus.Metric]":
+    """What was counted since the start, and the distance from training within the window, as metrics."""
+    worst = statistics.worst()
+    totals = statistics.totals()
+    for role in ("input", "output"):
+        yield from collect_role(role, [each for each in worst if each.role == role], totals)
+
+
+def collect_role(
+    role: str, worst: Sequence[Finding], totals: dict[Distribution, Counts]
+) -> "Iterator[prometheus.Metric]":
+    """The metrics of the inputs, or of the outputs."""
+    from prometheus_client import core as prometheus
+
+    named, others = worst[:MOST_NAMED], worst[MOST_NAMED:]
+    index = prometheus.GaugeMetricFamily(
+        f"inference_{role}_psi",
+        "Population stability index against training, of the rows within the window.",
+        labels=[role],
+    )
+    values = prometheus.HistogramMetricFamily(
+        f"inference_{role}_values",
+        "Values by the bins of training: numbers, characters of text, means of tensors.",
+        labels=[role],
+    )
+    categories = prometheus.CounterMetricFamily(
+        f"inference_{role}_categories", "Values by category or class.", labels=[role, "value"]
+    )
+    missing = prometheus.CounterMetricFamily(
+        f"inference_{role}_missing", "Values that are missing.", labels=[role]
+    )
+    outside = prometheus.CounterMetricFamily(
+        f"inference_{role}_outside",
+        "Values out of the range of training, or not among its values.",
+        labels=[role],
+    )
+    for distribution, number in [(each.distribution, each.psi) for each in named]:
+        name, counts = distribution.name, totals[distribution]
+        if number is not None:
+            index.add_metric([name], number)
+        if distribution.values:
+            for label, count in zip(distribution.labels, counts[:-1], strict=False):
+                categories.add_metric([name, label], count)
+        else:
+            bounds = [*map(str, map(float, distribution.edges[1:])), "+Inf"]
+            _, *buckets = itertools.accumulate(counts[:-1])
+            values.add_metric([name], list(zip(bounds, buckets, strict=True)), sum_value=None)
+        missing.add_metric([name], distribution.missing(counts))
+        outside.add_metric([name], distribution.outside(counts))
+    if others:
+        rest = [(each.distribution, totals[each.distribution]) for each in others]
+        missing.add_metric([OTHERS], sum(one.missing(counts) for one, counts in rest))
+        outside.add_metric([OTHERS], sum(one.outside(counts) for one, counts in rest))
+    rows = prometheus.GaugeMetricFamily(
+        f"inference_{role}_window_rows",
+        "Rows within the window.",
+        max((each.rows for each in worst), default=0),
+    )
+    drifted = prometheus.GaugeMetricFamily(
+        f"inference_{role}_drifted",
+        "How many have drifted from training.",
+        sum(each.verdict == "drifted" for each in worst),
+    )
+    yield from (index, values, categories, missing, outside, rows, drifted)
+
+
+class CloudWatch:
+    """Writes metrics to the log once a minute, in CloudWatch's embedded metric format.
+
+    CloudWatch Logs makes metrics of them, without an agent and without a permission. ``routes`` are those that ask the
+    model: health checks are no traffic.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        service: str,
+        metrics: Metrics,
+        statistics: Statistics,
+        routes: Sequence[str],
+    ) -> None:
+        self._namespace = namespace
+        self._service = service
+        self._metrics = metrics
+        self._statistics = statistics
+        self._routes = routes
+        self._minute = time.time() // MINUTE
+        self._before = metrics.requests(routes)
+
+    def tick(self, now: float) -> None:
+        """Write what the last minute had, where one is over."""
+        if now // MINUTE != self._minute:
+            self._minute = now // MINUTE
+            if shared.is_first:
+                for line in self.lines(now):
+                    logs.writer.write(line)
+
+    def lines(self, now: float) -> list[bytes]:
+        """The lines of what was counted since the last ones: one of the service, one of each of the worst inputs."""
+        requests = self._metrics.requests(self._routes)
+        recent, self._before = requests - self._before, requests
+        findings = self._statistics.worst()
+        values: dict[str, tuple[float, str]] = {
+            "Requests": (recent[:, :SUM].sum(), "Count"),
+            "ClientErrors": (recent[400:500, :SUM].sum(), "Count"),
+            "ServerErrors": (recent[500:, :SUM].sum(), "Count"),
+        }
+        if recent.any():
+            by_seconds = recent[:, :SUM].sum(axis=0)
+            values |= {
+                f"LatencyP{percent}": (1000 * percentile(by_seconds, percent), "Milliseconds")
+                for percent in PERCENTILES
+            }
+        values["DriftedInputs"] = (count_drifted(findings, "input"), "Count")
+        values["DriftedOutputs"] = (count_drifted(findings, "output"), "Count")
+        lines = [self._line(now, {}, values, {})]
+        judged = [each for each in findings if each.verdict in ("drifted", "steady")]
+        for each in judged[:MOST_IN_CLOUDWATCH]:
+            more = {
+                "verdict": each.verdict,
+                "rows": each.rows,
+                "missing_share": each.missing_share,
+                "outside_share": each.outside_share,
+            }
+            of = {each.role.capitalize(): each.distribution.name}
+            lines.append(self._line(now, of, {"Drift": (each.psi or 0, "None")}, more))
+        return lines
+
+    def _line(
+        self,
+        now: float,
+        dimensions: dict[str, str],
+        values: dict[str, tuple[float, str]],
+        more: dict[str, Any],
+    ) -> bytes:
+        metrics = [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()]
+        dimensions = {"Service": self._service} | dimensions
+        about = {
+            "Namespace": self._namespace,
+            "Dimensions": [list(dimensions)],
+            "Metrics": metrics,
+        }
+        numbers = {name: float(value) for name, (value, _) in values.items()}
+        head = {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [about]}}
+        return logs.to_line("INFO", "inference.metrics", head | dimensions | numbers | more)
+
+
+def count_drifted(findings: Sequence[Finding], role: str) -> int:
+    """How many inputs, or outputs, have drifted."""
+    return sum(each.role == role and each.verdict == "drifted" for each in findings)
+
+
+def percentile(counts: Counts, percent: float) -> float:
+    """The seconds that so many percent of the requests took at most, as evenly as a bucket may hold them.
+
+    ``counts`` are by the buckets of ``SECONDS``, and one above; of that one the bound is all that is known.
+    """
+    bounds = np.array([0.0, *SECONDS, SECONDS[-1]])
+    reached = np.concatenate([[0], np.cumsum(counts)])
+    return float(np.interp(percent / 100 * reached[-1], reached, bounds))
+
+
+class Described(msgspec.Struct):
+    """An input or output as ``/monitor.json`` has it; the shares are by the bins that ``labels`` names."""
+
+    name: str
+    role: str
+    measured: str
+    verdict: str
+    psi: float | None
+    rows: int
+    missing_share: float
+    outside_share: float
+    labels: list[str]
+    training: list[float]
+    recent: list[float]
+
+
+class Monitored(msgspec.Struct):
+    """What ``/monitor.json`` has; of ``total`` inputs and outputs the worst, first the worst of all."""
+
+    is_on: bool
+    window_seconds: int
+    threshold: float
+    least_rows: int
+    total: int
+    drifted: int
+    found: list[Described]
+
+
+def describe(finding: Finding) -> Described:
+    """A finding with its two histograms, as shares; without bins that neither has at the ends."""
+    distribution = finding.distribution
+    expected = distribution.expected
+    if expected is None:
+        expected = np.zeros(distribution.size)
+    # What is around the bins of training is shown where there is any.
+    shown = (expected > 0) | (finding.counts > 0)
+    inner = slice(0, -2) if distribution.values else slice(1, -2)
+    shown[inner] = True
+    labels = list(itertools.compress(distribution.labels, shown))
+    return Described(
+        name=distribution.name,
+        role=finding.role,
+        measured=distribution.measured,
+        verdict=finding.verdict,
+        psi=finding.psi,
+        rows=finding.rows,
+        missing_share=finding.missing_share,
+        outside_share=finding.outside_share,
+        labels=labels,
+        training=to_shares(expected)[shown].tolist(),
+        recent=to_shares(finding.counts)[shown].tolist(),
+    )
+
+
+def to_shares(counts: Counts) -> Counts:
+    """Each bin's share; zeros of none."""
+    shares: Counts = counts / max(counts.sum(), 1)
+    return shares
+
+
+def look(statistics: Statistics) -> Monitored:
+    """The state of all inputs and outputs."""
+    worst = statistics.worst()
+    return Monitored(
+        is_on=statistics.settings.statistics == "on",
+        window_seconds=statistics.settings.drift_window_seconds,
+        threshold=statistics.settings.drift_threshold,
+        least_rows=LEAST_ROWS,
+        total=len(worst),
+        drifted=sum(each.verdict == "drifted" for each in worst),
+        found=[describe(each) for each in worst[:MOST_SHOWN]],
+    )

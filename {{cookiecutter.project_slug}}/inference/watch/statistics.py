@@ -1,0 +1,258 @@
+"""What the inputs and answers look like against those of training, and whether they have drifted.
+
+Requests leave their inputs and predictions here. Many are counted together, which costs each little, by the last that
+came; a thread of each worker counts large ones, and what waits where nobody comes. All workers share the memory of the
+counts. The window is the last hour, or as long as is set: each worker remembers what the counts were, a twelfth of it
+apart. The first worker of all tells the log.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.config import Settings
+from inference.runtime.signature import Inputs, ModelCard, Predictions
+from inference.watch.distributions import (
+    Counts,
+    Distribution,
+    Distributions,
+    chance_level,
+    stability_index,
+)
+from inference.watch.metrics import Metrics, shared
+
+logger = logging.getLogger("inference.drift")
+
+# The thread looks for what waits.
+INTERVAL = 0.25
+# Numbers of inputs that are counted within some hundred microseconds.
+QUICK = 10_000
+# So many numbers of inputs wait to be counted; those of more rows are left out.
+MOST_WAITING = 2_000_000
+# Of a dimension of any size.
+SOME = 256
+# Requests that are counted together. More would be kept for so long that the next need other memory.
+AT_A_TIME = 128
+STEPS = 12
+# With fewer rows there is no verdict, however they are distributed.
+LEAST_ROWS = 100
+
+
+class Finding(NamedTuple):
+    """What is known of the recent values of an input or output.
+
+    ``psi`` is their population stability index against training, None where there are no values or training's are
+    not known. ``verdict`` is one of "drifted", "steady", "few rows" and "unknown". ``counts`` are by the bins of
+    ``distribution``.
+    """
+
+    distribution: Distribution
+    counts: Counts
+    rows: int
+    psi: float | None
+    verdict: str
+
+    @property
+    def role(self) -> str:
+        """Whether it is an input or an output."""
+        return self.distribution.role
+
+    @property
+    def missing_share(self) -> float:
+        """The share of missing values."""
+        return self.distribution.missing(self.counts) / self.rows if self.rows else 0.0
+
+    @property
+    def outside_share(self) -> float:
+        """The share of values out of the range of training, or not among its values."""
+        return self.distribution.outside(self.counts) / self.rows if self.rows else 0.0
+
+
+class Window:
+    """The counts within the last ``seconds``, from what they were then, a step ago, two steps ago, and so on."""
+
+    def __init__(self, seconds: float, now: float, counts: Counts) -> None:
+        self._step_seconds = seconds / STEPS
+        self._step = self._step_of(now)
+        self._past = deque([counts], maxlen=STEPS + 1)
+
+    def _step_of(self, now: float) -> int:
+        return int(now // self._step_seconds)
+
+    def advance(self, now: float, counts: Counts) -> bool:
+        """Remember the counts where a step is over; say whether one is."""
+        step = self._step_of(now)
+        # A clock that was set back is no reason to wait.
+        if step == self._step:
+            return False
+        self._past += [counts] * min(max(step - self._step, 1), STEPS + 1)
+        self._step = step
+        return True
+
+    def recent(self, counts: Counts) -> Counts:
+        """How much was counted within the window."""
+        return counts - self._past[0]
+
+
+class Statistics:
+    """Counts what was asked and answered, and compares it with training."""
+
+    def __init__(self, settings: Settings, card: ModelCard, metrics: Metrics) -> None:
+        self.distributions = Distributions(card)
+        self.settings = settings
+        self._metrics = metrics
+        self._is_on = settings.statistics == "on"
+        width = len(card.columns) + sum(
+            int(np.prod([size if size >= 0 else SOME for size in tensor.shape]))
+            for tensor in card.tensors
+        )
+        self._most_rows = max(MOST_WAITING // max(width, 1), 1)
+        self._quick_rows = QUICK // max(width, 1)
+        self._waiting: deque[tuple[Inputs, Predictions]] = deque()
+        # Each with many rows, and how many these are together.
+        self._large: deque[tuple[Inputs, Predictions]] = deque()
+        self._large_rows = 0
+        self._awake = threading.Event()
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._is_started = False
+        self._window = Window(settings.drift_window_seconds, time.time(), metrics.values())
+        self._drifted: set[Distribution] = set()
+        # What else is due now and then, with the time; whoever adds to it is quick.
+        self.jobs: list[Callable[[float], None]] = []
+
+    def add(self, inputs: Inputs, predictions: Predictions) -> None:
+        """Take a request that was answered; its arrays must not change any more."""
+        if not self._is_on:
+            return
+        rows = len(predictions[0].values)
+        if rows > self._quick_rows:
+            self._add_many(inputs, predictions, rows)
+            return
+        waiting = self._waiting
+        waiting.append((inputs, predictions))
+        if len(waiting) < AT_A_TIME:
+            return
+        if not self._is_started:
+            self.start()
+        elif self._counting.acquire(blocking=False):
+            try:
+                self._count([waiting.popleft() for _ in range(min(len(waiting), AT_A_TIME))])
+            finally:
+                self._counting.release()
+
+    def _add_many(self, inputs: Inputs, predictions: Predictions, rows: int) -> None:
+        """Leave a large request to the thread, unless too much waits for it already."""
+        with self._lock:
+            has_room = self._large_rows + rows <= self._most_rows
+            if has_room:
+                self._large_rows += rows
+                self._large.append((inputs, predictions))
+        if has_room:
+            self.start()
+            self._awake.set()
+        else:
+            self._metrics.count_skipped(rows)
+
+    def start(self) -> None:
+        """Begin to count what nobody else does."""
+        with self._lock:
+            if not self._is_started:
+                self._is_started = True
+                threading.Thread(target=self._work, name="statistics", daemon=True).start()
+
+    def flush(self) -> None:
+        """Count what waits."""
+        with self._counting:
+            while self._waiting:
+                size = min(len(self._waiting), AT_A_TIME)
+                self._count([self._waiting.popleft() for _ in range(size)])
+            while self._large:
+                inputs, predictions = self._large.popleft()
+                with self._lock:
+                    self._large_rows -= len(predictions[0].values)
+                self._count([(inputs, predictions)])
+
+    def _count(self, answered: list[tuple[Inputs, Predictions]]) -> None:
+        """Count the values of some requests, as the only thread that does."""
+        try:
+            self._metrics.count_values(self.distributions.count(answered))
+        except Exception:
+            # What a predictor of one's own answers may be of any kind; its requests were answered.
+            logger.exception("Could not count inputs and answers")
+
+    def _work(self) -> None:
+        while True:
+            self._awake.wait(INTERVAL)
+            self._awake.clear()
+            self.flush()
+            now = time.time()
+            if self._window.advance(now, self._metrics.values()) and shared.is_first:
+                self._tell()
+            for job in self.jobs:
+                job(now)
+
+    def findings(self) -> list[Finding]:
+        """What is known of each input and output, in the model's order."""
+        self.flush()
+        recent = self._window.recent(self._metrics.values())
+        return [
+            self._judge(each, counts)
+            for each, counts in zip(
+                self.distributions.all, self.distributions.part(recent), strict=True
+            )
+        ]
+
+    def totals(self) -> dict[Distribution, Counts]:
+        """What was counted since the start, by the bins of each input and output."""
+        parts = self.distributions.part(self._metrics.values())
+        return dict(zip(self.distributions.all, parts, strict=True))
+
+    def worst(self) -> list[Finding]:
+        """The findings, those of the greatest distance first, and what is missing or out of range before the rest."""
+        return sorted(
+            self.findings(),
+            key=lambda each: (each.psi or 0, each.outside_share + each.missing_share),
+            reverse=True,
+        )
+
+    def _judge(self, distribution: Distribution, counts: Counts) -> Finding:
+        rows, expected = int(counts.sum()), distribution.expected
+        if expected is None or not expected.sum():
+            return Finding(distribution, counts, rows, None, "unknown")
+        if not rows:
+            return Finding(distribution, counts, rows, None, "few rows")
+        index = stability_index(expected, counts)
+        verdict = "steady"
+        if rows < LEAST_ROWS:
+            verdict = "few rows"
+        elif index > max(self.settings.drift_threshold, chance_level(expected, counts)):
+            verdict = "drifted"
+        return Finding(distribution, counts, rows, index, verdict)
+
+    def _tell(self) -> None:
+        """Say in the log what has drifted since, or does no more."""
+        for finding in self.findings():
+            name, is_drifted = finding.distribution.name, finding.verdict == "drifted"
+            was_drifted = finding.distribution in self._drifted
+            if is_drifted == was_drifted or finding.verdict == "few rows":
+                continue
+            fields = {
+                "name": name,
+                "psi": finding.psi,
+                "threshold": self.settings.drift_threshold,
+                "rows": finding.rows,
+                "missing_share": round(finding.missing_share, 4),
+                "outside_share": round(finding.outside_share, 4),
+            }
+            if is_drifted:
+                self._drifted.add(finding.distribution)
+                logger.warning("%s has drifted from training", name, extra={"fields": fields})
+            else:
+                self._drifted.remove(finding.distribution)
+                logger.info("%s is as in training again", name, extra={"fields": fields})
