@@ -207,7 +207,7 @@ def test_inference_package_is_small_enough_to_read(project):
 
 # Each room of the service imports from those below it; settings and errors are the ground of all. The predictor
 # is the owner's, the engine runs it.
-ROOMS = ("", "http", "watch", "formats", "runtime", "config", "errors")
+ROOMS = ("", "http", "batch", "watch", "formats", "runtime", "config", "errors")
 
 
 def test_rooms_of_the_service_import_downward_only(project):

@@ -9,5 +9,7 @@ The way of a request:
 
 What has no door, and everything once others have hooked into the application, goes through
 ``http/middleware.py`` and Flask instead of 2 to 4, as it does under any other WSGI server.
-Rooms import downward only: http, watch, formats, runtime, config, errors.
+``batch`` scores files instead, by the same formats and the same predictor.
+
+Rooms import downward only: http, batch, watch, formats, runtime, config, errors.
 """

@@ -6,17 +6,14 @@ import os
 from flask import Flask
 
 from inference.config import Settings
-from inference.errors import StartupError
 from inference.formats.instances import InstancesDecoder
 from inference.http import monitor, openapi, problems, protocol, routes
 from inference.http.api_keys import HEADERS, Keys
 from inference.http.body import read_body
 from inference.http.middleware import Middleware, note_route
 from inference.http.service import Service
-from inference.predictor import Predictor
 from inference.runtime import artifact, serving
-from inference.runtime.artifact import Artifact
-from inference.runtime.engine import Engine
+from inference.runtime.engine import load_engine
 from inference.watch import exposition, logs
 from inference.watch.distributions import Distributions
 from inference.watch.exposition import CloudWatch
@@ -83,18 +80,3 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["service"] = service
     app.wsgi_app = Middleware(app.wsgi_app, service)  # type: ignore[method-assign]
     return app
-
-
-def load_engine(model: Artifact, queue: bool, seconds_to_wait: float) -> Engine:
-    """Load a verified model file and hold it to its contract (``Engine``).
-
-    Raises StartupError when the predictor cannot make sense of the file, or its answer to its own example does
-    not fit its card.
-    """
-    try:
-        predictor = Predictor.load(model.content)
-        return Engine(predictor, queue, seconds_to_wait)
-    except Exception as error:
-        # An HTTP error says its status in str().
-        reason = " ".join(str(getattr(error, "description", error)).split())
-        raise StartupError(f"Could not load {model.path}: {reason}; {artifact.REMEDY}") from error

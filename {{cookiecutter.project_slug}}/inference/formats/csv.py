@@ -53,6 +53,10 @@ class Cells:
         """
         with turn(len(body)):
             rows = self._decode(body, max_rows)
+        return self.to_inputs(rows)
+
+    def to_inputs(self, rows: Sequence[list[Any]]) -> Inputs:
+        """Rows that were read as what the model takes."""
         if self.card.tensors:
             shape = self.card.tensors[0].shape
             return to_inputs(self.card, [np.reshape(row, shape).tolist() for row in rows])
@@ -76,28 +80,18 @@ class Cells:
             reader = csv.reader(lines, strict=True)
             records = filter(None, reader)
             first = next(records, [])
-            places = self._find_columns(first)
+            places = self.find_columns(first)
             width = len(first) if places else len(self.columns)
             for cells in records if places or not first else chain([first], records):
                 if len(rows) == max_rows:
                     raise InvalidInstances(too_many_rows(max_rows), "")
-                if len(cells) != width:
-                    raise InvalidInstances(
-                        f"line {reader.line_num}: {len(cells)} cells are not {width}; the model takes "
-                        f"{len(self.columns)} columns: {', '.join(c.name for c in self.columns)}",
-                        f"/{len(rows)}",
-                    )
-                if places:
-                    cells = ["" if place is None else cells[place] for place in places]
                 try:
-                    rows.append(
-                        [read(cell) for read, cell in zip(self._readers, cells, strict=True)]
-                    )
-                except ValueError:
-                    place, fault = find_fault(self.columns, cells)
+                    rows.append(self.read(cells, places, width))
+                except InvalidInstances as error:
+                    after = ", " if error.pointer else ": "
                     raise InvalidInstances(
-                        f"line {reader.line_num}, {self.columns[place].name}: {fault}",
-                        f"/{len(rows)}/{place}",
+                        f"line {reader.line_num}{after}{error.description}",
+                        f"/{len(rows)}{error.pointer}",
                     ) from None
         except (UnicodeDecodeError, csv.Error) as error:
             raise InvalidInstances(f"The body is not CSV in UTF-8: {error}", "") from None
@@ -105,7 +99,27 @@ class Cells:
             raise InvalidInstances(f"0 rows: send between 1 and {max_rows}", "")
         return rows
 
-    def _find_columns(self, first: Sequence[str]) -> list[int | None]:
+    def read(self, cells: list[str], places: Sequence[int | None], width: int) -> list[Any]:
+        """The values in the cells of a line, which are ``width``, and at ``places`` where the columns have names.
+
+        Raises InvalidInstances, which names the column.
+        """
+        if len(cells) != width:
+            raise InvalidInstances(
+                f"{len(cells)} cells are not {width}; the model takes {len(self.columns)} columns: "
+                f"{', '.join(column.name for column in self.columns)}",
+                "",
+            )
+        if places:
+            cells = ["" if place is None else cells[place] for place in places]
+        try:
+            return [read(cell) for read, cell in zip(self._readers, cells, strict=True)]
+        except ValueError:
+            place, fault = find_fault(self.columns, cells)
+            name = self.columns[place].name
+            raise InvalidInstances(f"{name}: {fault}", f"/{place}") from None
+
+    def find_columns(self, first: Sequence[str]) -> list[int | None]:
         """The place of each column where the first line names all that are required, or else an empty list."""
         names = [cell.strip() for cell in first]
         wanted = [column.name.strip() for column in self.columns]
@@ -229,18 +243,29 @@ def encode(predictions: Predictions, card: ModelCard) -> str:
     """A line for each row, below the names of the columns: each output's prediction, then its probabilities."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    columns: list[Sequence[object]] = []
-    names: list[str] = []
-    for output, (values, probabilities) in zip(card.outputs, predictions, strict=True):
+    writer.writerow(names_of(card, [part.probabilities is not None for part in predictions]))
+    writer.writerows(zip(*to_columns(predictions), strict=True))
+    return text.getvalue()
+
+
+def names_of(card: ModelCard, gives_probabilities: Sequence[bool]) -> list[str]:
+    """What the columns of predictions are called."""
+    names = []
+    for output, gives in zip(card.outputs, gives_probabilities, strict=True):
         names.append(output.name)
+        several = f"{output.name}: " if len(card.outputs) > 1 else ""
+        names += [f"{several}{name}" for name in class_names(output) if gives]
+    return names
+
+
+def to_columns(predictions: Predictions) -> list[Sequence[object]]:
+    """The columns of predictions."""
+    columns: list[Sequence[object]] = []
+    for values, probabilities in predictions:
         columns.append([to_cell(value) for value in values])
         if probabilities is not None:
-            several = f"{output.name}: " if len(card.outputs) > 1 else ""
-            names += [f"{several}{name}" for name in class_names(output)]
             columns += probabilities.T.tolist()
-    writer.writerow(names)
-    writer.writerows(zip(*columns, strict=True))
-    return text.getvalue()
+    return columns
 
 
 def to_cell(value: object) -> object:

@@ -9,12 +9,13 @@ import msgspec
 from flask import Blueprint, Response, current_app, render_template
 
 from inference.formats import csv
+from inference.formats.answers import Answer
 from inference.formats.instances import InstancesDecoder
 from inference.formats.tensors import InferenceRequest, InferenceResponse
 from inference.http.api_keys import PAGES, STATIC, Keys
 from inference.http.problems import Problem, ProtocolError
 from inference.http.protocol import inputs_of
-from inference.http.routes import CSV, JSON, JSON_LENGTH, Answer
+from inference.http.routes import CSV, JSON, JSON_LENGTH
 from inference.runtime.signature import ModelCard, to_inputs
 from inference.watch.exposition import Monitored
 

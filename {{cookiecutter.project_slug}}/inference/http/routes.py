@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from flask import Blueprint, Response, render_template, request
@@ -11,19 +11,13 @@ from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.http import parse_accept_header
 
 from inference.formats import csv
+from inference.formats.answers import answer
 from inference.formats.instances import InstancesDecoder
 from inference.http.api_keys import Keys
 from inference.http.body import Reader
 from inference.http.context import current
 from inference.http.service import Asked, Door, Encode, Reply
-from inference.runtime.signature import (
-    Inputs,
-    ModelCard,
-    Prediction,
-    Predictions,
-    Scalar,
-    class_names,
-)
+from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names
 
 if TYPE_CHECKING:
     from inference.runtime.engine import Engine
@@ -33,16 +27,6 @@ CSV = "text/csv"
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 to_json = msgspec.json.Encoder().encode
-
-
-class Answer(msgspec.Struct, omit_defaults=True):
-    """A prediction for each instance; probabilities by class where the model gives them.
-
-    Of a model with several outputs each instance has an object of them, by name.
-    """
-
-    predictions: list[Scalar | dict[str, Scalar]]
-    probabilities: list[dict[str, float | dict[str, float]]] = []
 
 
 def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
@@ -155,28 +139,3 @@ def to_json_reply(
 def to_csv_reply(card: ModelCard, predictions: Predictions) -> Reply:
     """The predictions as CSV."""
     return Reply(csv.encode(predictions, card).encode(), f"{CSV}; charset=utf-8")
-
-
-def answer(card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions) -> Answer:
-    """The predictions, with probabilities by class; by output, where there are several."""
-    if len(predictions) == 1:
-        (prediction,) = predictions
-        return Answer(prediction.values, by_class(classes[0], prediction))  # type: ignore[arg-type]
-    names = [output.name for output in card.outputs]
-    values = zip(*(prediction.values for prediction in predictions), strict=True)
-    given = {
-        name: by_class(its_classes, prediction)
-        for name, its_classes, prediction in zip(names, classes, predictions, strict=True)
-        if prediction.probabilities is not None
-    }
-    probabilities: list[Any] = [
-        dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)
-    ]
-    return Answer([dict(zip(names, row, strict=True)) for row in values], probabilities)
-
-
-def by_class(classes: Sequence[str], prediction: Prediction) -> list[dict[str, float]]:
-    """The probabilities of each instance by class, none where the model gives none."""
-    if prediction.probabilities is None:
-        return []
-    return [dict(zip(classes, row, strict=True)) for row in prediction.probabilities.tolist()]

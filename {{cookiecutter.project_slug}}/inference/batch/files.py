@@ -1,0 +1,88 @@
+"""Files by a path or an ``s3://`` URL."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from inference.errors import StartupError
+
+S3 = "s3://"
+
+
+def is_remote(place: str) -> bool:
+    """Whether it is in S3."""
+    return place.startswith(S3)
+
+
+def suffix_of(place: str) -> str:
+    """The end of a file's name, as ``.csv``."""
+    return Path(place).suffix.lower()
+
+
+def store_of(place: str) -> tuple[Any, str]:
+    """The bucket of an ``s3://`` URL, and the key in it.
+
+    Credentials and region are the task's, or those of the variables that the AWS CLI reads.
+    """
+    from obstore.store import S3Store
+
+    bucket, _, key = place.removeprefix(S3).partition("/")
+    if not bucket or not key:
+        raise StartupError(f"{place} is not s3://BUCKET/KEY")
+    return S3Store(bucket), key
+
+
+@contextmanager
+def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
+    """A file open for reading, and what tells it from others and from what it was before.
+
+    Raises StartupError where it cannot be read.
+    """
+    if is_remote(place):
+        import obstore
+        from obstore.exceptions import BaseError
+
+        store, key = store_of(place)
+        try:
+            about = obstore.head(store, key)
+            # A file in all that is asked of it.
+            remote: Any = obstore.open_reader(store, key)
+            yield remote, f"{about['size']} {about['e_tag']}"
+        except (BaseError, FileNotFoundError, PermissionError) as error:
+            raise StartupError(f"Could not read {place}: {first_line(error)}") from error
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(place).open("rb"))
+            stat = Path(place).stat()
+        except OSError as error:
+            raise StartupError(f"Could not read {place}: {error.strerror}") from error
+        yield file, f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def publish(path: Path, place: str) -> None:
+    """Put a finished file where it belongs, in one step; raises StartupError where that fails."""
+    if is_remote(place):
+        import obstore
+        from obstore.exceptions import BaseError
+
+        store, key = store_of(place)
+        try:
+            obstore.put(store, key, path)
+        except (BaseError, FileNotFoundError, PermissionError) as error:
+            raise StartupError(f"Could not write {place}: {first_line(error)}") from error
+        path.unlink()
+        return
+    target = Path(place)
+    if path.parent.resolve() != target.parent.resolve():
+        shutil.copyfile(path, target.with_name(target.name + ".copy"))
+        path.unlink()
+        path = target.with_name(target.name + ".copy")
+    path.replace(target)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the details below."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,191 @@
+"""The answers to a block of rows, in a process of its own."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from inference.batch.source import Block, records_of
+from inference.config import Settings
+from inference.errors import InvalidInstances, StartupError
+from inference.formats.answers import answer
+from inference.formats.csv import Cells, holds, names_of, to_columns
+from inference.formats.instances import InstancesDecoder
+from inference.runtime import artifact
+from inference.runtime.contract import check_finite
+from inference.runtime.engine import load_engine
+from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names, count
+
+INSTANCE = re.compile(r"^instances\[\d+\][.:]? ?")
+
+encode_lines = msgspec.json.Encoder().encode_lines
+
+# The place of a row in its block, and what is wrong with it.
+Fault = tuple[int, str]
+
+
+class Scored(NamedTuple):
+    """The answers to a block, as they are written, and the rows without one, by their places in the block."""
+
+    output: bytes
+    faults: list[Fault]
+    rows: int
+
+
+class Scorer:
+    """Reads rows of one kind, by the end of a file's name, and writes answers of another.
+
+    ``heading`` is the first record of a CSV file; ``has_heading`` says whether it names the columns, ``head`` is the
+    first line of the answers. Raises StartupError where the model cannot be served, or not by such a file.
+    """
+
+    def __init__(self, settings: Settings, kind: str, heading: list[str], out: str) -> None:
+        model = artifact.read(settings.model_path)
+        # As at the start of the service.
+        engine = load_engine(model, False, settings.request_seconds)
+        self.version = model.version
+        self.card: ModelCard = engine.card
+        self.has_heading = False
+        self._run = engine.run
+        self._read: Callable[[bytes], tuple[list[int], Inputs | None, list[Fault]]]
+        if kind == ".csv":
+            if not holds(self.card):
+                raise StartupError("the model takes what no line of CSV holds: give JSON lines")
+            self._cells = Cells(self.card)
+            try:
+                self._places = self._cells.find_columns(heading)
+            except InvalidInstances as error:
+                raise StartupError(str(error.description)) from error
+            self.has_heading = bool(self._places)
+            self._width = len(heading) if self._places else len(self._cells.columns)
+            self._read = self._read_csv
+        else:
+            self._decoder = InstancesDecoder(self.card, max_rows=2**31)
+            self._read = self._read_parquet if kind == ".parquet" else self._read_lines
+        self._classes = [class_names(output) for output in self.card.outputs]
+        names = ["row", *names_of(self.card, engine.gives_probabilities)]
+        self._write = self._write_csv if out == ".csv" else self._write_lines
+        self.head = to_csv([names]) if out == ".csv" else b""
+
+    def score(self, block: Block, first: int) -> Scored:
+        """Answer the rows of a block, the first of which has that number."""
+        places, inputs, faults = self._read(block.content)
+        output = b""
+        if inputs is not None:
+            for start, part in self._predict(inputs, 0, faults, places):
+                kept = places[start : start + len(part[0].values)]
+                output += self._write([first + place for place in kept], part)
+        return Scored(output, sorted(faults), block.rows)
+
+    def _write_csv(self, rows: Sequence[int], predictions: Predictions) -> bytes:
+        return to_csv(zip(rows, *to_columns(predictions), strict=True))
+
+    def _write_lines(self, rows: Sequence[int], predictions: Predictions) -> bytes:
+        given = answer(self.card, self._classes, predictions)
+        lines: list[dict[str, Any]] = [
+            {"row": row, "prediction": value}
+            for row, value in zip(rows, given.predictions, strict=True)
+        ]
+        for line, probabilities in zip(lines, given.probabilities, strict=False):
+            line["probabilities"] = probabilities
+        return encode_lines(lines)
+
+    def _predict(
+        self, inputs: Inputs, start: int, faults: list[Fault], places: Sequence[int]
+    ) -> Iterator[tuple[int, Predictions]]:
+        """The answers of the model; where it raises an error, those of halves, to find the row."""
+        rows = count(inputs)
+        try:
+            yield start, check_finite(self._run(inputs))
+        except Exception as error:
+            if rows == 1:
+                faults.append((places[start], reason_of(error)))
+                return
+            half = rows // 2
+            for begin, end in ((0, half), (half, rows)):
+                part = {name: array[begin:end] for name, array in inputs.items()}
+                yield from self._predict(part, start + begin, faults, places)
+
+    def _read_csv(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+        rows: list[list[Any]] = []
+        places: list[int] = []
+        faults: list[Fault] = []
+        text = content.decode(errors="surrogateescape")
+        has_strange = not text.isascii() and any("\udc80" <= char <= "\udcff" for char in text)
+        place = -1
+        for record in records_of(text):
+            if not record:
+                continue
+            place += 1
+            if not isinstance(record, list):
+                faults.append((place, f"not CSV: {record}"))
+            elif has_strange and not is_utf8(record):
+                faults.append((place, "not UTF-8"))
+            else:
+                try:
+                    rows.append(self._cells.read(record, self._places, self._width))
+                    places.append(place)
+                except InvalidInstances as error:
+                    faults.append((place, str(error.description)))
+        return places, self._cells.to_inputs(rows) if rows else None, faults
+
+    def _read_lines(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+        lines = [stripped for line in content.split(b"\n") if (stripped := line.strip())]
+        return self._read_instances(lines)
+
+    def _read_instances(
+        self, lines: Sequence[bytes]
+    ) -> tuple[list[int], Inputs | None, list[Fault]]:
+        with_all = self._decode(lines)
+        if with_all is not None:
+            return [*range(len(lines))], with_all, []
+        places: list[int] = []
+        faults: list[Fault] = []
+        for place, line in enumerate(lines):
+            try:
+                if count(self._decoder.decode(b'{"instances":[%b]}' % line)) != 1:
+                    raise InvalidInstances("not one instance", "")
+                places.append(place)
+            except Exception as error:
+                faults.append((place, reason_of(error)))
+        # Tensors of any size may differ from row to row.
+        return places, self._decode([lines[place] for place in places]), faults
+
+    def _decode(self, lines: Sequence[bytes]) -> Inputs | None:
+        """The instances of all lines, None where one of them is none."""
+        try:
+            inputs = self._decoder.decode(b'{"instances":[%b]}' % b",\n".join(lines))
+        except Exception:
+            return None
+        return inputs if count(inputs) == len(lines) else None
+
+    def _read_parquet(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+        import pyarrow
+
+        table = pyarrow.ipc.open_stream(content).read_all()
+        known = [name for name in self._decoder.names if name in table.column_names]
+        instances = table.select(known).to_pylist()
+        return self._read_instances([msgspec.json.encode(instance) for instance in instances])
+
+
+def is_utf8(record: Sequence[str]) -> bool:
+    """Whether no cell holds bytes that were none."""
+    return all(
+        cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell) for cell in record
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a row, without its place in a request."""
+    text = str(getattr(error, "description", "") or error or type(error).__name__)
+    return INSTANCE.sub("", text)
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows as CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,198 @@
+"""Input files in blocks of whole rows: CSV, JSON lines and Parquet."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from inference.batch.files import suffix_of
+from inference.errors import StartupError
+
+# A block is what a process takes at a time.
+BLOCK_BYTES = 2**20
+BLOCK_ROWS = 10_000
+# A heading is within so many, or is none.
+HEADING_BYTES = 2**20
+# A row that is longer is none.
+MOST_BYTES = 2**26
+MARK = b"\xef\xbb\xbf"
+NEEDS_PYARROW = (
+    "Parquet needs pyarrow: `make setup` installs it here; for the image add it to "
+    "requirements/serve.in and run `make lock`"
+)
+
+
+class Block(NamedTuple):
+    """Some rows of a file: ``end`` is where the next one begins, in bytes, or in rows of a Parquet file."""
+
+    content: bytes
+    rows: int
+    end: int
+
+
+class Csv:
+    """Records of CSV (RFC 4180) in UTF-8; ``heading`` is the first of them, which may name the columns."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = size_of(file)
+        start = file.read(HEADING_BYTES)
+        skipped = len(MARK) if start.startswith(MARK) else 0
+        end = skipped
+        # A heading may be of many lines, where its quotes say so.
+        while end < len(start):
+            line_end = start.find(b"\n", end) + 1 or len(start)
+            if start[skipped:line_end].strip() and start[skipped:line_end].count(b'"') % 2 == 0:
+                end = line_end
+                break
+            end = line_end
+        text = start[skipped:end].decode(errors="replace")
+        self.heading = next(filter(None, csv.reader(io.StringIO(text, newline=""))), [])
+        self.begin = skipped
+        self.after_heading = end
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """The blocks from a position on."""
+        for content, end in split(self._file, start, cut_records):
+            yield Block(content, count_records(content), end)
+
+
+class JsonLines:
+    """An instance on each line, as ``/predict`` takes it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = size_of(file)
+        self.begin = len(MARK) if file.read(len(MARK)) == MARK else 0
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """The blocks from a position on."""
+        for content, end in split(self._file, start, cut_lines):
+            yield Block(content, sum(1 for line in content.split(b"\n") if line.strip()), end)
+
+
+class Parquet:
+    """Rows of Parquet; a position is a number of rows."""
+
+    begin = 0
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise StartupError(NEEDS_PYARROW) from None
+        try:
+            self._file = pyarrow.parquet.ParquetFile(file)
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise StartupError(f"The file is not Parquet: {error}") from error
+        self.size = self._file.metadata.num_rows
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """The blocks from a row on."""
+        import pyarrow
+
+        position = 0
+        groups: list[int] = []
+        for group in range(self._file.num_row_groups):
+            rows = self._file.metadata.row_group(group).num_rows
+            if position + rows > start or groups:
+                groups.append(group)
+            else:
+                position += rows
+        if not groups:
+            return
+        for batch in self._file.iter_batches(BLOCK_ROWS, row_groups=groups):
+            skipped = min(max(start - position, 0), batch.num_rows)
+            position += batch.num_rows
+            rest = batch.slice(skipped)
+            if not rest.num_rows:
+                continue
+            sink = pyarrow.BufferOutputStream()
+            with pyarrow.ipc.new_stream(sink, rest.schema) as writer:
+                writer.write_batch(rest)
+            yield Block(sink.getvalue().to_pybytes(), rest.num_rows, position)
+
+
+SOURCES: dict[str, Any] = {
+    ".csv": Csv,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".parquet": Parquet,
+}
+
+
+def open_source(file: BinaryIO, place: str) -> Csv | JsonLines | Parquet:
+    """What reads a file by the end of its name; raises StartupError where it is none of these."""
+    suffix = suffix_of(place)
+    if suffix not in SOURCES:
+        raise StartupError(f"IN={place} must end with {', '.join(SOURCES)}")
+    source: Csv | JsonLines | Parquet = SOURCES[suffix](file)
+    return source
+
+
+def size_of(file: BinaryIO) -> int:
+    """The number of bytes of a file; leaves it at its start."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return int(size)
+
+
+def split(file: BinaryIO, start: int, cut: Any) -> Iterator[tuple[bytes, int]]:
+    """Parts of a file and where each ends; ``cut`` says how much of some bytes is whole rows."""
+    file.seek(start)
+    rest = b""
+    while True:
+        read = bytes(file.read(BLOCK_BYTES))
+        content = rest + read
+        size = cut(content) if read else len(content)
+        if size:
+            start += size
+            yield content[:size], start
+        elif len(content) > MOST_BYTES:
+            raise StartupError(f"A row at byte {start} has more than {MOST_BYTES} bytes")
+        if not read:
+            return
+        rest = content[size:]
+
+
+def cut_lines(content: bytes) -> int:
+    """The end of the last whole line."""
+    return content.rfind(b"\n") + 1
+
+
+def cut_records(content: bytes) -> int:
+    """The end of the last whole record of CSV: a line break that is in no quotes."""
+    is_quoted = content.count(b'"') % 2
+    end = len(content)
+    while (line_end := content.rfind(b"\n", 0, end)) >= 0:
+        is_quoted ^= content.count(b'"', line_end, end) % 2
+        if not is_quoted:
+            return line_end + 1
+        end = line_end
+    return 0
+
+
+def count_records(content: bytes) -> int:
+    """The number of records of CSV that are not blank; those with a fault count as well."""
+    is_plain = not (
+        b'"' in content
+        or content.startswith((b"\n", b"\r"))
+        or b"\n\n" in content
+        or b"\n\r" in content
+        or content.count(b"\r") != content.count(b"\r\n")
+    )
+    if is_plain:
+        return content.count(b"\n") + (not content.endswith(b"\n"))
+    return sum(1 for record in records_of(content.decode(errors="surrogateescape")) if record)
+
+
+def records_of(text: str) -> Iterator[list[str] | csv.Error]:
+    """The records of CSV, or what is wrong with one."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error

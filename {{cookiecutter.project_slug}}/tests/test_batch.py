@@ -1,0 +1,307 @@
+"""Scoring of files: the answers of the service, for every row, whatever happens."""
+
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from inference.batch import source
+from inference.batch.__main__ import main
+from inference.batch.job import ERRORS, Job
+from inference.config import ROOT, Settings
+from inference.errors import StartupError
+from inference.formats.csv import Cells, holds
+from inference.predictor import Predictor
+from inference.runtime import artifact
+from tests.models import CARDS, MIXED, NUMBERS, Stub, make_app
+
+ROWS = 53
+# Threads of tests before these do not matter to a process that loads a model of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture(params=CARDS, ids=lambda card: card.name)
+def model(request, tmp_path, monkeypatch):
+    """A model of each kind of signature, and a service of it."""
+    app = make_app(request.param, tmp_path, monkeypatch, max_rows=1000)
+    return request.param, app.test_client(), app.extensions["service"].settings
+
+
+def run(settings, path, target, workers=2):
+    """Do a job; return how it ended."""
+    return Job(settings, str(path), str(target), workers).run(lambda *_: None)
+
+
+def read_csv(path):
+    """The rows of a CSV file as text, below its heading."""
+    return [*csv.reader(io.StringIO(path.read_text(), newline=""))]
+
+
+@pytest.mark.parametrize("block_bytes", [40, 2**20])
+def test_lines_get_the_answers_of_the_service(model, tmp_path, monkeypatch, block_bytes):
+    card, client, settings = model
+    monkeypatch.setattr(source, "BLOCK_BYTES", block_bytes)
+    path, target = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    path.write_text("\n\n".join([json.dumps(card.example)] * ROWS))
+    progress = run(settings, path, target)
+    assert (progress.rows, progress.failed) == (ROWS, 0)
+    answer = client.post("/predict", json={"instances": [card.example] * ROWS}).json
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [*range(ROWS)]
+    assert [line["prediction"] for line in lines] == answer["predictions"]
+    given = [line["probabilities"] for line in lines if "probabilities" in line]
+    assert given == answer.get("probabilities", [])
+    assert {file.name for file in tmp_path.iterdir() if "scores" in file.name} == {"scores.jsonl"}
+
+
+@pytest.mark.parametrize("block_bytes", [40, 2**20])
+def test_csv_gets_the_answers_of_the_service(model, tmp_path, monkeypatch, block_bytes):
+    card, client, settings = model
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    if not holds(card):
+        path.write_text("x\n1\n")
+        with pytest.raises(StartupError, match="JSON lines"):
+            run(settings, path, target)
+        return
+    monkeypatch.setattr(source, "BLOCK_BYTES", block_bytes)
+    heading, row = Cells(card).example().splitlines(keepends=True)
+    text = heading + row * ROWS
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert run(settings, path, target).failed == 0
+    headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
+    answer = client.post("/invocations", data=text.encode(), headers=headers).text
+    expected = [*csv.reader(io.StringIO(answer, newline=""))]
+    assert [line[1:] for line in read_csv(target)] == expected
+    assert [line[0] for line in read_csv(target)] == ["row", *map(str, range(ROWS))]
+
+
+@pytest.fixture
+def numbers(tmp_path, monkeypatch):
+    """Settings of a model of four numbers."""
+    return make_app(NUMBERS, tmp_path, monkeypatch).extensions["service"].settings
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch):
+    """Settings of a model of text and numbers."""
+    return make_app(MIXED, tmp_path, monkeypatch).extensions["service"].settings
+
+
+def test_wrong_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BLOCK_BYTES", 500)
+    good = [f"{place},2,3,4" for place in range(1000)]
+    wrong = {
+        7: ("1,x,3,4", "width: 'x' is not a finite number"),
+        8: ("1,2,3", "3 cells are not 4"),
+        99: ('1,2,"3"4,5', "not CSV"),
+        512: ("1,,3,4", "width: a value is missing"),
+        513: ("1,2,\xff,4", "not UTF-8"),
+        998: ("1,2,3,nan", "a/b~c: 'nan' is not a finite number"),
+    }
+    lines = [wrong[place][0] if place in wrong else line for place, line in enumerate(good)]
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    progress = run(numbers, path, target)
+    assert (progress.rows, progress.failed) == (1000, len(wrong))
+    found = read_csv(target.with_name(target.name + ERRORS))[1:]
+    assert [int(row) for row, _ in found] == [*wrong]
+    for row, reason in found:
+        assert wrong[int(row)][1] in reason
+    clean = tmp_path / "clean.csv"
+    path.write_text("\n".join(good))
+    assert run(numbers, path, clean).failed == 0
+    expected = [line for line in read_csv(clean) if line[0] == "row" or int(line[0]) not in wrong]
+    assert read_csv(target) == expected
+
+
+def test_wrong_lines_are_named(mixed, tmp_path):
+    good = json.dumps(MIXED.example)
+    named = json.dumps({"island": "Dream"})
+    path, target = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    path.write_text("\n".join([good, "nonsense", good, named, f"{good},{good}", good]))
+    assert run(mixed, path, target).failed == 3
+    found = read_csv(target.with_name(target.name + ERRORS))[1:]
+    assert [row for row, _ in found] == ["1", "3", "4"]
+    assert "port" in found[1][1]
+    assert [json.loads(line)["row"] for line in target.read_text().splitlines()] == [0, 2, 5]
+    # A clean run takes away what the one before it had to say.
+    path.write_text(good)
+    assert run(mixed, path, target).failed == 0
+    assert not target.with_name(target.name + ERRORS).exists()
+
+
+def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypatch):
+    answer = Stub.predict
+
+    def refuse(self, inputs):
+        if (inputs["instances"][:, 0] == 13).any():
+            raise ValueError("thirteen")
+        return answer(self, inputs)
+
+    monkeypatch.setattr(Stub, "predict", refuse)
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    path.write_text("\n".join(f"{place % 100},2,3,4" for place in range(300)))
+    assert run(numbers, path, target).failed == 3
+    found = read_csv(target.with_name(target.name + ERRORS))[1:]
+    assert found == [["13", "thirteen"], ["113", "thirteen"], ["213", "thirteen"]]
+    assert len(read_csv(target)) == 298
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('a,b\r\n1,"x\r\n\r\ny"\r\n2,z\r\n', 3),
+        ("a\n\n\nb", 2),
+        ("\n\r\na\r\n", 1),
+        ("a\rb\rc", 3),
+        ('"a""b"\n"c\nd"\n', 2),
+        ("a", 1),
+        ("a\n", 1),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
+def test_csv_is_cut_between_records(text, rows, size, monkeypatch):
+    monkeypatch.setattr(source, "BLOCK_BYTES", size)
+    file = io.BytesIO(text.encode())
+    blocks = [*source.Csv(file).blocks(0)]
+    assert b"".join(block.content for block in blocks) == text.encode()
+    assert sum(block.rows for block in blocks) == rows
+    for block in blocks:
+        # From wherever a job goes on.
+        rest = [*source.Csv(file).blocks(block.end)]
+        assert b"".join(each.content for each in rest) == text.encode()[block.end :]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_parquet(mixed, tmp_path, suffix):
+    names = [column.name for column in MIXED.columns]
+    columns = {name: [value] * ROWS for name, value in zip(names, MIXED.example, strict=True)}
+    columns["age"][3] = None
+    columns["member"][5] = None
+    path, target = tmp_path / "rows.parquet", tmp_path / f"scores{suffix}"
+    table = pyarrow.table(columns | {"other": ["x"] * ROWS})
+    pyarrow.parquet.write_table(table, path, row_group_size=10)
+    assert run(mixed, path, target).failed == 1
+    found = read_csv(target.with_name(target.name + ERRORS))[1:]
+    assert found[0][0] == "5"
+    assert "member" in found[0][1]
+    if suffix == ".parquet":
+        rows = pyarrow.parquet.read_table(target).to_pydict()["row"]
+    else:
+        rows = [int(line[0]) for line in read_csv(target)[1:]]
+    assert rows == [row for row in range(ROWS) if row != 5]
+
+
+def test_parquet_goes_on_from_any_row():
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"x": [*range(100)]}), file, row_group_size=30)
+    for start in (0, 1, 29, 30, 59, 99, 100):
+        blocks = [*source.Parquet(file).blocks(start)]
+        rows = [
+            value
+            for block in blocks
+            for value in pyarrow.ipc.open_stream(block.content).read_all()["x"].to_pylist()
+        ]
+        assert rows == [*range(start, 100)]
+        assert not blocks or blocks[-1].end == 100
+
+
+@pytest.fixture(scope="module")
+def large(model_path, card_of_model, tmp_path_factory):
+    """A file that takes some seconds."""
+    folder = tmp_path_factory.mktemp("large")
+    line = json.dumps(card_of_model.example)
+    path = folder / "rows.jsonl"
+    path.write_text(f"{line}\n" * (2**23 // len(line)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def card_of_model(model_path):
+    """What the project's own model says about itself."""
+    return Predictor.load(artifact.read(model_path).content).card
+
+
+def begin(model_path, path, target):
+    """A job in a process of its own."""
+    command = [sys.executable, "-m", "inference.batch", str(path), str(target)]
+    environment = os.environ | {"MODEL_PATH": str(model_path), "WORKERS": "2"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+
+
+def children_of(process):
+    """The processes that a process has started."""
+    try:
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
+def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_path):
+    clean, target = tmp_path / "clean.csv", tmp_path / "scores.csv"
+    started = time.monotonic()
+    assert begin(model_path, large, clean).wait() == 0
+    seconds = time.monotonic() - started
+    kills = 0
+    while True:
+        process = begin(model_path, large, target)
+        try:
+            process.wait(random.uniform(0.3, 1) * seconds / (1 + kills % 3))  # noqa: S311
+            assert process.returncode == 0
+            break
+        except subprocess.TimeoutExpired:
+            children = children_of(process)
+            os.kill(process.pid, signal.SIGKILL if kills % 2 else signal.SIGINT)
+            process.wait()
+            kills += 1
+        deadline = time.monotonic() + 60
+        while any(os.path.exists(f"/proc/{child}") for child in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if kills == 4:
+            seconds *= 1000
+    assert target.read_bytes() == clean.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["clean.csv", "scores.csv"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["", "scores.csv"], "both are needed"),
+        (["rows.txt", "scores.csv"], "IN=rows.txt must end with .csv"),
+        (["rows.csv", "scores.txt"], "OUT=scores.txt must end with .csv"),
+        (["nowhere.csv", "scores.csv"], "Could not read nowhere.csv: No such file"),
+        (["rows.csv", "nowhere/scores.csv"], "the folder is not there"),
+        (["rows.csv", "rows.csv"], "is the file of IN"),
+        (["s3://bucket", "scores.csv"], "must end with"),
+    ],
+)
+def test_what_cannot_be_done_says_why(given, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("1\n")
+    assert main(given) == 2
+    assert reason in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_model_that_cannot_be_served_says_why(tmp_path):
+    (tmp_path / "rows.csv").write_text("1\n")
+    with pytest.raises(StartupError, match="Could not read the model"):
+        run(Settings(model_path=str(tmp_path / "none")), tmp_path / "rows.csv", tmp_path / "o.csv")
+
+
+def test_empty_file_has_no_answers(numbers, tmp_path):
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    path.write_text(Cells(NUMBERS).example().splitlines()[0])
+    assert run(numbers, path, target).rows == 0
+    assert read_csv(target) == [["row", "species", *NUMBERS.outputs[0].classes]]
