@@ -245,7 +245,7 @@ def find_overrides(answers: dict[str, str]) -> list[str]:
 STAGE = ".variants"
 BEFORE = os.path.join(STAGE, "before")
 # Bytes: what a project needs, with all its variants, and as much again.
-SPACE = 8_000_000
+SPACE = 12_000_000
 # The entries of a project's root, with any answers: nothing else can be written over.
 ENTRIES = (
     ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml Dockerfile Makefile README.md "

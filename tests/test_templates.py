@@ -250,6 +250,8 @@ CHANGES = [
         "<TargetGroup>",
     ),
     ({"ErrorPercent": 1}, "ErrorAlarm.Threshold", 1, 5),
+    ({"DriftThreshold": 0.5}, "DriftAlarm.Threshold", 0.5, 0.2),
+    ({"DriftThreshold": 0.5}, f"{CONTAINER}.Environment.3.Value", "0.5", "0.2"),
     ({"PermissionsBoundaryArn": BOUNDARY}, "TaskRole.PermissionsBoundary", BOUNDARY, None),
     (
         {"RollbackOnErrors": "false"},

@@ -2,9 +2,9 @@
 # Estimate what the service costs in an idle month and in a busy one, or with as many tasks as are given.
 #
 # `size` of tool.sh says what there is, as names and numbers; what it does not name is 0: cpu (units) and memory (MiB) of a
-# task, the least and the most tasks; balancers, alarms (their metrics), nat-gateways, endpoints (of interfaces, in each of
-# two zones); addresses-of-tasks (1 where each has a public one), addresses (of all else); open, the office hours in a
-# week, and outside, the tasks at other times.
+# task, the least and the most tasks; balancers, alarms (their metrics), metrics (of one's own), inputs (that have a metric
+# where there are requests), nat-gateways, endpoints (of interfaces, in each of two zones); addresses-of-tasks (1 where
+# each has a public one), addresses (of all else); open, the office hours in a week, and outside, the tasks at other times.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
@@ -32,7 +32,9 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
       size["balancers"] * hours * (price["load-balancer"] + price["load-balancer-unit"] * requests / 25))
     part("NAT gateway", size["nat-gateways"] * hours * price["nat-gateway"])
     part(size["endpoints"] " endpoints", 2 * size["endpoints"] * hours * price["endpoint"])
-    part("alarms", size["alarms"] * price["alarm"] + (size["alarms"] > 0) * price["metric"])
+    inputs = requests ? size["inputs"] : 0
+    part("alarms", (size["alarms"] + inputs) * price["alarm"])
+    part("metrics", (size["metrics"] + inputs) * price["metric"])
     # A line of the log has some 400 bytes.
     part("log", requests * hours * 3600 * 400 / 1e9 * price["log-gb"])
     printf "%s: about $%.2f a month: %s\n", name, total, parts

@@ -60,7 +60,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics.more = functools.partial(exposition.collect, statistics)
     if settings.metrics_namespace:
         asked = [route for _, route in doors_by_path.values()]
-        cloudwatch = CloudWatch(settings.metrics_namespace, card.name, metrics, statistics, asked)
+        release = settings.release or version
+        cloudwatch = CloudWatch(settings.metrics_namespace, release, metrics, statistics, asked)
         statistics.jobs.append(cloudwatch.tick)
     service = Service(
         settings,

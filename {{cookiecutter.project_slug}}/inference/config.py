@@ -29,7 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     With ``statistics`` the service counts how inputs and answers are distributed. One has drifted where its population
     stability index of the last ``drift_window_seconds`` is above ``drift_threshold``. ``metrics_namespace`` is where
-    CloudWatch keeps the metrics that the log has once a minute; the log has none without it.
+    CloudWatch keeps the metrics that the log has once a minute; the log has none without it. ``release`` is what these
+    call the code and the model that run.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drift_threshold: Annotated[float, Meta(gt=0)] = 0.2
     drift_window_seconds: Annotated[int, Meta(ge=12)] = 3600
     metrics_namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9._/#:-]{0,255}$")] = ""
+    release: Annotated[str, Meta(max_length=200)] = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

@@ -26,7 +26,9 @@ from tests.models import CARDS, MIXED, NUMBERS, Stub, make_app
 
 ROWS = 53
 # Threads of tests before these do not matter to a process that loads a model of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 
 @pytest.fixture(params=CARDS, ids=lambda card: card.name)

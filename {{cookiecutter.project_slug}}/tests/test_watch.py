@@ -285,14 +285,14 @@ def to_predictions(values):
 
 def test_cloudwatch_reads_the_log(known):
     service = known.extensions["service"]
-    cloudwatch = CloudWatch("Test", "known", service.metrics, service.statistics, ["/predict"])
+    cloudwatch = CloudWatch("Test", "abc-123", service.metrics, service.statistics, ["/predict"])
     ask(known, shift=10)
     known.test_client().post("/predict", json={"instances": [["x"]]})
     known.test_client().get("/ping")
     of_service, *of_inputs = map(json.loads, cloudwatch.lines(now=1000.5))
     check_embedded(of_service)
     assert of_service["_aws"]["Timestamp"] == 1_000_500
-    assert of_service["Service"] == "known"
+    assert (of_service["Service"], of_service["Release"]) == ("Test", "abc-123")
     counted = [of_service[name] for name in ("Requests", "ClientErrors", "ServerErrors")]
     assert counted == [2, 1, 0]
     assert 0 < of_service["LatencyP50"] <= of_service["LatencyP99"] <= 10_000
@@ -310,14 +310,14 @@ def test_cloudwatch_reads_the_log(known):
 
 def check_embedded(line):
     """Hold a line to the embedded metric format's specification."""
-    (about,) = line["_aws"]["CloudWatchMetrics"]
-    assert about["Namespace"] == "Test"
-    for dimensions in about["Dimensions"]:
-        assert len(dimensions) <= 30
-        assert all(isinstance(line[name], str) and line[name] for name in dimensions)
-    for metric in about["Metrics"]:
-        assert isinstance(line[metric["Name"]], float)
-        assert metric["Unit"] in ("Count", "Milliseconds", "None")
+    for about in line["_aws"]["CloudWatchMetrics"]:
+        assert about["Namespace"] == "Test"
+        for dimensions in about["Dimensions"]:
+            assert len(dimensions) <= 30
+            assert all(isinstance(line[name], str) and line[name] for name in dimensions)
+        for metric in about["Metrics"]:
+            assert isinstance(line[metric["Name"]], float)
+            assert metric["Unit"] in ("Count", "Milliseconds", "None")
 
 
 def test_percentiles_are_within_their_buckets():

@@ -24,7 +24,7 @@ MOST_SHOWN = 100
 # In CloudWatch, which asks a price for each.
 MOST_IN_CLOUDWATCH = 10
 MINUTE = 60
-PERCENTILES = (50, 90, 99)
+PERCENTILES = (50, 99)
 
 
 def collect(statistics: Statistics) -> "Iterator[prometheus.Metric]":
@@ -103,13 +103,13 @@ class CloudWatch:
     def __init__(
         self,
         namespace: str,
-        service: str,
+        release: str,
         metrics: Metrics,
         statistics: Statistics,
         routes: Sequence[str],
     ) -> None:
         self._namespace = namespace
-        self._service = service
+        self._release = release
         self._metrics = metrics
         self._statistics = statistics
         self._routes = routes
@@ -142,7 +142,7 @@ class CloudWatch:
             }
         values["DriftedInputs"] = (count_drifted(findings, "input"), "Count")
         values["DriftedOutputs"] = (count_drifted(findings, "output"), "Count")
-        lines = [self._line(now, {}, values, {})]
+        lines = [self._line(now, {}, values, {"Release": self._release})]
         judged = [each for each in findings if each.verdict in ("drifted", "steady")]
         for each in judged[:MOST_IN_CLOUDWATCH]:
             more = {
@@ -163,15 +163,17 @@ class CloudWatch:
         more: dict[str, Any],
     ) -> bytes:
         metrics = [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()]
-        dimensions = {"Service": self._service} | dimensions
-        about = {
-            "Namespace": self._namespace,
-            "Dimensions": [list(dimensions)],
-            "Metrics": metrics,
-        }
+        dimensions = {"Service": self._namespace} | dimensions
+        about = [self._directive(list(dimensions), metrics)]
+        if "Requests" in values:
+            # Who follows whom, and when.
+            about.append(self._directive(["Service", "Release"], metrics[:1]))
         numbers = {name: float(value) for name, (value, _) in values.items()}
-        head = {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [about]}}
+        head = {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": about}}
         return logs.to_line("INFO", "inference.metrics", head | dimensions | numbers | more)
+
+    def _directive(self, dimensions: list[str], metrics: list[dict[str, str]]) -> dict[str, Any]:
+        return {"Namespace": self._namespace, "Dimensions": [dimensions], "Metrics": metrics}
 
 
 def count_drifted(findings: Sequence[Finding], role: str) -> int:

@@ -227,12 +227,14 @@ class Statistics:
             return Finding(distribution, counts, rows, None, "unknown")
         if not rows:
             return Finding(distribution, counts, rows, None, "few rows")
-        index = stability_index(expected, counts)
+        index, chance = stability_index(expected, counts), chance_level(expected, counts)
+        threshold = self.settings.drift_threshold
         verdict = "steady"
-        if rows < LEAST_ROWS:
-            verdict = "few rows"
-        elif index > max(self.settings.drift_threshold, chance_level(expected, counts)):
+        if rows >= LEAST_ROWS and index > max(threshold, chance):
             verdict = "drifted"
+        elif rows < LEAST_ROWS or chance > threshold:
+            # Chance alone may be the distance that there is, or hide one.
+            verdict = "few rows"
         return Finding(distribution, counts, rows, index, verdict)
 
     def _tell(self) -> None:

@@ -38,6 +38,7 @@ scale_now() {
 # What the estimate of costs takes: the head of cost.sh names it.
 size() {
   "$PYTHON" deploy/stack.py size
-  # The alarms of deploy/service.yml have eight metrics, those of its autoscaling four.
-  echo balancers 1 alarms 12
+  # The alarms of deploy/service.yml have eight metrics, those of its autoscaling four, and that of drift one for each
+  # of the inputs that the service tells of.
+  echo balancers 1 alarms 12 metrics 9 inputs 10
 }

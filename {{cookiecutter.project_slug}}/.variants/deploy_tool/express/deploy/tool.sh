@@ -45,6 +45,7 @@ scale_now() {
 size() {
   "$PYTHON" deploy/stack.py size
   # ECS's load balancer has an address in each zone of the default network: three in most regions. The alarm has two
-  # metrics, ECS's own for releases two more, those of the autoscaling two.
-  echo balancers 1 addresses 3 alarms 6
+  # metrics, ECS's own for releases two more, those of the autoscaling two, and that of drift one for each of the inputs
+  # that the service tells of.
+  echo balancers 1 addresses 3 alarms 6 metrics 10 inputs 10
 }
