@@ -158,3 +158,12 @@ image_of() {
   aws ecs describe-task-definition --task-definition "$1" --output text \
     --query 'taskDefinition.containerDefinitions[0].image'
 }
+
+# Put the credentials that the AWS CLI finds where a library finds them that knows no profiles.
+export_credentials() {
+  local found
+  [ -z "${AWS_ACCESS_KEY_ID:-}" ] || return 0
+  found=$(aws configure export-credentials --format env) ||
+    fail "s3:// needs credentials: sign in, with version 2 of the AWS CLI, or set AWS_ACCESS_KEY_ID"
+  eval "$found"
+}

@@ -99,6 +99,7 @@ def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(answer(app, application, listener, worker))
+    app.extensions["service"].sample.flush()
     logs.writer.flush(seconds=1)
 
 

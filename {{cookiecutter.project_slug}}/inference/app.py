@@ -10,6 +10,7 @@ from inference.formats.instances import InstancesDecoder
 from inference.http import monitor, openapi, problems, protocol, routes
 from inference.http.api_keys import HEADERS, Keys
 from inference.http.body import read_body
+from inference.http.cors import Origins
 from inference.http.middleware import Middleware, note_route
 from inference.http.service import Service
 from inference.runtime import artifact, serving
@@ -18,6 +19,7 @@ from inference.watch import exposition, logs
 from inference.watch.distributions import Distributions
 from inference.watch.exposition import CloudWatch
 from inference.watch.metrics import Metrics
+from inference.watch.sample import Sample
 from inference.watch.statistics import Statistics
 
 
@@ -69,7 +71,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         doors_by_path,
         metrics,
         statistics,
+        Sample(settings, card, version, metrics.count_sampled, metrics.count_unsampled),
         keys,
+        Origins(settings.origins),
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
         inline_rows=0 if engine.may_block else measured.inline_rows,
         views={

@@ -25,12 +25,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     take an answer, and is kept for ``keep_alive_seconds`` between requests, which must be longer than a load
     balancer keeps its connections. ``shutdown_seconds`` is how long a worker
     may take to finish its requests when the service is told to stop. ``api_key`` may hold several keys, with
-    commas between them. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
+    commas between them. ``cors_origins`` are those whose pages may ask, as https://app.example.com, with commas between
+    them, or * for all. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
 
     With ``statistics`` the service counts how inputs and answers are distributed. One has drifted where its population
     stability index of the last ``drift_window_seconds`` is above ``drift_threshold``. ``metrics_namespace`` is where
     CloudWatch keeps the metrics that the log has once a minute; the log has none without it. ``release`` is what these
     call the code and the model that run.
+
+    ``sample_share`` of the requests, a number from 0 to 1, are kept with their answers: in the log, or below an
+    ``s3://`` URL, as ``sample_to`` says; without the columns or tensors that ``sample_without`` names, with commas
+    between them, or as a list in JSON.
     """
 
     host: str = "127.0.0.1"
@@ -50,12 +55,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batching: Literal["auto", "on", "off"] = "auto"
     api_key: str = ""
     shutdown_seconds: Annotated[int, Meta(ge=1, le=120)] = 20
+    cors_origins: Annotated[
+        str, Meta(pattern=r"^(\*|https?://[^/\s,]+(\s*,\s*https?://[^/\s,]+)*)?$")
+    ] = ""
     page_accent: Annotated[str, Meta(pattern="^(#[0-9A-Fa-f]{6})?$")] = ""
     statistics: Literal["on", "off"] = "on"
     drift_threshold: Annotated[float, Meta(gt=0)] = 0.2
     drift_window_seconds: Annotated[int, Meta(ge=12)] = 3600
     metrics_namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9._/#:-]{0,255}$")] = ""
     release: Annotated[str, Meta(max_length=200)] = ""
+    sample_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    sample_to: Annotated[str, Meta(pattern=r"^(log|s3://[a-z0-9][a-z0-9.-]+(/.*)?)$")] = "log"
+    sample_without: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod
@@ -84,9 +95,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if settings.api_key and not settings.api_keys:
             # Set, but blank: nobody means a service that is open to all.
             raise StartupError("API_KEY holds no key")
+        try:
+            settings.left_out  # noqa: B018
+        except msgspec.DecodeError as error:
+            raise StartupError(f"SAMPLE_WITHOUT={settings.sample_without!r}: {error}") from error
         if not settings.api_key.isascii():
             raise StartupError("API_KEY holds a character that no header can carry: use ASCII")
         return settings
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may ask."""
+        return [origin for part in self.cors_origins.split(",") if (origin := part.strip())]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the sample must not hold."""
+        if self.sample_without.startswith("["):
+            return msgspec.json.decode(self.sample_without, type=list[str])
+        return [name for part in self.sample_without.split(",") if (name := part.strip())]
 
     @property
     def api_keys(self) -> list[str]:

@@ -1,11 +1,14 @@
 """How good a model is, measured as it will be served."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
 from inference.predictor import Predictor
 from inference.runtime.contract import keep
-from inference.runtime.signature import to_inputs
+from inference.runtime.signature import Output, to_inputs
 from training.dataset import Dataset
 
 
@@ -23,20 +26,24 @@ def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
         if data.labels is None:
             _, counts = np.unique(predicted, return_counts=True)
             scores = {"smallest_share": counts.min() / len(predicted)}
-        elif output.classes:
-            actual = data.labels.reshape(len(instances), -1)[:, place].astype(predicted.dtype)
-            scores = {
-                "accuracy": accuracy_score(actual, predicted),
-                "f1_macro": f1_score(actual, predicted, average="macro"),
-            }
         else:
-            actual = data.labels.reshape(len(instances), -1)[:, place]
-            scores = {
-                "r2": r2_score(actual, predicted),
-                "mean_absolute_error": mean_absolute_error(actual, predicted),
-            }
-        metrics |= {f"{several}{name}": round(float(score), 4) for name, score in scores.items()}
+            scores = score(output, data.labels.reshape(len(instances), -1)[:, place], predicted)
+        metrics |= {f"{several}{name}": round(float(value), 4) for name, value in scores.items()}
     return metrics
+
+
+def score(output: Output, actual: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
+    """Measure predictions of an output by what is true, both of shape (instances,)."""
+    if output.classes:
+        actual = actual.astype(predicted.dtype)
+        return {
+            "accuracy": accuracy_score(actual, predicted),
+            "f1_macro": f1_score(actual, predicted, average="macro"),
+        }
+    return {
+        "r2": r2_score(actual, predicted),
+        "mean_absolute_error": mean_absolute_error(actual, predicted),
+    }
 
 
 def describe_metrics(metrics: dict[str, float]) -> str:

@@ -24,12 +24,13 @@ class Call:
 
     It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
     ``route`` the pattern that the path matched, or the path, ``inputs`` its rows as the model takes them, and
-    ``predictions`` what they got, for each output.
+    ``predictions`` what they got, for each output. ``more_headers`` are of the answer, whatever it is.
     """
 
     __slots__ = (
         "inputs",
         "method",
+        "more_headers",
         "path",
         "predictions",
         "request_id",
@@ -51,6 +52,7 @@ class Call:
         self.method = method
         self.path = path
         self.route = path
+        self.more_headers: list[tuple[str, str]] = []
         self.inputs: Inputs = {}
         self.predictions: Predictions = ()
 
@@ -65,8 +67,8 @@ class Call:
         return cls(environ["REQUEST_METHOD"], path, request_id, traceparent)
 
     def headers(self) -> list[tuple[str, str]]:
-        """The headers by which the client finds this request again."""
-        headers = [("X-Request-ID", self.request_id)]
+        """The headers of the answer, among them those by which the client finds this request again."""
+        headers = [("X-Request-ID", self.request_id), *self.more_headers]
         if self.trace:
             sampled = int(self.trace["flags"], 16) & 1
             value = f"00-{self.trace['trace']}-{self.span}-0{sampled}"

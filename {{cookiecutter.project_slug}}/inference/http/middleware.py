@@ -51,6 +51,7 @@ class Middleware:
         """Answer a request."""
         service = self.service
         call = current.call = Call.of(environ)
+        call.more_headers = service.origins.headers(environ.get("HTTP_ORIGIN", ""))
         service.begin()
         try:
             status, headers, body = self._admit(call, environ)
@@ -67,6 +68,11 @@ class Middleware:
     def _admit(self, call: Call, environ: dict[str, Any]) -> WSGIReply:
         """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
         path, keys, places = call.path, self.service.keys, self.service.places
+        # It comes without a key, from the browser itself.
+        if call.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+            allowed = self.service.origins.preflight(environ.get("HTTP_ORIGIN", ""))
+            if allowed:
+                return "204 No Content", allowed, []
         if keys.are_needed_for(path):
             keys.require(environ.get("HTTP_X_API_KEY", ""), environ.get("HTTP_AUTHORIZATION", ""))
         # Whoever asks for the health would stop a task that is merely busy.

@@ -272,6 +272,8 @@ class Server:
     def _begin(self, request: Request, path: str = "") -> Call:
         """The call of a request, which is counted as being answered from now on."""
         call = current.call = call_of(request, path)
+        if self.service.origins:
+            call.more_headers = self.service.origins.headers(request.header("origin"))
         self.service.begin()
         return call
 
@@ -422,7 +424,7 @@ class Server:
         body, content_type, headers = reply
         # The usual answer has no other: its value was checked, and needs no look for line breaks.
         more = b"X-Request-ID: %b\r\n" % call.request_id.encode()
-        if headers or call.trace:
+        if headers or call.trace or call.more_headers:
             more = encode_headers([*headers, *call.headers()])
         close, ending = self._ending(request)
         connection.send(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from inference.config import Settings
 from inference.http.api_keys import Keys
 from inference.http.context import Call
+from inference.http.cors import Origins
 from inference.runtime.signature import Inputs, Predictions
 from inference.watch.metrics import Metrics
+from inference.watch.sample import Sample
 from inference.watch.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ class Service:
     doors: Mapping[str, tuple[Door, str]]
     metrics: Metrics
     statistics: Statistics
+    sample: Sample
     keys: Keys
+    origins: Origins
     # Of every answer.
     headers: Sequence[tuple[str, str]]
     # The largest number of rows that may be predicted on the event loop.
@@ -72,6 +76,7 @@ class Service:
         self.metrics.leave(call.route, status, seconds, call.predictions)
         if call.predictions:
             self.statistics.add(call.inputs, call.predictions)
+            self.sample.add(call.request_id, call.inputs, call.predictions)
         call.log(status, seconds)
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:

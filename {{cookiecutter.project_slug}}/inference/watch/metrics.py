@@ -102,6 +102,8 @@ class Metrics:
                 ("predictions", float, sum(len(output.classes) for output in card.outputs)),
                 ("requests", float, (len(self._routes), STATUSES, SIZE)),
                 ("skipped_rows", float),
+                ("sampled_rows", float),
+                ("unsampled_rows", float),
                 ("values", float, distributions.size),
             ]
         )
@@ -160,6 +162,16 @@ class Metrics:
         with self._lock:
             self._cells[self._skipped] += rows
 
+    def count_sampled(self, rows: int) -> None:
+        """Count rows that the sample has kept."""
+        with self._lock:
+            self._cells[self._skipped + 1] += rows
+
+    def count_unsampled(self, rows: int) -> None:
+        """Count rows that the sample should have kept and could not."""
+        with self._lock:
+            self._cells[self._skipped + 2] += rows
+
     def count_values(self, values: Counts) -> None:
         """Count the values of inputs and outputs, as ``Distributions`` has them."""
         # No other thread of this worker does.
@@ -211,6 +223,12 @@ def collect(
         "Rows that are in no statistics, since too many came at once.",
         counts["skipped_rows"],
     )
+    sample = prometheus.CounterMetricFamily(
+        "inference_sample_rows", "Rows that the sample was to keep.", labels=["result"]
+    )
+    sample.add_metric(["kept"], counts["sampled_rows"])
+    sample.add_metric(["dropped"], counts["unsampled_rows"])
+    yield sample
     requests = prometheus.HistogramMetricFamily(
         "http_request_duration_seconds",
         "Seconds from a request, once all of it is there, to its answer.",

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Read what the service kept of its requests: sample.sh rows|evaluate IN FILE, IN a file, a folder or an s3:// URL, or
+# nothing for the log of the last DAYS days.
+set -euo pipefail
+. deploy/common.sh
+
+case $2 in
+  '')
+    say "reading the last $DAYS day(s) of $LOG_GROUP" >&2
+    case $DAYS in *[!0-9]*) fail "DAYS must be a number of days, not '$DAYS'" ;; esac
+    start=$(($(date +%s) - DAYS * 86400))
+    lines=$(mktemp)
+    trap 'rm -f "$lines"' EXIT
+    aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${start}000" \
+      --filter-pattern '{ $.logger = "inference.sample" }' --query 'events[].[message]' --output text >"$lines" ||
+      fail "the log cannot be read; IN=folder or IN=s3://bucket/prefix reads the sample from elsewhere"
+    .venv/bin/python -m training.live "$1" - "$3" <"$lines"
+    ;;
+  s3://*)
+    export_credentials
+    .venv/bin/python -m training.live "$@"
+    ;;
+  *) .venv/bin/python -m training.live "$@" ;;
+esac

@@ -1,0 +1,236 @@
+"""A share of the requests and their answers, kept for retraining and for a comparison with what became true.
+
+One line of JSON a row, in the log or in S3. Whoever is answered never waits for it: what the target does not take in
+time is dropped and counted.
+"""
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.config import Settings
+from inference.errors import StartupError
+from inference.formats.answers import answer
+from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names
+from inference.watch import logs
+
+logger = logging.getLogger("inference.sample")
+
+LOG = "log"
+S3 = "s3://"
+# So many requests wait to be written; of one, so many rows.
+MOST_REQUESTS = 1000
+MOST_ROWS = 1000
+INTERVAL = 0.25
+# An object in S3 has the lines of so many seconds, or so many bytes.
+OBJECT_SECONDS = 60.0
+OBJECT_BYTES = 4_000_000
+# That many bytes wait for S3 while it does not answer.
+MOST_BYTES = 16_000_000
+
+encode = msgspec.json.Encoder().encode
+
+
+class SampledRow(msgspec.Struct, omit_defaults=True):
+    """A row of the sample; ``row`` is its place in the request."""
+
+    time: datetime
+    logger: str
+    request_id: str
+    row: int
+    model_version: str
+    instance: dict[str, Any]
+    prediction: Any
+    probabilities: Any = None
+
+
+class Sample:
+    """Keeps ``sample_share`` of the requests, without the columns or tensors that ``sample_without`` names.
+
+    ``count_kept`` and ``count_dropped`` are told how many rows were. Raises StartupError where the settings do not fit
+    the model.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        card: ModelCard,
+        version: str,
+        count_kept: Callable[[int], None],
+        count_dropped: Callable[[int], None],
+    ) -> None:
+        names = [column.name for column in card.columns]
+        names += [tensor.name for tensor in card.tensors]
+        for name in settings.left_out:
+            if name not in names:
+                raise StartupError(
+                    f"SAMPLE_WITHOUT names {name!r}, which the model does not take: {', '.join(names)}"
+                )
+        self._share = settings.sample_share
+        self._left_out = set(settings.left_out)
+        self._names = names
+        self._card, self._version = card, version
+        self._classes = [class_names(output) for output in card.outputs]
+        self._count_kept, self._count_dropped = count_kept, count_dropped
+        self._target = Bucket(settings.sample_to) if settings.sample_to != LOG else None
+        self._waiting: deque[tuple[datetime, str, Inputs, Predictions]] = deque()
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._due = 0.0
+        self._failing = False
+        self._start = threading.Lock()
+        self._writing = threading.Lock()
+        self._is_started = False
+
+    def add(self, request_id: str, inputs: Inputs, predictions: Predictions) -> None:
+        """Take a request that was answered, or not; its arrays must not change any more."""
+        if not self._share or random.random() >= self._share:  # noqa: S311
+            return
+        if len(self._waiting) >= MOST_REQUESTS:
+            self._count_dropped(len(predictions[0].values))
+            return
+        self._waiting.append((datetime.now(UTC), request_id, inputs, predictions))
+        if not self._is_started:
+            with self._start:
+                if not self._is_started:
+                    self._is_started = True
+                    threading.Thread(target=self._work, name="sample", daemon=True).start()
+
+    def flush(self) -> None:
+        """Write all that waits, or drop it where the target does not take it."""
+        with self._writing:
+            self._take()
+            self._put(is_last=True)
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(INTERVAL)
+            with self._writing:
+                self._take()
+                if self._lines and (self._size >= OBJECT_BYTES or time.monotonic() >= self._due):
+                    self._put()
+
+    def _take(self) -> None:
+        """Make lines of the requests that wait."""
+        while self._waiting:
+            sampled = self._waiting.popleft()
+            rows = len(sampled[3][0].values)
+            try:
+                lines = self._to_lines(*sampled)
+            except Exception:
+                # What a predictor of one's own answers may be of any kind; its requests were answered.
+                logger.exception("Could not keep a request")
+                lines = []
+            self._count_dropped(rows - len(lines))
+            if self._target is None:
+                for line in lines:
+                    logs.writer.write(line)
+                self._count_kept(len(lines))
+                continue
+            if not self._lines:
+                self._due = time.monotonic() + OBJECT_SECONDS
+            for line in lines:
+                if self._size + len(line) > MOST_BYTES:
+                    self._count_dropped(1)
+                else:
+                    self._lines.append(line)
+                    self._size += len(line)
+
+    def _put(self, is_last: bool = False) -> None:
+        """Put the lines into the bucket; those that it does not take are tried again with the next ones."""
+        if self._target is None or not self._lines:
+            return
+        try:
+            self._target.put(b"".join(line + b"\n" for line in self._lines))
+        except Exception as error:
+            self._due = time.monotonic() + OBJECT_SECONDS
+            reason = str(error).strip().partition("\n")[0]
+            if not self._failing or is_last:
+                logger.warning("The sample is not kept: %s", reason)
+            self._failing = True
+            if is_last:
+                self._count_dropped(len(self._lines))
+                self._lines, self._size = [], 0
+            return
+        self._failing = False
+        self._count_kept(len(self._lines))
+        self._lines, self._size = [], 0
+
+    def _to_lines(
+        self, at: datetime, request_id: str, inputs: Inputs, predictions: Predictions
+    ) -> list[bytes]:
+        rows = min(len(predictions[0].values), MOST_ROWS)
+        kept = tuple(
+            part._replace(
+                values=part.values[:rows],
+                probabilities=None if part.probabilities is None else part.probabilities[:rows],
+            )
+            for part in predictions
+        )
+        given = answer(self._card, self._classes, kept)
+        instances = self._instances(inputs, rows)
+        probabilities: Sequence[Any] = given.probabilities or [None] * rows
+        return [
+            encode(SampledRow(at, logger.name, request_id, row, self._version, *answered))
+            for row, answered in enumerate(
+                zip(instances, given.predictions, probabilities, strict=True)
+            )
+        ]
+
+    def _instances(self, inputs: Inputs, rows: int) -> list[dict[str, Any]]:
+        """Rows by the names of their columns or tensors, but for those that are left out."""
+        if self._card.is_matrix:
+            columns = dict(zip(self._names, inputs[MATRIX].T, strict=True))
+        else:
+            columns = dict(inputs)
+        values = {
+            name: to_values(array[:rows])
+            for name, array in columns.items()
+            if name not in self._left_out
+        }
+        if not values:
+            return [{} for _ in range(rows)]
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def to_values(array: NDArray[Any]) -> list[Any]:
+    """The values of an array as a client sends them: None for what is missing, the shortest text of a float32."""
+    if array.dtype == np.float32 and array.ndim == 1:
+        return [None if value != value else float(str(value)) for value in array]
+    values: list[Any] = array.tolist()
+    if array.dtype == object and array.ndim == 1:
+        return [value or None for value in values]
+    return values
+
+
+class Bucket:
+    """A prefix in S3: an object for each time that something is put, by date."""
+
+    def __init__(self, place: str) -> None:
+        from obstore.store import S3Store
+
+        bucket, _, prefix = place.removeprefix(S3).partition("/")
+        # Whoever stops the service waits for the last one.
+        patience = {"timeout": "5s", "connect_timeout": "3s"}
+        retries: Any = {"max_retries": 1}
+        options: Any = patience
+        self._store = S3Store(bucket, client_options=options, retry_config=retries)
+        self._prefix = prefix.strip("/")
+
+    def put(self, content: bytes) -> None:
+        """Put an object."""
+        import obstore
+
+        now = datetime.now(UTC)
+        name = f"date={now:%Y-%m-%d}/{now:%H%M%S}-{uuid.uuid4().hex}.jsonl"
+        obstore.put(self._store, f"{self._prefix}/{name}".lstrip("/"), content)

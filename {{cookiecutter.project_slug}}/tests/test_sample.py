@@ -1,0 +1,238 @@
+"""The sample of requests: what is kept, what never is, and what becomes of it where its target fails."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from inference.app import create_app
+from inference.config import Settings
+from inference.errors import StartupError
+from inference.formats.csv import Cells, holds
+from inference.runtime.signature import to_inputs
+from inference.watch import logs, sample
+from tests.models import CARDS, MIXED, NUMBERS, SEVERAL, make_app
+from tests.server import serving
+from training.live import evaluate, read, to_frame
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What the log gets."""
+    written = []
+    monkeypatch.setattr(logs.writer, "write", written.append)
+    return written
+
+
+def sampled(app, lines):
+    """The rows of the sample that are in the log by now."""
+    app.extensions["service"].sample.flush()
+    rows = [json.loads(line) for line in lines]
+    return [row for row in rows if row["logger"] == "inference.sample"]
+
+
+def ask_at_every_door(card, client):
+    """Ask for the example by each route; return how many rows were answered."""
+    client.post("/predict", json={"instances": [card.example]})
+    rows = 1
+    if holds(card):
+        headers = {"Content-Type": "text/csv"}
+        client.post("/invocations", data=Cells(card).example().encode(), headers=headers)
+        rows += 1
+    client.post("/invocations", json={"instances": [card.example, card.example]})
+    metadata = client.get(f"/v2/models/{card.name}").json
+    inputs = to_inputs(card, [card.example])
+    tensors = [
+        {**given, "shape": list(np.shape(inputs[given["name"]])), "data": inputs[given["name"]].ravel().tolist()}
+        for given in metadata["inputs"]
+    ]  # fmt: skip
+    for path in ("", f"/versions/{metadata['versions'][0]}"):
+        answer = client.post(f"/v2/models/{card.name}{path}/infer", json={"inputs": tensors})
+        assert answer.status_code == 200, answer.text
+    return rows + 4
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_every_route_is_sampled_and_no_named_column_is_in_it(card, tmp_path, monkeypatch, lines):
+    names = [part.name for part in (*card.columns, *card.tensors)]
+    client = make_app(
+        card, tmp_path, monkeypatch, sample_share=1.0, sample_without=json.dumps(names[:1])
+    ).test_client()
+    rows = ask_at_every_door(card, client)
+    kept = sampled(client.application, lines)
+    assert len(kept) == rows
+    for row in kept:
+        assert list(row["instance"]) == names[1:]
+        assert row["model_version"]
+        assert row["request_id"]
+    answer = client.post("/predict", json={"instances": [card.example]})
+    (row,) = [
+        row
+        for row in sampled(client.application, lines)
+        if row["request_id"] == answer.headers["X-Request-ID"]
+    ]
+    assert [row["prediction"]] == answer.json["predictions"]
+    assert row.get("probabilities") in (None, *answer.json.get("probabilities", []))
+    example = card.example
+    if card.columns:
+        assert list(row["instance"].values()) == example[1:]
+    elif len(names) > 1:
+        assert row["instance"] == {name: example[name] for name in names[1:]}
+
+
+def test_nothing_is_kept_by_default(tmp_path, monkeypatch, lines):
+    client = make_app(NUMBERS, tmp_path, monkeypatch).test_client()
+    ask_at_every_door(NUMBERS, client)
+    assert not sampled(client.application, lines)
+
+
+def test_a_share_is_kept(tmp_path, monkeypatch, lines):
+    client = make_app(NUMBERS, tmp_path, monkeypatch, sample_share=0.25).test_client()
+    for _ in range(400):
+        client.post("/predict", json={"instances": [NUMBERS.example]})
+    # Nine standard deviations around the mean.
+    assert 22 < len(sampled(client.application, lines)) < 178
+
+
+def metric(client, result):
+    """How many rows the sample has kept or dropped."""
+    start = f'inference_sample_rows_total{{result="{result}"}} '
+    (line,) = [x for x in client.get("/metrics").text.splitlines() if x.startswith(start)]
+    return float(line.split()[-1])
+
+
+class Broken:
+    """A bucket that takes nothing, until it does."""
+
+    def __init__(self, *_):
+        self.objects = []
+        self.is_broken = True
+
+    def put(self, content):
+        if self.is_broken:
+            raise OSError("no such bucket\nmore")
+        self.objects.append(content)
+
+
+@pytest.fixture
+def to_bucket(tmp_path, monkeypatch):
+    """A service whose sample goes to a bucket that takes nothing, and that bucket."""
+    monkeypatch.setattr(sample, "Bucket", Broken)
+    settings = {"sample_share": 1.0, "sample_to": "s3://bucket/prefix"}
+    app = make_app(NUMBERS, tmp_path, monkeypatch, **settings)
+    kept = app.extensions["service"].sample
+    # The test says when something is written.
+    kept._is_started = True
+    return app.test_client(), kept
+
+
+def test_what_fails_is_tried_again(to_bucket, caplog):
+    client, kept = to_bucket
+    for _ in range(3):
+        answer = client.post("/predict", json={"instances": [NUMBERS.example]})
+        assert answer.status_code == 200
+        kept._take()
+        kept._put()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The sample is not kept: no such bucket"
+    ]
+    assert (metric(client, "kept"), metric(client, "dropped")) == (0, 0)
+    kept._target.is_broken = False
+    kept._put()
+    (content,) = kept._target.objects
+    assert len(content.splitlines()) == 3
+    assert (metric(client, "kept"), metric(client, "dropped")) == (3, 0)
+
+
+def test_what_is_too_much_or_comes_last_is_dropped_and_counted(to_bucket, monkeypatch):
+    client, kept = to_bucket
+    monkeypatch.setattr(sample, "MOST_BYTES", 1000)
+    for _ in range(20):
+        client.post("/predict", json={"instances": [NUMBERS.example]})
+    kept._take()
+    dropped = metric(client, "dropped")
+    assert 0 < dropped < 20
+    kept.flush()
+    assert metric(client, "dropped") == 20
+    monkeypatch.setattr(sample, "MOST_REQUESTS", 2)
+    for _ in range(5):
+        client.post("/predict", json={"instances": [NUMBERS.example]})
+    assert metric(client, "dropped") == 23
+
+
+def test_only_columns_can_be_left_out(tmp_path, monkeypatch):
+    with pytest.raises(StartupError, match="SAMPLE_WITHOUT names 'nmae'"):
+        make_app(MIXED, tmp_path, monkeypatch, sample_without="age, nmae")
+    with pytest.raises(StartupError, match="SAMPLE_WITHOUT"):
+        Settings.from_environment({"SAMPLE_WITHOUT": '["a"'})
+    with pytest.raises(StartupError, match="SAMPLE_TO"):
+        Settings.from_environment({"SAMPLE_TO": "/tmp/x"})  # noqa: S108
+    assert Settings(sample_without='["a, b", "c"]').left_out == ["a, b", "c"]
+
+
+def test_sigterm_writes_what_waits(tmp_path, model_path, card, row):
+    variables = {"SAMPLE_SHARE": "1", "MODEL_PATH": model_path, "WORKERS": "2"}
+    body = json.dumps({"instances": [row]}).encode()
+    request = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b"
+    ) % (len(body), body)
+    with serving(tmp_path / "log", **variables) as server:
+        for _ in range(20):
+            assert b" 200 OK" in server.exchange(request)
+        server.stop()
+        kept = [entry for entry in server.entries() if entry["logger"] == "inference.sample"]
+    assert len(kept) == 20
+    assert len({entry["request_id"] for entry in kept}) == 20
+
+
+def test_sample_is_read_again(tmp_path, monkeypatch, lines):
+    app = make_app(SEVERAL, tmp_path, monkeypatch, sample_share=1.0, sample_without="width")
+    client = app.test_client()
+    for _ in range(3):
+        client.post("/predict", json={"instances": [SEVERAL.example] * 2})
+    app.extensions["service"].sample.flush()
+    folder = tmp_path / "sample" / "date=2026-01-01"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_bytes(b"\n".join([b'{"logger":"other"}', *lines, lines[-1]]))
+    rows = read(str(tmp_path / "sample"))
+    assert len(rows) == 6
+    frame = to_frame(rows)
+    inputs = [column.name for column in SEVERAL.columns if column.name != "width"]
+    assert [*frame.columns[: len(inputs)]] == inputs
+    assert {f"predicted_{output.name}" for output in SEVERAL.outputs} < set(frame.columns)
+    names = [output.name for output in SEVERAL.outputs]
+    labels = frame[["request_id", "row"]].copy()
+    labels[names] = frame[[f"predicted_{name}" for name in names]]
+    assert evaluate(rows, labels, SEVERAL)["species_accuracy"] == 1
+    labels["species"] = "other"
+    assert evaluate(rows, labels.head(3), SEVERAL)["species_accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ({"species": ["setosa"]}, "no column 'request_id'"),
+        ({"request_id": ["x"]}, "no column 'species'"),
+        ({"request_id": ["x"], "species": ["setosa"]}, "no request of the labels"),
+    ],
+)
+def test_labels_that_do_not_fit_say_why(labels, reason):
+    rows = [
+        sample.SampledRow(
+            time="2026-01-01T00:00:00Z",
+            logger="inference.sample",
+            request_id="1",
+            row=0,
+            model_version="v",
+            instance={},
+            prediction="setosa",
+        )
+    ]
+    with pytest.raises(Exception, match=reason):
+        evaluate(rows, pd.DataFrame(labels), NUMBERS)
+
+
+def test_service_starts_with_a_sample(model_path):
+    create_app(Settings(model_path=str(model_path), sample_share=0.5))

@@ -1,0 +1,150 @@
+"""What the service kept of its requests, read again: ``python -m training.live rows`` or ``... evaluate``.
+
+``rows SAMPLE OUT`` writes it as a file for ``load_data()``: a column of each input, with the prediction, the request
+and the time after them. ``evaluate SAMPLE LABELS`` joins what became true and measures the model as training did.
+
+SAMPLE is a file of JSON lines, a folder of such files at any depth, an ``s3://`` URL of one, or ``-`` for standard
+input, where ``make`` puts the service's log; lines that are no rows of the sample are passed over. LABELS is a CSV file
+with the columns ``request_id``, ``row`` where requests have several, and one of each output's name.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from inference.batch.files import is_remote, store_of
+from inference.config import Settings
+from inference.errors import StartupError
+from inference.predictor import Predictor
+from inference.runtime import artifact
+from inference.runtime.signature import ModelCard
+from inference.watch.sample import SampledRow
+from training.dataset import UnfitError
+from training.evaluation import score
+
+decoder = msgspec.json.Decoder(SampledRow)
+ABOUT = ("time", "request_id", "row", "model_version")
+
+
+def read(place: str) -> list[SampledRow]:
+    """The rows of a sample, each once, in the order of their time; raises UnfitError where there is none."""
+    rows = {}
+    for line in lines_of(place):
+        if b'"inference.sample"' not in line:
+            continue
+        try:
+            row = decoder.decode(line)
+        except msgspec.DecodeError:
+            # A warning of the sample itself, or half a line.
+            continue
+        rows[row.request_id, row.row] = row
+    if not rows:
+        raise UnfitError(
+            f"{place} holds no row of a sample: SAMPLE_SHARE keeps some of the requests"
+        )
+    return sorted(rows.values(), key=lambda row: (row.time, row.request_id, row.row))
+
+
+def lines_of(place: str) -> Iterator[bytes]:
+    """The lines of all files of a sample; raises UnfitError where they cannot be read."""
+    if place == "-":
+        yield from sys.stdin.buffer
+    elif is_remote(place):
+        import obstore
+
+        store, prefix = store_of(place if place.count("/") > 2 else f"{place}/")
+        for found in obstore.list(store, prefix.strip("/") or None).collect():
+            yield from bytes(obstore.get(store, found["path"]).bytes()).splitlines()
+    else:
+        path = Path(place)
+        try:
+            files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+            for file in files:
+                with file.open("rb") as opened:
+                    yield from opened
+        except OSError as error:
+            raise UnfitError(f"Could not read {place}: {error.strerror}") from error
+
+
+def to_frame(rows: Sequence[SampledRow]) -> pd.DataFrame:
+    """A table of the rows: the inputs, the predictions, and which request they are of."""
+    instances = pd.DataFrame([row.instance for row in rows])
+    predictions = pd.DataFrame([outputs_of(row, "prediction") for row in rows])
+    about = pd.DataFrame([{name: getattr(row, name) for name in ABOUT} for row in rows])
+    return pd.concat([instances, predictions.add_prefix("predicted_"), about], axis=1)
+
+
+def outputs_of(row: SampledRow, only: str) -> dict[str, Any]:
+    """The predictions of a row by output; the one of a single output by the name ``only``."""
+    return row.prediction if isinstance(row.prediction, dict) else {only: row.prediction}
+
+
+def evaluate(rows: Iterable[SampledRow], labels: pd.DataFrame, card: ModelCard) -> dict[str, float]:
+    """Measure the predictions by what became true, and print how many rows of both belong together.
+
+    Raises UnfitError where the labels name no request, or none of the sample.
+    """
+    only = card.outputs[0].name
+    names = [output.name for output in card.outputs]
+    for name in ("request_id", *names):
+        if name not in labels:
+            raise UnfitError(f"the labels have no column {name!r}: they have {', '.join(labels)}")
+    keys = ["request_id", "row"] if "row" in labels else ["request_id"]
+    known = pd.DataFrame(
+        [outputs_of(row, only) | {"request_id": row.request_id, "row": row.row} for row in rows]
+    )
+    if "row" not in labels and known["request_id"].duplicated().any():
+        raise UnfitError(
+            "requests have several rows: the labels need a column 'row', counted from 0"
+        )
+    labels = labels.dropna(subset=names).astype({"request_id": str})
+    both = known.merge(labels, on=keys, suffixes=("", " label"), validate="one_to_one")
+    if both.empty:
+        raise UnfitError("no request of the labels is in the sample")
+    print(f"{len(both):,} of {len(known):,} rows of the sample have a label")
+    metrics: dict[str, float] = {}
+    for output in card.outputs:
+        several = f"{output.name}_" if len(card.outputs) > 1 else ""
+        actual = both[f"{output.name} label"].to_numpy()
+        scores = score(output, actual, both[output.name].to_numpy())
+        metrics |= {f"{several}{name}": value for name, value in scores.items()}
+    return metrics
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the first argument says."""
+    what, place, other = arguments
+    try:
+        if not other:
+            raise UnfitError(
+                {"rows": "OUT=rows.csv", "evaluate": "LABELS=labels.csv"}[what] + " is needed"
+            )
+        rows = read(place)
+        if what == "rows":
+            frame = to_frame(rows)
+            frame.to_csv(other, index=False)
+            print(f"{other}: {len(frame):,} rows, {', '.join(map(str, frame.columns))}")
+            return
+        card = Predictor.load(artifact.read(Settings().model_path).content).card
+        others = {row.model_version for row in rows} - {
+            artifact.read(Settings().model_path).version
+        }
+        if others:
+            print(
+                f"note: some rows are of other versions of the model: {', '.join(sorted(others))}"
+            )
+        metrics = evaluate(rows, pd.read_csv(other), card)
+    except (UnfitError, StartupError, OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(f"{'metric':20} {'training':>9} {'live':>9}")
+    for name, value in metrics.items():
+        print(f"{name:20} {card.metrics.get(name, np.nan):9.4g} {value:9.4g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
