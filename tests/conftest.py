@@ -92,6 +92,7 @@ SLOW_FILES = (
     "test_environment",
     "test_bench",
     "test_page",
+    "test_watching",
 )
 
 

@@ -162,6 +162,7 @@ image_of() {
 # Put the credentials that the AWS CLI finds where a library finds them that knows no profiles.
 export_credentials() {
   local found
+  [ -z "${AWS_CA_BUNDLE:-}" ] || export SSL_CERT_FILE=$AWS_CA_BUNDLE
   [ -z "${AWS_ACCESS_KEY_ID:-}" ] || return 0
   found=$(aws configure export-credentials --format env) ||
     fail "s3:// needs credentials: sign in, with version 2 of the AWS CLI, or set AWS_ACCESS_KEY_ID"

@@ -201,10 +201,10 @@ def test_sample_is_read_again(tmp_path, monkeypatch, lines):
     frame = to_frame(rows)
     inputs = [column.name for column in SEVERAL.columns if column.name != "width"]
     assert [*frame.columns[: len(inputs)]] == inputs
-    assert {f"predicted_{output.name}" for output in SEVERAL.outputs} < set(frame.columns)
+    assert {f"prediction_{output.name}" for output in SEVERAL.outputs} < set(frame.columns)
     names = [output.name for output in SEVERAL.outputs]
     labels = frame[["request_id", "row"]].copy()
-    labels[names] = frame[[f"predicted_{name}" for name in names]]
+    labels[names] = frame[[f"prediction_{name}" for name in names]]
     assert evaluate(rows, labels, SEVERAL)["species_accuracy"] == 1
     labels["species"] = "other"
     assert evaluate(rows, labels.head(3), SEVERAL)["species_accuracy"] == 0

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from inference.batch.files import is_remote, store_of
+from inference.batch.files import first_line, is_remote, store_of
 from inference.config import Settings
 from inference.errors import StartupError
 from inference.predictor import Predictor
@@ -56,10 +56,14 @@ def lines_of(place: str) -> Iterator[bytes]:
         yield from sys.stdin.buffer
     elif is_remote(place):
         import obstore
+        from obstore.exceptions import BaseError
 
-        store, prefix = store_of(place if place.count("/") > 2 else f"{place}/")
-        for found in obstore.list(store, prefix.strip("/") or None).collect():
-            yield from bytes(obstore.get(store, found["path"]).bytes()).splitlines()
+        store, prefix = store_of(place)
+        try:
+            for found in obstore.list(store, prefix.rstrip("/")).collect():
+                yield from bytes(obstore.get(store, found["path"]).bytes()).splitlines()
+        except BaseError as error:
+            raise UnfitError(f"Could not read {place}: {first_line(error)}") from error
     else:
         path = Path(place)
         try:
@@ -74,9 +78,14 @@ def lines_of(place: str) -> Iterator[bytes]:
 def to_frame(rows: Sequence[SampledRow]) -> pd.DataFrame:
     """A table of the rows: the inputs, the predictions, and which request they are of."""
     instances = pd.DataFrame([row.instance for row in rows])
-    predictions = pd.DataFrame([outputs_of(row, "prediction") for row in rows])
+    predictions = pd.DataFrame(
+        [
+            {name and f"_{name}": value for name, value in outputs_of(row, "").items()}
+            for row in rows
+        ]
+    )
     about = pd.DataFrame([{name: getattr(row, name) for name in ABOUT} for row in rows])
-    return pd.concat([instances, predictions.add_prefix("predicted_"), about], axis=1)
+    return pd.concat([instances, predictions.add_prefix("prediction"), about], axis=1)
 
 
 def outputs_of(row: SampledRow, only: str) -> dict[str, Any]:

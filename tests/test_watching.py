@@ -1,0 +1,266 @@
+"""A service that is watched: drift, as people and alarms see it, and its sample and its files in S3."""
+
+import contextlib
+import csv
+import json
+import re
+import subprocess
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import environment_with, load_yaml
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+from served import element, serving, shown
+from test_import import embedded_s3, wait_for
+from test_page import check_with_axe
+from test_project import ask as ask_for
+from test_project import free_port
+
+pytestmark = pytest.mark.slow
+
+WINDOW = 24
+SHIFTED = "bill_length_mm"
+# Two standard deviations of it in the training data.
+SHIFT = 11
+NUMBERS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
+
+
+@pytest.fixture(scope="module")
+def penguins(installed):
+    """Rows of the training data as the service takes them, in an order that means nothing."""
+    code = (
+        "import json; from training.train import load_data; data = load_data();"
+        "print(json.dumps(data.split(0.5, 3)[0].inputs() + data.split(0.5, 3)[1].inputs()))"
+    )
+    columns = installed.read("training/train.py")
+    assert SHIFTED in columns or "palmerpenguins" in columns
+    return json.loads(installed.check(".venv/bin/python", "-c", code))
+
+
+def ask(url, body=None):
+    """What the service answers, as text."""
+    status, answer = ask_for(url, body)
+    assert status == 200, answer
+    return answer.decode()
+
+
+def send(url, rows, place, shift=0.0):
+    """Ask for predictions of rows whose one measure is shifted."""
+    changed = [[*row] for row in rows]
+    for row in changed:
+        if row[place] is not None:
+            row[place] += shift
+    return json.loads(ask(f"{url}/predict", {"instances": changed}))
+
+
+def verdicts(url):
+    """What is said of the inputs and the output."""
+    return {one["verdict"] for one in json.loads(ask(f"{url}/monitor.json"))["found"]}
+
+
+def place_of(installed):
+    """Where the shifted column stands in a row."""
+    code = (
+        "from inference.config import Settings; from inference.app import create_app;"
+        "card = create_app(Settings()).extensions['service'].engine.card;"
+        "print([column.name for column in card.columns].index('bill_length_mm'))"
+    )
+    return int(installed.check(".venv/bin/python", "-c", code))
+
+
+def contributors(expression, lines):
+    """What an alarm's query of Metrics Insights gives for lines of the embedded metric format: by group the maximum.
+
+    Only the form that ``SELECT MAX(...) FROM SCHEMA(...) GROUP BY ...`` has here.
+    """
+    metric, namespace, dimensions, group = re.fullmatch(
+        r'SELECT MAX\((\w+)\) FROM SCHEMA\("([^"]+)", ([\w, ]+)\) GROUP BY (\w+) ORDER BY MAX\(\) DESC',
+        expression,
+    ).groups()
+    found = defaultdict(list)
+    for line in lines:
+        for about in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            names = {each["Name"] for each in about["Metrics"]}
+            if (
+                about["Namespace"] == namespace
+                and sorted(dimensions.split(", ")) in map(sorted, about["Dimensions"])
+                and metric in names
+            ):
+                found[line[group]].append(line[metric])
+    return {name: max(values) for name, values in found.items()}
+
+
+def test_an_input_that_shifts_is_named_on_the_page_in_the_log_and_by_the_alarm(
+    browser, installed, bake_once, penguins, tmp_path
+):
+    template = load_yaml(bake_once(deploy_tool="cloudformation").read("deploy/service.yml"))
+    alarm = template["Resources"]["DriftAlarm"]["Properties"]
+    expression = alarm["Metrics"][0]["Expression"]["Fn::Sub"].replace("${AWS::StackName}", "Test")
+    threshold = template["Parameters"][alarm["Threshold"]["Ref"]]["Default"]
+    place = place_of(installed)
+    log = tmp_path / "log"
+    variables = {
+        "METRICS_NAMESPACE": "Test",
+        "DRIFT_WINDOW_SECONDS": str(WINDOW),
+        "API_KEY": "",
+        "WORKERS": "2",
+        "MAX_ROWS": "5000",
+    }
+    with serving_with_log(installed, log, **variables) as url:
+        send(url, penguins * 3, place)
+        # Another worker may have answered, which counts soon after.
+        wait_for(lambda: verdicts(url) != {"few rows"})
+        assert verdicts(url) == {"steady"}
+        browser.get_log("browser")
+        browser.get(f"{url}/monitor")
+        WebDriverWait(browser, 10).until(lambda _: element(browser, "#found section"))
+        assert "Nothing has drifted" in shown(browser, "#state").text
+        check_with_axe(browser)
+        for _ in range(4):
+            send(url, penguins * 2, place, SHIFT)
+        wait_for(lambda: "drifted" in verdicts(url))
+        browser.get(f"{url}/monitor")
+        WebDriverWait(browser, 10).until(lambda _: "drifted:" in element(browser, "#state").text)
+        first = element(browser, "#found section")
+        assert first.get_attribute("data-name") == SHIFTED
+        assert first.get_attribute("data-verdict") == "drifted"
+        assert "outside of training" in first.text
+        inputs = [
+            section.get_attribute("data-name")
+            for section in browser.find_elements(By.CSS_SELECTOR, '[data-verdict="drifted"]')
+            if "predicted" not in section.text
+        ]
+        assert inputs == [SHIFTED]
+        check_with_axe(browser)
+        assert browser.get_log("browser") == []
+        metrics = ask(f"{url}/metrics")
+        (index,) = re.findall(rf'^inference_input_psi{{input="{SHIFTED}"}} (.*)$', metrics, re.M)
+        assert float(index) > threshold
+        # Steadily, until the minute is over, so that the window holds them.
+        deadline = time.monotonic() + 100
+        while not (lines := [line for line in entries(log) if line.get("Input")]):
+            assert time.monotonic() < deadline
+            send(url, penguins, place, SHIFT)
+        (warning,) = [
+            line
+            for line in entries(log)
+            if line["logger"] == "inference.drift" and line["name"] in NUMBERS
+        ]
+        assert warning["message"] == f"{SHIFTED} has drifted from training"
+    found = contributors(expression, lines)
+    assert {name for name, value in found.items() if value > threshold} == {SHIFTED}
+    assert len(found) > 1
+
+
+def entries(log):
+    """The lines of a log."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+
+
+@contextlib.contextmanager
+def serving_with_log(project, log, **variables):
+    """The address of a service while it runs, whose log is kept."""
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [".venv/bin/python", "-m", "inference"],
+            cwd=project.path,
+            env={**environment_with(), "PORT": str(port), **variables},
+            stdout=output,
+        )
+        try:
+            ask(f"http://127.0.0.1:{port}/ping")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+
+
+def test_monitor_asks_for_the_key(browser, installed):
+    with serving(installed, API_KEY="secret") as url:
+        browser.get(f"{url}/monitor")
+        WebDriverWait(browser, 10).until(lambda _: "API key" in element(browser, "#state").text)
+        element(browser, "#key").send_keys("secret\t")
+        WebDriverWait(browser, 10).until(lambda _: element(browser, "#found section"))
+    browser.get_log("browser")
+
+
+@pytest.fixture(scope="module")
+def s3(installed):
+    """The variables with which a bucket on this machine is reached."""
+    with embedded_s3(installed) as variables:
+        variables = variables | {"AWS_DEFAULT_REGION": "us-east-1"}
+        installed.check("aws", "s3", "mb", "s3://data", **variables)
+        yield variables
+
+
+def test_sample_in_s3_survives_sigterm_and_is_measured_by_what_became_true(
+    installed, penguins, s3, tmp_path
+):
+    place = place_of(installed)
+    variables = s3 | {
+        "SSL_CERT_FILE": s3["AWS_CA_BUNDLE"],
+        "SAMPLE_SHARE": "1",
+        "SAMPLE_TO": "s3://data/sample",
+        "SAMPLE_WITHOUT": "sex",
+        "WORKERS": "2",
+    }
+    with serving_with_log(installed, tmp_path / "log", **variables) as url:
+        with ThreadPoolExecutor(8) as clients:
+            answers = [
+                *clients.map(lambda row: send(url, [row], place)["predictions"], penguins[:200])
+            ]
+        text = ask(f"{url}/metrics")
+    # Nothing was due yet: it is the end that wrote it.
+    assert 'inference_sample_rows_total{result="kept"} 0.0' in text
+    rows = tmp_path / "rows.csv"
+    output = installed.check(
+        "make", "sample-to-dataset", "IN=s3://data/sample", f"OUT={rows}", **s3
+    )
+    assert "200 rows" in output
+    with rows.open() as file:
+        kept = [*csv.DictReader(file)]
+    assert "sex" not in kept[0]
+    assert sorted(row["prediction"] for row in kept) == sorted(
+        prediction for (prediction,) in answers
+    )
+    labels = tmp_path / "labels.csv"
+    with labels.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["request_id", "species"])
+        for number, row in enumerate(kept):
+            wrong = number % 10 == 0
+            writer.writerow([row["request_id"], "Adelie" if wrong else row["prediction"]])
+    output = installed.check("make", "evaluate", "IN=s3://data/sample", f"LABELS={labels}", **s3)
+    assert "200 of 200 rows" in output
+    (accuracy,) = re.findall(r"^accuracy +[\d.]+ +([\d.]+)$", output, re.M)
+    assert 0.9 <= float(accuracy) < 1
+
+
+def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
+    rows, here, there = (tmp_path / name for name in ("rows.jsonl", "here.csv", "there.csv"))
+    wrong = {3, 77}
+    rows.write_text(
+        "".join(
+            "nonsense\n" if place in wrong else json.dumps(row) + "\n"
+            for place, row in enumerate(penguins * 20)
+        )
+    )
+    installed.check("aws", "s3", "cp", str(rows), "s3://data/in/rows.jsonl", **s3)
+    result = installed.run("make", "batch", f"IN={rows}", f"OUT={here}", **s3)
+    assert result.returncode == 2  # make's, for the 1 of the job
+    assert "2 rows without an answer" in result.stderr
+    result = installed.run(
+        "make", "batch", "IN=s3://data/in/rows.jsonl", "OUT=s3://data/out/scores.csv", **s3
+    )
+    assert "2 rows without an answer" in result.stderr, result.stderr
+    installed.check("aws", "s3", "cp", "s3://data/out/scores.csv", str(there), **s3)
+    assert there.read_bytes() == here.read_bytes()
+    errors = installed.check("aws", "s3", "cp", "s3://data/out/scores.csv.errors.csv", "-", **s3)
+    assert [line.split(",")[0] for line in errors.splitlines()[1:]] == ["3", "77"]
+    result = installed.run("make", "batch", "IN=s3://data/none.csv", "OUT=s3://data/x.csv", **s3)
+    assert "Could not read s3://data/none.csv" in result.stderr
+    assert "Traceback" not in result.stderr
