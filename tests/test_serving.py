@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import re
@@ -455,6 +456,9 @@ def extras(project, tmp_path_factory):
     packages = ("flask-cors==6.0.5", "opentelemetry-sdk==1.45.1")
     packages += (
         "opentelemetry-instrumentation-flask==0.66b1",
+        "opentelemetry-distro==0.66b1",
+        "opentelemetry-exporter-otlp-proto-http==1.45.1",
+        "pyjwt[crypto]==2.15.1",
         "gunicorn==27.0.1",
         "waitress==3.0.2",
     )
@@ -532,6 +536,107 @@ def test_what_is_hooked_into_flask_sees_every_prediction(
         text = service.log.read_text()
         assert line in text
         assert ("flask_sees_all" in text) == bool(code)
+
+
+def recipe_with(project, word):
+    """The lines of Python in the project's README that have this word."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", project.read("README.md"), re.M | re.S)
+    (found,) = [block for block in blocks if word in block]
+    return found
+
+
+@contextlib.contextmanager
+def answering(answer):
+    """The address of a server that answers by a function of path and body, which is given each request."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            content = answer(self.path, body)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def test_traces_of_every_route_reach_a_collector(project, extras, tmp_path):
+    received = []
+
+    def collect(path, body):
+        received.append((path, body))
+        return b""
+
+    lines = recipe_with(project, "opentelemetry")
+    copy = copy_of(project, tmp_path, application=lambda text: text.replace("import sys\n", f"import sys\n{lines}", 1))  # fmt: skip
+    with answering(collect) as collector:
+        variables = {
+            "PYTHONPATH": str(extras),
+            "OTEL_SERVICE_NAME": "traced-model",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+        }
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        with serving(copy, tmp_path, WORKERS="1", **variables) as service:
+            sampled = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+            body = {"instances": [SETOSA]}
+            for path in ("/predict", "/invocations", "/metrics", "/ping"):
+                asked = body if path in ("/predict", "/invocations") else None
+                assert ask(f"{service.url}{path}", asked, headers=sampled)[0] == 200
+            # Not sampled by the caller, nor by its own share.
+            assert ask(f"{service.url}/predict", body)[0] == 200
+            service.stop()
+    spans = b"".join(body for path, body in received if path == "/v1/traces")
+    assert b"traced-model" in spans
+    for route in (b"/predict", b"/invocations", b"/metrics", b"/ping"):
+        assert route in spans
+    assert spans.count(bytes.fromhex(trace)) == 4
+
+
+ISSUE = """
+import json
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+private = rsa.generate_private_key(65537, 2048)
+public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
+print(json.dumps({"keys": [public | {"kid": "one", "use": "sig", "alg": "RS256"}]}))
+for audience in ("models", "others"):
+    print(jwt.encode({"aud": audience}, private, "RS256", {"kid": "one"}))
+"""
+
+
+def test_token_is_asked_for_at_every_route(project, extras, tmp_path):
+    python = (".venv/bin/python", "-c", ISSUE)
+    documents, good, other = project.check(*python, PYTHONPATH=str(extras)).splitlines()
+    code = recipe_with(project, "jwt")
+    copy = copy_of(project, tmp_path, application=lambda text: text + code)
+    with answering(lambda *_: documents.encode()) as issuer:
+        variables = {"JWKS_URL": f"{issuer}/jwks", "JWT_AUDIENCE": "models", "WORKERS": "1"}
+        with serving(copy, tmp_path, PYTHONPATH=str(extras), **variables) as service:
+            for path in ("/predict", "/invocations", "/metrics", "/", "/v2"):
+                body = {"instances": [SETOSA]} if path in ("/predict", "/invocations") else None
+                for token, status in ((good, 200), (other, 401), ("none", 401), ("", 401)):
+                    headers = {"Authorization": f"Bearer {token}"}
+                    assert ask(f"{service.url}{path}", body, headers=headers)[0] == status
+            assert ask(f"{service.url}/ping")[0] == 200
 
 
 @pytest.mark.parametrize(

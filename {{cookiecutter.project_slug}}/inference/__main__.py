@@ -6,6 +6,7 @@ import gc
 gc.disable()
 
 import asyncio
+import atexit
 import errno
 import logging
 import logging.config
@@ -100,6 +101,8 @@ def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(answer(app, application, listener, worker))
     app.extensions["service"].sample.flush()
+    # The process ends without asking what libraries registered, such as a tracer's last spans.
+    atexit._run_exitfuncs()
     logs.writer.flush(seconds=1)
 
 
