@@ -29,8 +29,8 @@ lint: setup ## Check the template's own code
 	$(BIN)/shellcheck .ci/*
 
 .PHONY: screenshots
-screenshots: setup ## Take the pictures of docs/page.md anew; needs Chromium
-	SCREENSHOTS=$(CURDIR)/docs/pages $(BIN)/python -m pytest tests/test_page.py -k pictures
+screenshots: setup ## Take the pictures of docs/page.md and docs/monitoring.md anew; needs Chromium
+	SCREENSHOTS=$(CURDIR)/docs/pages $(BIN)/python -m pytest tests/test_page.py tests/test_watching.py -k pictures
 
 .PHONY: bench
 bench: setup ## Hold the generated service beside its peers, then bake, image and project; needs wrk

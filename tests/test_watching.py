@@ -3,11 +3,16 @@
 import contextlib
 import csv
 import json
+import math
+import os
 import re
+import shutil
 import subprocess
 import time
+import urllib.parse
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from conftest import environment_with, load_yaml
@@ -15,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from served import element, serving, shown
 from test_import import embedded_s3, wait_for
-from test_page import check_with_axe
+from test_page import check_with_axe, emulating
 from test_project import ask as ask_for
 from test_project import free_port
 
@@ -264,3 +269,90 @@ def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
     result = installed.run("make", "batch", "IN=s3://data/none.csv", "OUT=s3://data/x.csv", **s3)
     assert "Could not read s3://data/none.csv" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def prometheus(tmp_path):
+    """What starts a Prometheus that scrapes an address, and gives what answers queries."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("needs Prometheus, Debian's package prometheus")
+    started = []
+
+    def start(target):
+        port = free_port()
+        settings = {
+            "global": {"scrape_interval": "1s"},
+            "scrape_configs": [{"job_name": "model", "static_configs": [{"targets": [target]}]}],
+        }
+        (tmp_path / "prometheus.json").write_text(json.dumps(settings))
+        command = (program, f"--config.file={tmp_path}/prometheus.json")
+        command += (
+            f"--storage.tsdb.path={tmp_path}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+        with (tmp_path / "prometheus.log").open("wb") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+        def query(expression):
+            address = f"http://127.0.0.1:{port}/api/v1/query?"
+            answer = json.loads(ask(address + urllib.parse.urlencode({"query": expression})))
+            return answer["data"]["result"]
+
+        return query
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_each_panel_of_grafana_shows_something(installed, penguins, prometheus):
+    dashboard = json.loads(installed.read("deploy/grafana.json"))
+    variables = {"$job": "model", "$__rate_interval": "10s"}
+
+    def fill(expression):
+        for name, value in variables.items():
+            expression = expression.replace(name, value)
+        assert "$" not in expression
+        return expression
+
+    expressions = {
+        (panel["title"], target["refId"]): fill(target["expr"])
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    }
+    place = place_of(installed)
+    with serving(installed, SAMPLE_SHARE="1", MAX_ROWS="5000") as url:
+        query = prometheus(url.removeprefix("http://"))
+        ask_for(f"{url}/predict", {"instances": []})
+        unanswered = dict(expressions)
+        deadline = time.monotonic() + 60
+        while unanswered:
+            send(url, penguins, place)
+            for key, expression in [*unanswered.items()]:
+                values = [float(one["value"][1]) for one in query(expression)]
+                if values and not any(map(math.isnan, values)):
+                    del unanswered[key]
+            # The values of a regression are another kind of predictions than these classes.
+            unanswered.pop(("Predictions", "B"), None)
+            assert time.monotonic() < deadline, unanswered
+        (release,) = dashboard["annotations"]["list"]
+        (mark,) = query(fill(release["expr"]))
+        assert mark["metric"]["version"] in ask(f"{url}/metrics")
+        (index,) = query(f'inference_input_psi{{input="{SHIFTED}"}}')
+        assert 0 < float(index["value"][1]) < 0.2
+
+
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="make screenshots takes them")
+@pytest.mark.parametrize(("name", "width", "scheme"), [("monitor", 1280, "light"), ("monitor-dark", 768, "dark")])  # fmt: skip
+def test_pictures_of_the_monitor(browser, installed, penguins, name, width, scheme):
+    place = place_of(installed)
+    with (
+        serving(installed, MAX_ROWS="5000") as url,
+        emulating(browser, scheme, width, 900),
+    ):
+        send(url, penguins * 3, place, SHIFT)
+        browser.get(f"{url}/monitor")
+        WebDriverWait(browser, 10).until(lambda _: "drifted:" in element(browser, "#state").text)
+        browser.save_screenshot(str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
