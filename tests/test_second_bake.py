@@ -404,7 +404,7 @@ def test_full_disk_is_refused_before_anything_is_written(tmp_path):
         before = snapshot(project)
         done = cookiecutter(project.parent, "-f")
         assert done.returncode != 0
-        assert " kB free and a project needs 8000" in done.stderr.splitlines()[0]
+        assert " kB free and a project needs 12000" in done.stderr.splitlines()[0]
         assert snapshot(project) == before
     finally:
         subprocess.run(["umount", project.parent], check=True)

@@ -245,6 +245,46 @@ def test_sample_in_s3_survives_sigterm_and_is_measured_by_what_became_true(
     assert 0.9 <= float(accuracy) < 1
 
 
+# As in a task whose disk is only for reading.
+WITHOUT_FOLDER = """
+import sys, tempfile
+
+def refuse():
+    raise FileNotFoundError("no usable temporary directory")
+
+tempfile.gettempdir = refuse
+from inference.batch.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_answers_are_in_s3_once_they_are_whole(installed, penguins, s3, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
+
+    def score(lines, target):
+        rows.write_text("\n".join(lines))
+        command = (".venv/bin/python", "-c", WITHOUT_FOLDER, str(rows), target)
+        return installed.run(*command, **variables)
+
+    def there(name):
+        return installed.run("aws", "s3", "cp", f"s3://data/whole/{name}", "-", **s3)
+
+    good = [json.dumps(row) for row in penguins]
+    assert score([*good, "nonsense"], "s3://data/whole/scores.csv").returncode == 1
+    assert len(there("scores.csv").stdout.splitlines()) == 1 + len(good)
+    assert there("scores.csv.errors.csv").stdout.splitlines()[1].startswith(f"{len(good)},")
+    assert score(good, "s3://data/whole/scores.csv").returncode == 0
+    # What the run before it had to say is gone.
+    assert there("scores.csv.errors.csv").returncode != 0
+    assert "Parquet needs a folder" in score(good, "s3://data/whole/scores.parquet").stderr
+    result = score(good, "s3://nowhere-to-be-found/scores.csv")
+    assert result.returncode == 2
+    assert "Could not write s3://nowhere-to-be-found" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
     rows, here, there = (tmp_path / name for name in ("rows.jsonl", "here.csv", "there.csv"))
     wrong = {3, 77}

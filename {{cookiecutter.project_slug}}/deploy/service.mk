@@ -18,6 +18,10 @@ cost: ## Estimate what the service costs a month
 logs: account ## Follow the service's logs
 	deploy/logs.sh
 
+.PHONY: batch-aws
+batch-aws: account ## Score a file by a task of its own: IN=s3://bucket/rows.csv OUT=s3://bucket/scores.csv, CPU=1024 MEMORY=2048
+	@deploy/batch-aws.sh "$$IN" "$$OUT"
+
 .PHONY: scale
 scale: account ## Run N tasks: make scale N=3
 	deploy/scale.sh

@@ -1,6 +1,13 @@
-"""Run the service: ``python -m inference``."""
+"""Run the service: ``python -m inference``; with ``batch IN OUT`` score a file, as ``python -m inference.batch`` does."""
 
 import gc
+import sys
+
+if __name__ == "__main__" and sys.argv[1:2] == ["batch"]:
+    # Of an image only the arguments can be set.
+    from inference.batch.__main__ import main as score
+
+    sys.exit(score(sys.argv[2:]))
 
 # Imports make many objects and drop few; the workers enable it again.
 gc.disable()
@@ -14,7 +21,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 

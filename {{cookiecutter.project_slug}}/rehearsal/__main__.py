@@ -65,6 +65,7 @@ INVENTORY = {
         "ec2 describe-security-groups",
         "SecurityGroups[?GroupName!='default'].GroupId",
     ),
+    "dashboards": ("cloudwatch list-dashboards", "DashboardEntries[].DashboardName"),
     "alarms": ("cloudwatch describe-alarms", "MetricAlarms[].AlarmName"),
     "load balancers": ("elbv2 describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
     "target groups": ("elbv2 describe-target-groups", "TargetGroups[].TargetGroupName"),
@@ -230,9 +231,59 @@ def rehearse(rehearsal: Rehearsal) -> None:
         rehearsal.make("release that answers otherwise", *release, other, fails=True)
     rehearsal.make("rollback", "rollback")
     tool.rehearse_more(rehearsal, deploy, release)
+    with file_in_s3(rehearsal) as (given, scores, expected):
+        rehearsal.make(
+            "file in S3, by a task of its own", "batch-aws", f"IN={given}", f"OUT={scores}"
+        )
+        rehearsal.do(
+            "its answers are those of this machine", lambda: compare(rehearsal, scores, expected)
+        )
     rehearsal.make("scale", "scale", "N=3", "ps", "releases")
     rehearsal.make("destroy", "destroy", "FORCE=1")
     rehearsal.do("the account is empty", rehearsal.take_inventory)
+
+
+BUCKET = "s3://rehearsal-of-files"
+ROWS = 2000
+
+
+@contextlib.contextmanager
+def file_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str, str]]:
+    """A file of rows in a bucket, where its answers go, and what these must be."""
+    copy, environment = rehearsal.stage.copy, rehearsal.stage.environment
+
+    def run(*command: str) -> str:
+        options = {"cwd": copy, "env": environment, "text": True, "check": True}
+        return subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
+
+    python = copy / ".venv/bin/python"
+    sample = json.loads(run(str(python), "-m", "inference.sample").splitlines()[4])["instances"]
+    lines = [json.dumps(instance) for instance in sample] * (ROWS // len(sample) + 1)
+    (copy / "rows.jsonl").write_text("\n".join(lines))
+    run(str(python), "-m", "inference", "batch", "rows.jsonl", "expected.csv")
+    run("aws", "s3", "mb", BUCKET)
+    run("aws", "s3", "cp", "rows.jsonl", f"{BUCKET}/rows.jsonl")
+    try:
+        expected = (copy / "expected.csv").read_text()
+        yield f"{BUCKET}/rows.jsonl", f"{BUCKET}/scores.csv", expected
+    finally:
+        run("aws", "s3", "rb", "--force", BUCKET)
+        for name in ("rows.jsonl", "expected.csv"):
+            (copy / name).unlink()
+
+
+def compare(rehearsal: Rehearsal, place: str, expected: str) -> str:
+    """Whether a file in S3 is as it must be."""
+    if "batch-aws" in {target for left in rehearsal.skipped.values() for target in left}:
+        return "not rehearsed"
+    answer = subprocess.run(
+        ["aws", "s3", "cp", place, "-"],
+        cwd=rehearsal.stage.copy,
+        env=rehearsal.stage.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return "ok" if answer.stdout.split() == expected.split() else "FAILED, they differ"
 
 
 def prerequisites(copy: Path, target: str) -> list[str]:

@@ -5,11 +5,13 @@ FOLDER/ca.crt, prints the proxy's port, and serves until its stdin ends. Clients
 and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
 """
 
+import copy
 import itertools
 import os
 import secrets
 import sys
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -181,6 +183,34 @@ class Scheduler:
             task.last_status = "RUNNING"
         return task, reason
 
+    def run_alone(self, task: Task, revision: Any, override: dict[str, Any]) -> None:
+        """Run a task that is of no service, until it ends by itself."""
+        address = next(self._addresses)
+        task.last_status = task.desired_status = "RUNNING"
+        given = {each["name"]: each["value"] for each in override.get("environment", [])}
+        container = revision.container_definitions[0]
+        others = [each for each in container["environment"] if each["name"] not in given]
+        changed = copy.copy(revision)
+        environment = [*others, *override.get("environment", [])]
+        changed.container_definitions = [{**container, "environment": environment}]
+        try:
+            launched = self._launch(changed, address, 80, override["command"])
+        except LaunchError as error:
+            self._mark_stopped(task, str(error))
+            return
+        self._launched[task.id] = launched
+
+        def wait() -> None:
+            while (code := launched.exit_code()) is None:
+                time.sleep(0.1)
+            with self._state:
+                for each in task.containers:
+                    each.exit_code = code
+                if task.id in self._launched:
+                    self._stop(task, "Essential container in task exited")
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def _fail(
         self, backend: Backend, service: Service, revision: Any, before: list[Task], reason: str
     ) -> None:
@@ -298,6 +328,8 @@ def mend_moto() -> None:
             self.put_account_setting(f"{kind}LongArnFormat", "enabled")
         return settings(self, *arguments)
 
+    # On Fargate the size is the task's, and a container need not have one.
+    Backend._calculate_task_resource_requirements = lambda self, definition: None
     Backend.list_account_settings = list_account_settings
     Backend.enable_long_arn_for_name = lambda self, name: True
     Backend.describe_capacity_providers = describe_capacity_providers
@@ -361,6 +393,17 @@ def install(scheduler: Scheduler) -> None:
             if name in {"", task.group.removeprefix("service:")} and task.desired_status == wanted
         ]
 
+    run = Backend.run_task
+
+    def run_task(self: Backend, *arguments: Any, **options: Any) -> list[Task]:
+        tasks = run(self, *arguments, **options)
+        overrides = options.get("overrides") or arguments[3]
+        for task in tasks:
+            revision = self.describe_task_definition(task.task_definition_arn)
+            scheduler.run_alone(task, revision, overrides["containerOverrides"][0])
+        return tasks
+
+    Backend.run_task = run_task
     Backend.create_service = create_service
     Backend.update_service = update_service
     Backend.delete_service = delete_service

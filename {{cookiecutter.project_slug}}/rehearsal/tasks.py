@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +46,17 @@ def environment(revision: Any) -> dict[str, str]:
     return given
 
 
+def account_of(revision: Any) -> dict[str, str]:
+    """What a task needs to reach the embedded AWS, as it has a role and the network on Fargate."""
+    return {
+        "AWS_ACCESS_KEY_ID": "task",
+        "AWS_SECRET_ACCESS_KEY": "task",
+        "AWS_REGION": revision.arn.split(":")[3],
+        "HTTPS_PROXY": f"http://127.0.0.1:{os.environ['MOTO_PORT']}",
+        "SSL_CERT_FILE": os.environ["SSL_CERT_FILE"],
+    }
+
+
 class Launched(Protocol):
     """Something that was started for a task."""
 
@@ -62,11 +73,13 @@ class Launched(Protocol):
 class Process:
     """The service as a process of this machine, with the environment of the task definition."""
 
-    def __init__(self, revision: Any, address: str, port: int) -> None:
-        given = environment(revision)
+    def __init__(
+        self, revision: Any, address: str, port: int, arguments: Sequence[str] = ()
+    ) -> None:
+        given = environment(revision) | (account_of(revision) if arguments else {})
         self._log = (PROJECT / f"rehearsal-{address}.log").open("w+")
         self._process = subprocess.Popen(
-            [PROJECT / ".venv/bin/python", "-m", "inference"],
+            [PROJECT / ".venv/bin/python", "-m", "inference", *arguments],
             cwd=PROJECT,
             env={"PATH": os.environ["PATH"], **given, "HOST": address, "PORT": str(port)},
             stdout=self._log,
@@ -98,15 +111,23 @@ class Container:
     Where a registry takes ECR's place, the image is pulled from it, as ECS does.
     """
 
-    def __init__(self, revision: Any, address: str, port: int) -> None:
+    def __init__(
+        self, revision: Any, address: str, port: int, arguments: Sequence[str] = ()
+    ) -> None:
         container = revision.container_definitions[0]
         capabilities = container.get("linuxParameters", {}).get("capabilities", {})
         self._seconds_to_stop = container.get("stopTimeout", 30)
-        options = [
-            f"--publish={address}:{port}:{port}",
+        given = environment(revision)
+        options = [f"--publish={address}:{port}:{port}"]
+        if arguments:
+            # The embedded AWS listens at this machine's loopback address.
+            given |= account_of(revision)
+            certificate = given["SSL_CERT_FILE"]
+            options = ["--network=host", f"--volume={certificate}:{certificate}:ro"]
+        options += [
             f"--cpus={int(revision.cpu) / 1024}",
             f"--memory={revision.memory}m",
-            *(f"--env={name}={value}" for name, value in environment(revision).items()),
+            *(f"--env={name}={value}" for name, value in given.items()),
             *(f"--cap-drop={name}" for name in capabilities.get("drop", [])),
         ]
         if "ECR_REGISTRY" in os.environ:
@@ -118,7 +139,7 @@ class Container:
         name = f"rehearsal-{uuid.uuid4().hex[:12]}"
         command = ["run", f"--name={name}", "--detach", "--init", *options]
         try:
-            docker(*command, container["image"])
+            docker(*command, container["image"], *arguments)
         except subprocess.CalledProcessError as error:
             docker("rm", "--force", name, check=False)
             raise LaunchError(f"CannotStartContainerError: {error.stdout.strip()}") from error

@@ -16,7 +16,8 @@ import pytest
 
 from inference.batch import source
 from inference.batch.__main__ import main
-from inference.batch.job import ERRORS, Job
+from inference.batch.job import Job
+from inference.batch.target import ERRORS
 from inference.config import ROOT, Settings
 from inference.errors import StartupError
 from inference.formats.csv import Cells, holds

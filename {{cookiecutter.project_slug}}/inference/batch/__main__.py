@@ -9,7 +9,8 @@ import os
 import sys
 import time
 
-from inference.batch.job import Job, Progress
+from inference.batch.job import Job
+from inference.batch.target import Progress
 from inference.config import Settings, available_cpus
 from inference.errors import StartupError
 

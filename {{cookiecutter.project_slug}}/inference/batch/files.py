@@ -42,16 +42,13 @@ def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
     """
     if is_remote(place):
         import obstore
-        from obstore.exceptions import BaseError
 
-        store, key = store_of(place)
-        try:
+        with as_startup_error(f"Could not read {place}"):
+            store, key = store_of(place)
             about = obstore.head(store, key)
             # A file in all that is asked of it.
             remote: Any = obstore.open_reader(store, key)
-            yield remote, f"{about['size']} {about['e_tag']}"
-        except (BaseError, FileNotFoundError, PermissionError) as error:
-            raise StartupError(f"Could not read {place}: {first_line(error)}") from error
+        yield remote, f"{about['size']} {about['e_tag']}"
         return
     with ExitStack() as stack:
         try:
@@ -66,13 +63,10 @@ def publish(path: Path, place: str) -> None:
     """Put a finished file where it belongs, in one step; raises StartupError where that fails."""
     if is_remote(place):
         import obstore
-        from obstore.exceptions import BaseError
 
-        store, key = store_of(place)
-        try:
+        with as_startup_error(f"Could not write {place}"):
+            store, key = store_of(place)
             obstore.put(store, key, path)
-        except (BaseError, FileNotFoundError, PermissionError) as error:
-            raise StartupError(f"Could not write {place}: {first_line(error)}") from error
         path.unlink()
         return
     target = Path(place)
@@ -81,6 +75,30 @@ def publish(path: Path, place: str) -> None:
         path.unlink()
         path = target.with_name(target.name + ".copy")
     path.replace(target)
+
+
+def remove(place: str) -> None:
+    """Take a file away that may be there."""
+    if not is_remote(place):
+        Path(place).unlink(missing_ok=True)
+        return
+    import obstore
+
+    with as_startup_error(f"Could not delete {place}"):
+        store, key = store_of(place)
+        # S3 says nothing where there is none.
+        obstore.delete(store, key)
+
+
+@contextmanager
+def as_startup_error(what: str) -> Iterator[None]:
+    """Raise StartupError for what S3 answers."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, FileNotFoundError, PermissionError) as error:
+        raise StartupError(f"{what}: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -58,10 +59,7 @@ class Balancer:
         if not targets:
             return
         with socket.create_connection(targets[turn % len(targets)]) as task:
-            back = threading.Thread(target=pump, args=(task, client), daemon=True)
-            back.start()
-            pump(client, task)
-            back.join()
+            carry(client, task)
 
 
 def behind(arn: str) -> Iterator[tuple[Any, int]]:
@@ -98,9 +96,21 @@ def choose(shares: dict[str, float], turn: int) -> str:
     return ""
 
 
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy bytes until the source has no more."""
+def carry(client: socket.socket, task: socket.socket) -> None:
+    """Copy bytes both ways until neither has more, in one thread: two must not use one connection of TLS."""
+    sinks = {client: task, task: client}
     with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+        while sinks:
+            ready = [source for source in sinks if has_decrypted(source)]
+            for source in ready or select.select([*sinks], [], [])[0]:
+                data = source.recv(65536)
+                if data:
+                    sinks[source].sendall(data)
+                else:
+                    sinks.pop(source).shutdown(socket.SHUT_WR)
+
+
+def has_decrypted(source: socket.socket) -> bool:
+    """Whether a connection of TLS holds bytes of which the system does not know any more."""
+    pending = getattr(source, "pending", None)
+    return pending is not None and pending() > 0

@@ -25,6 +25,7 @@ NEEDS = {
     "smoke": {"ecs-cli"},
     "url": {"ecs-cli"},
     "rollback": {"ecs-cli"},
+    "batch-aws": {"ecs-cli"},
     "scale": {"ecs-cli"},
     "ps": {"ecs-cli"},
     "releases": {"ecs-cli"},

@@ -1,0 +1,207 @@
+"""Where the answers go: files that a job goes on with, or objects in S3 that are there once they are whole."""
+
+import csv
+import io
+import os
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from inference.batch.files import as_startup_error, is_remote, publish, remove, store_of, suffix_of
+from inference.batch.source import NEEDS_PYARROW
+from inference.errors import StartupError
+
+ERRORS = ".errors.csv"
+SAVE_SECONDS = 1.0
+HEAD_OF_ERRORS = ("row", "error")
+
+# The number of a row, and why it has no answer.
+Failure = tuple[int, str]
+
+
+class Progress(msgspec.Struct):
+    """How far a job is: in its source, in rows, and in bytes of its two files."""
+
+    # Of what it is: source, model, form of the answers.
+    identity: str
+    position: int
+    rows: int = 0
+    failed: int = 0
+    output_bytes: int = 0
+    errors_bytes: int = 0
+
+
+class Target(Protocol):
+    """What takes the answers of a job, in order."""
+
+    def begin(self, identity: str, position: int, head: bytes) -> Progress:
+        """Begin, or go on where a job of that identity was stopped."""
+
+    def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
+        """Take the answers of some rows, which ``progress`` counts, and their failures."""
+
+    def finish(self, progress: Progress) -> None:
+        """Put all where it belongs; raises StartupError where that fails."""
+
+
+def open_target(source: str, target: str, form: str) -> Target:
+    """What takes the answers for ``target``, a path or an ``s3://`` URL."""
+    if not is_remote(target):
+        return Files(target, Path(target), form)
+    name = sha256(f"{source} {target}".encode()).hexdigest()[:12]
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        # As in a container whose disk is only for reading.
+        return Objects(target)
+    return Files(target, folder / f"batch-{name}{suffix_of(target)}", form)
+
+
+class Files:
+    """Files beside ``path``, from which a job goes on, until they become ``target``."""
+
+    def __init__(self, target: str, path: Path, form: str) -> None:
+        self._target = target
+        self._is_parquet = suffix_of(target) != form and suffix_of(target) == ".parquet"
+        self._output = path.with_name(f"{path.name}.part")
+        self._errors = path.with_name(f"{path.name}{ERRORS}.part")
+        self._saved = path.with_name(f"{path.name}.progress")
+        self._when_saved = 0.0
+
+    def begin(self, identity: str, position: int, head: bytes) -> Progress:
+        """Begin, or go on."""
+        progress = self._resume(identity)
+        if progress is None:
+            self._output.write_bytes(head)
+            errors_head = to_csv([HEAD_OF_ERRORS])
+            self._errors.write_bytes(errors_head)
+            progress = Progress(identity, position, 0, 0, len(head), len(errors_head))
+            self._save(progress)
+        self._files = self._output.open("ab"), self._errors.open("ab")
+        self._when_saved = time.monotonic()
+        return progress
+
+    def _resume(self, identity: str) -> Progress | None:
+        """The progress of that job, its files cut to it, or None."""
+        try:
+            progress = msgspec.json.decode(self._saved.read_bytes(), type=Progress)
+            cuts = {self._output: progress.output_bytes, self._errors: progress.errors_bytes}
+            if progress.identity != identity or any(
+                path.stat().st_size < size for path, size in cuts.items()
+            ):
+                return None
+        except (OSError, msgspec.DecodeError):
+            return None
+        for path, size in cuts.items():
+            os.truncate(path, size)
+        return progress
+
+    def _save(self, progress: Progress) -> None:
+        partial = self._saved.with_name(f"{self._saved.name}.part")
+        partial.write_bytes(msgspec.json.encode(progress))
+        partial.replace(self._saved)
+
+    def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
+        """Take answers; now and then remember how many."""
+        errors = to_csv(failures)
+        for file, content in zip(self._files, (output, errors), strict=True):
+            file.write(content)
+        progress.output_bytes += len(output)
+        progress.errors_bytes += len(errors)
+        if time.monotonic() - self._when_saved > SAVE_SECONDS:
+            for file in self._files:
+                file.flush()
+                os.fsync(file.fileno())
+            self._save(progress)
+            self._when_saved = time.monotonic()
+
+    def finish(self, progress: Progress) -> None:
+        """Put the files where they belong: the errors first, so that answers are never without them."""
+        for file in self._files:
+            file.close()
+        self._save(progress)
+        if self._is_parquet:
+            to_parquet(self._output)
+        if progress.failed:
+            publish(self._errors, self._target + ERRORS)
+        else:
+            self._errors.unlink()
+            # Of a run before this one.
+            remove(self._target + ERRORS)
+        publish(self._output, self._target)
+        self._saved.unlink()
+
+
+class Objects:
+    """Objects in S3, written as the answers come; one that is stopped leaves none."""
+
+    def __init__(self, target: str) -> None:
+        if suffix_of(target) == ".parquet":
+            raise StartupError(
+                f"OUT={target}: Parquet needs a folder for temporary files, and there is none; "
+                "write .csv or .jsonl"
+            )
+        self._target = target
+        self._failures: list[Failure] = []
+        self._writer: Any = None
+
+    def begin(self, identity: str, position: int, head: bytes) -> Progress:
+        """Begin."""
+        import obstore
+
+        with as_startup_error(f"Could not write {self._target}"):
+            self._writer = obstore.open_writer(*store_of(self._target))
+            self._writer.write(head)
+        return Progress(identity, position)
+
+    def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
+        """Take answers."""
+        with as_startup_error(f"Could not write {self._target}"):
+            self._writer.write(output)
+        self._failures += failures
+
+    def finish(self, progress: Progress) -> None:
+        """Let the objects be there: the errors first."""
+        import obstore
+
+        errors = self._target + ERRORS
+        with as_startup_error(f"Could not write {self._target}"):
+            if self._failures:
+                obstore.put(*store_of(errors), to_csv([HEAD_OF_ERRORS, *self._failures]))
+            else:
+                remove(errors)
+            self._writer.close()
+
+
+def to_csv(rows: list[Any]) -> bytes:
+    """Rows as CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def to_parquet(path: Path) -> None:
+    """Make Parquet of a file of JSON lines, in its place."""
+    try:
+        import pyarrow
+        import pyarrow.json
+        import pyarrow.parquet
+    except ImportError:
+        raise StartupError(NEEDS_PYARROW) from None
+    made = path.with_name(path.name + ".parquet")
+    if not path.stat().st_size:
+        pyarrow.parquet.write_table(
+            pyarrow.table({"row": pyarrow.array([], pyarrow.int64())}), made
+        )
+    else:
+        with (
+            pyarrow.json.open_json(path) as reader,
+            pyarrow.parquet.ParquetWriter(made, reader.schema) as writer,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
+    made.replace(path)
