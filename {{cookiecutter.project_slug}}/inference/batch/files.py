@@ -77,19 +77,6 @@ def publish(path: Path, place: str) -> None:
     path.replace(target)
 
 
-def remove(place: str) -> None:
-    """Take a file away that may be there."""
-    if not is_remote(place):
-        Path(place).unlink(missing_ok=True)
-        return
-    import obstore
-
-    with as_startup_error(f"Could not delete {place}"):
-        store, key = store_of(place)
-        # S3 says nothing where there is none.
-        obstore.delete(store, key)
-
-
 @contextmanager
 def as_startup_error(what: str) -> Iterator[None]:
     """Raise StartupError for what S3 answers."""

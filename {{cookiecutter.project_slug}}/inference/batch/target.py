@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from inference.batch.files import as_startup_error, is_remote, publish, remove, store_of, suffix_of
+from inference.batch.files import as_startup_error, is_remote, publish, store_of, suffix_of
 from inference.batch.source import NEEDS_PYARROW
 from inference.errors import StartupError
 
@@ -126,12 +126,12 @@ class Files:
         self._save(progress)
         if self._is_parquet:
             to_parquet(self._output)
-        if progress.failed:
+        if progress.failed or is_remote(self._target):
             publish(self._errors, self._target + ERRORS)
         else:
             self._errors.unlink()
             # Of a run before this one.
-            remove(self._target + ERRORS)
+            Path(self._target + ERRORS).unlink(missing_ok=True)
         publish(self._output, self._target)
         self._saved.unlink()
 
@@ -170,10 +170,8 @@ class Objects:
 
         errors = self._target + ERRORS
         with as_startup_error(f"Could not write {self._target}"):
-            if self._failures:
-                obstore.put(*store_of(errors), to_csv([HEAD_OF_ERRORS, *self._failures]))
-            else:
-                remove(errors)
+            # Without a failure, too: whoever may write there need not be allowed to delete.
+            obstore.put(*store_of(errors), to_csv([HEAD_OF_ERRORS, *self._failures]))
             self._writer.close()
 
 
