@@ -23,7 +23,7 @@ from inference.errors import StartupError
 from inference.formats.csv import Cells, holds
 from inference.predictor import Predictor
 from inference.runtime import artifact
-from tests.models import CARDS, MIXED, NUMBERS, Stub, make_app
+from tests.models import CARDS, MIXED, NUMBERS, TENSORS, Stub, make_app
 
 ROWS = 53
 # Threads of tests before these do not matter to a process that loads a model of its own.
@@ -140,6 +140,20 @@ def test_wrong_lines_are_named(mixed, tmp_path):
     path.write_text(good)
     assert run(mixed, path, target).failed == 0
     assert not target.with_name(target.name + ERRORS).exists()
+
+
+def test_tensors_of_different_sizes_are_all_answered(tmp_path, monkeypatch):
+    app = make_app(TENSORS, tmp_path, monkeypatch)
+    instances = [TENSORS.example | {"tokens": [*range(1 + place % 5)]} for place in range(ROWS)]
+    path, target = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    path.write_text("\n".join([*map(json.dumps, instances), "nonsense"]))
+    assert run(app.extensions["service"].settings, path, target).failed == 1
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [*range(ROWS)]
+    client = app.test_client()
+    for line, instance in zip(lines, instances, strict=True):
+        answer = client.post("/predict", json={"instances": [instance]}).json
+        assert [line["prediction"]] == answer["predictions"]
 
 
 def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypatch):

@@ -25,6 +25,8 @@ encode_lines = msgspec.json.Encoder().encode_lines
 
 # The place of a row in its block, and what is wrong with it.
 Fault = tuple[int, str]
+# The places of some rows, and these as what the model takes.
+Part = tuple[list[int], Inputs]
 
 
 class Scored(NamedTuple):
@@ -50,7 +52,7 @@ class Scorer:
         self.card: ModelCard = engine.card
         self.has_heading = False
         self._run = engine.run
-        self._read: Callable[[bytes], tuple[list[int], Inputs | None, list[Fault]]]
+        self._read: Callable[[bytes], tuple[list[Part], list[Fault]]]
         if kind == ".csv":
             if not holds(self.card):
                 raise StartupError("the model takes what no line of CSV holds: give JSON lines")
@@ -72,13 +74,13 @@ class Scorer:
 
     def score(self, block: Block, first: int) -> Scored:
         """Answer the rows of a block, the first of which has that number."""
-        places, inputs, faults = self._read(block.content)
-        output = b""
-        if inputs is not None:
-            for start, part in self._predict(inputs, 0, faults, places):
-                kept = places[start : start + len(part[0].values)]
-                output += self._write([first + place for place in kept], part)
-        return Scored(output, sorted(faults), block.rows)
+        parts, faults = self._read(block.content)
+        output = []
+        for places, inputs in parts:
+            for start, answers in self._predict(inputs, 0, faults, places):
+                kept = places[start : start + len(answers[0].values)]
+                output.append(self._write([first + place for place in kept], answers))
+        return Scored(b"".join(output), sorted(faults), block.rows)
 
     def _write_csv(self, rows: Sequence[int], predictions: Predictions) -> bytes:
         return to_csv(zip(rows, *to_columns(predictions), strict=True))
@@ -109,7 +111,7 @@ class Scorer:
                 part = {name: array[begin:end] for name, array in inputs.items()}
                 yield from self._predict(part, start + begin, faults, places)
 
-    def _read_csv(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+    def _read_csv(self, content: bytes) -> tuple[list[Part], list[Fault]]:
         rows: list[list[Any]] = []
         places: list[int] = []
         faults: list[Fault] = []
@@ -130,29 +132,32 @@ class Scorer:
                     places.append(place)
                 except InvalidInstances as error:
                     faults.append((place, str(error.description)))
-        return places, self._cells.to_inputs(rows) if rows else None, faults
+        return [(places, self._cells.to_inputs(rows))] if rows else [], faults
 
-    def _read_lines(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+    def _read_lines(self, content: bytes) -> tuple[list[Part], list[Fault]]:
         lines = [stripped for line in content.split(b"\n") if (stripped := line.strip())]
         return self._read_instances(lines)
 
-    def _read_instances(
-        self, lines: Sequence[bytes]
-    ) -> tuple[list[int], Inputs | None, list[Fault]]:
-        with_all = self._decode(lines)
-        if with_all is not None:
-            return [*range(len(lines))], with_all, []
-        places: list[int] = []
+    def _read_instances(self, lines: Sequence[bytes]) -> tuple[list[Part], list[Fault]]:
+        if not lines:
+            return [], []
+        together = self._decode(lines)
+        if together is not None:
+            return [([*range(len(lines))], together)], []
+        alone: list[Part] = []
         faults: list[Fault] = []
         for place, line in enumerate(lines):
             try:
-                if count(self._decoder.decode(b'{"instances":[%b]}' % line)) != 1:
+                inputs = self._decoder.decode(b'{"instances":[%b]}' % line)
+                if count(inputs) != 1:
                     raise InvalidInstances("not one instance", "")
-                places.append(place)
+                alone.append(([place], inputs))
             except Exception as error:
                 faults.append((place, reason_of(error)))
+        places = [place for (place,), _ in alone]
+        together = self._decode([lines[place] for place in places]) if places else None
         # Tensors of any size may differ from row to row.
-        return places, self._decode([lines[place] for place in places]), faults
+        return alone if together is None else [(places, together)], faults
 
     def _decode(self, lines: Sequence[bytes]) -> Inputs | None:
         """The instances of all lines, None where one of them is none."""
@@ -162,7 +167,7 @@ class Scorer:
             return None
         return inputs if count(inputs) == len(lines) else None
 
-    def _read_parquet(self, content: bytes) -> tuple[list[int], Inputs | None, list[Fault]]:
+    def _read_parquet(self, content: bytes) -> tuple[list[Part], list[Fault]]:
         import pyarrow
 
         table = pyarrow.ipc.open_stream(content).read_all()

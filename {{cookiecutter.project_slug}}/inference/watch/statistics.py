@@ -190,12 +190,19 @@ class Statistics:
         while True:
             self._awake.wait(INTERVAL)
             self._awake.clear()
-            self.flush()
-            now = time.time()
-            if self._window.advance(now, self._metrics.values()) and shared.is_first:
-                self._tell()
-            for job in self.jobs:
-                job(now)
+            try:
+                self._look(time.time())
+            except Exception:
+                # The next time may be better, and who asks is answered without.
+                logger.exception("Could not look at the statistics")
+
+    def _look(self, now: float) -> None:
+        """Count what waits, and do what is due."""
+        self.flush()
+        if self._window.advance(now, self._metrics.values()) and shared.is_first:
+            self._tell()
+        for job in self.jobs:
+            job(now)
 
     def findings(self) -> list[Finding]:
         """What is known of each input and output, in the model's order."""
