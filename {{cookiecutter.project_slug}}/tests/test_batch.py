@@ -174,6 +174,40 @@ def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
+    ("text", "is_quick"),
+    [
+        ("1,2,3,4\n5,6,7,8\n", True),
+        ("1,2,3,4\r\n5,6,7,8", True),
+        (" 1.5 ,-2e-3,+3,.25", True),
+        ("0.1,0.2,0.3,16777217", True),
+        ("1,2,3\n4,5,6,7,8\n", False),
+        ("1,2,3,4\n\n5,6,7,8\n", False),
+        ("1,2,,4", False),
+        ("1,2,nan,4", False),
+        ("1,2,inf,4", False),
+        ("1,2,1e39,4", False),
+        ("1,2,1_000,4", False),
+        ("1,2,0x10,4", False),
+        ("1,2,\u0663,4", False),
+        ("1,2 3,4,5", False),
+        ('1,"2",3,4', False),
+        ("1,2,3,4\r5,6,7,8", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("heading", ["", "a/b~c,width,height: cm,length\n"])
+def test_numbers_that_are_read_at_once_are_the_same(text, is_quick, heading):
+    cells = Cells(NUMBERS)
+    places = cells.find_columns(heading.strip().split(","))
+    quick = cells.read_numbers(text.encode(), places, 4)
+    assert (quick is not None) is is_quick
+    if is_quick:
+        (slow,) = cells.decode((heading + text).encode(), 100).values()
+        assert quick.dtype == slow.dtype
+        assert (quick == slow).all()
+
+
+@pytest.mark.parametrize(
     ("text", "rows"),
     [
         ('a,b\r\n1,"x\r\n\r\ny"\r\n2,z\r\n', 3),

@@ -1,9 +1,7 @@
 """The answers to a block of rows, in a process of its own."""
 
-import csv
-import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,12 +10,12 @@ from inference.batch.source import Block, records_of
 from inference.config import Settings
 from inference.errors import InvalidInstances, StartupError
 from inference.formats.answers import answer
-from inference.formats.csv import Cells, holds, names_of, to_columns
+from inference.formats.csv import Cells, holds, names_of, to_columns, to_lines
 from inference.formats.instances import InstancesDecoder
 from inference.runtime import artifact
 from inference.runtime.contract import check_finite
 from inference.runtime.engine import load_engine
-from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names, count
+from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names, count
 
 INSTANCE = re.compile(r"^instances\[\d+\][.:]? ?")
 
@@ -70,7 +68,7 @@ class Scorer:
         self._classes = [class_names(output) for output in self.card.outputs]
         names = ["row", *names_of(self.card, engine.gives_probabilities)]
         self._write = self._write_csv if out == ".csv" else self._write_lines
-        self.head = to_csv([names]) if out == ".csv" else b""
+        self.head = to_lines([[name] for name in names]) if out == ".csv" else b""
 
     def score(self, block: Block, first: int) -> Scored:
         """Answer the rows of a block, the first of which has that number."""
@@ -83,7 +81,7 @@ class Scorer:
         return Scored(b"".join(output), sorted(faults), block.rows)
 
     def _write_csv(self, rows: Sequence[int], predictions: Predictions) -> bytes:
-        return to_csv(zip(rows, *to_columns(predictions), strict=True))
+        return to_lines([rows, *to_columns(predictions)])
 
     def _write_lines(self, rows: Sequence[int], predictions: Predictions) -> bytes:
         given = answer(self.card, self._classes, predictions)
@@ -112,6 +110,9 @@ class Scorer:
                 yield from self._predict(part, start + begin, faults, places)
 
     def _read_csv(self, content: bytes) -> tuple[list[Part], list[Fault]]:
+        numbers = self._cells.read_numbers(content, self._places, self._width)
+        if numbers is not None:
+            return [([*range(len(numbers))], {MATRIX: numbers})], []
         rows: list[list[Any]] = []
         places: list[int] = []
         faults: list[Fault] = []
@@ -187,10 +188,3 @@ def reason_of(error: Exception) -> str:
     """What is wrong with a row, without its place in a request."""
     text = str(getattr(error, "description", "") or error or type(error).__name__)
     return INSTANCE.sub("", text)
-
-
-def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
-    """Rows as CSV."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()

@@ -3,11 +3,15 @@
 import csv
 import io
 import math
+import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from werkzeug.exceptions import UnsupportedMediaType
 
 from inference.errors import InvalidInstances
@@ -26,6 +30,9 @@ from inference.runtime.signature import (
 # A line may have so many characters, and some more for each column.
 LINE_CHARS = 65_536
 COLUMN_CHARS = 100
+NEWLINE, COMMA = b"\n,"
+# What a cell has in quotes.
+SPECIAL = re.compile(r'[",\r\n]')
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -118,6 +125,40 @@ class Cells:
             place, fault = find_fault(self.columns, cells)
             name = self.columns[place].name
             raise InvalidInstances(f"{name}: {fault}", f"/{place}") from None
+
+    def read_numbers(
+        self, content: bytes, places: Sequence[int | None], width: int
+    ) -> NDArray[np.float32] | None:
+        """Whole lines of nothing but numbers, each of a required column, at once; None where they are anything else.
+
+        ``places`` and ``width`` are those of ``read``, which takes ten times as long and says what is wrong.
+        """
+        content = content.replace(b"\r\n", b"\n").removesuffix(b"\n")
+        if not self.card.is_matrix or b'"' in content or b"\r" in content:
+            return None
+        marks = np.frombuffer(content, np.uint8)
+        ends, commas = np.flatnonzero(marks == NEWLINE), np.flatnonzero(marks == COMMA)
+        rows = len(ends) + 1
+        if len(commas) != rows * (width - 1):
+            return None
+        if width > 1:
+            by_line = commas.reshape(rows, -1)
+            # A line that is longer may make up for one that is shorter.
+            if (by_line[:-1, -1] > ends).any() or (by_line[1:, 0] < ends).any():
+                return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                values = np.fromstring(content.replace(b"\n", b",").decode(), np.float64, sep=",")
+            except (DeprecationWarning, ValueError):
+                return None
+        if len(values) != rows * width or not (np.abs(values) <= FLOAT32_MAX).all():
+            return None
+        table = values.reshape(rows, width).astype(np.float32)
+        if not places:
+            return table
+        named = [place for place in places if place is not None]
+        return table[:, named] if len(named) == len(places) else None
 
     def find_columns(self, first: Sequence[str]) -> list[int | None]:
         """The place of each column where the first line names all that are required, or else an empty list."""
@@ -239,13 +280,10 @@ RULES = {
 }
 
 
-def encode(predictions: Predictions, card: ModelCard) -> str:
+def encode(predictions: Predictions, card: ModelCard) -> bytes:
     """A line for each row, below the names of the columns: each output's prediction, then its probabilities."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(names_of(card, [part.probabilities is not None for part in predictions]))
-    writer.writerows(zip(*to_columns(predictions), strict=True))
-    return text.getvalue()
+    names = names_of(card, [part.probabilities is not None for part in predictions])
+    return to_lines([[name] for name in names]) + to_lines(to_columns(predictions))
 
 
 def names_of(card: ModelCard, gives_probabilities: Sequence[bool]) -> list[str]:
@@ -262,10 +300,31 @@ def to_columns(predictions: Predictions) -> list[Sequence[object]]:
     """The columns of predictions."""
     columns: list[Sequence[object]] = []
     for values, probabilities in predictions:
-        columns.append([to_cell(value) for value in values])
+        columns.append(values)
         if probabilities is not None:
             columns += probabilities.T.tolist()
     return columns
+
+
+def to_lines(columns: Sequence[Sequence[object]]) -> bytes:
+    """Columns as the lines of CSV, numbers and booleans as JSON writes them; csv.writer takes three times as long."""
+    rows = zip(*map(to_cells, columns), strict=True)
+    return b"".join([b",".join(cells) + b"\r\n" for cells in rows])
+
+
+def to_cells(values: Sequence[object]) -> list[bytes]:
+    """The cells of a column."""
+    if any(type(value) is str for value in values):
+        texts = {value: quote(str(to_cell(value))) for value in set(values)}
+        return [texts[value] for value in values]
+    return msgspec.json.encode(values)[1:-1].split(b",") if values else []
+
+
+def quote(text: str) -> bytes:
+    """A text as a cell, in quotes where it has need of them."""
+    if text and not SPECIAL.search(text):
+        return text.encode()
+    return b'"%b"' % text.replace('"', '""').encode()
 
 
 def to_cell(value: object) -> object:

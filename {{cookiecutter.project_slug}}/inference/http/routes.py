@@ -138,4 +138,4 @@ def to_json_reply(
 
 def to_csv_reply(card: ModelCard, predictions: Predictions) -> Reply:
     """The predictions as CSV."""
-    return Reply(csv.encode(predictions, card).encode(), f"{CSV}; charset=utf-8")
+    return Reply(csv.encode(predictions, card), f"{CSV}; charset=utf-8")
