@@ -49,7 +49,8 @@ def account(generated):
 def alarm_of(account):
     """The alarm that ECS keeps for the releases of the service."""
     alarms = account.aws("cloudwatch", "describe-alarms")["MetricAlarms"]
-    (name,) = (alarm["AlarmName"] for alarm in alarms if alarm["AlarmName"] != f"{STACK}-errors")
+    ours = {f"{STACK}-errors", f"{STACK}-drift"}
+    (name,) = {alarm["AlarmName"] for alarm in alarms} - ours
     return name
 
 
@@ -199,8 +200,8 @@ def test_region_without_a_default_network_is_named(account):
 
 def test_cost_has_the_load_balancer_and_its_addresses(deployed):
     output = deployed.make("cost", AWS_REGION="us-east-1")
-    assert "idle, 1 task: about $40.94 a month" in output
-    assert "4 public addresses $14.60, load balancer $16.43, alarms $0.90" in output
+    assert "idle, 1 task: about $43.64 a month" in output
+    assert "4 public addresses $14.60, load balancer $16.43, alarms $0.60, metrics $3.00" in output
 
 
 # What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.

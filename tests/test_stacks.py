@@ -667,10 +667,10 @@ def test_cost_has_the_load_balancer(generated, account):
         check=True,
     ).stdout
     # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, an address for each task and two zones.
-    assert "idle, 2 tasks: about $50.55 a month: 2 tasks of 0.25 vCPU and 0.5 GB $18.02" in output
-    assert "4 public addresses $14.60, load balancer $16.43, alarms $1.50" in output
+    assert "idle, 2 tasks: about $52.95 a month: 2 tasks of 0.25 vCPU and 0.5 GB $18.02" in output
+    assert "4 public addresses $14.60, load balancer $16.43, alarms $1.20, metrics $2.70" in output
     # Six tasks and eight addresses, units of the load balancer, and what is logged.
-    assert "busy, 6 tasks and 10 requests a second: about $108.78 a month" in output
+    assert "busy, 6 tasks and 10 requests a second: about $115.18 a month" in output
     # What the estimate takes for granted.
     template = Template(generated.read("deploy/service.yml"))
     alarms = [
