@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         path: (infer, route) for path, route in protocol.paths_of(card, version).items()
     }
     metrics = Metrics(app, card, version, Distributions(card))
-    logs.writer.count_dropped = metrics.count_dropped_line
+    logs.writer.count_dropped = functools.partial(metrics.count, "dropped_lines")
     statistics = Statistics(settings, card, metrics)
     metrics.more = functools.partial(exposition.collect, statistics)
     if settings.metrics_namespace:
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         doors_by_path,
         metrics,
         statistics,
-        Sample(settings, card, version, metrics.count_sampled, metrics.count_unsampled),
+        Sample(settings, card, version, metrics),
         keys,
         Origins(settings.origins),
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],

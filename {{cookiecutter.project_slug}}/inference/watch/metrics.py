@@ -38,8 +38,8 @@ class Shared:
     writes to costs nothing.
     """
 
-    # Of a worker: enough for some 200 routes and 100,000 inputs.
-    SIZE = 2**26
+    # Of a worker: enough for some 200 routes and 10,000 inputs.
+    SIZE = 2**24
 
     def __init__(self) -> None:
         self._memory: memoryview | None = None
@@ -112,9 +112,9 @@ class Metrics:
         # An item of a memoryview takes half the time of one of an array.
         self._cells: memoryview[float] = memoryview(self._counts.view(float))
         offsets = {name: place[1] // 8 for name, place in (self._layout.fields or {}).items()}
-        self._in_flight, self._dropped = offsets["in_flight"], offsets["dropped_lines"]
+        self._offsets = offsets
+        self._in_flight = offsets["in_flight"]
         self._rows, self._requests = offsets["rows"], offsets["requests"]
-        self._skipped = offsets["skipped_rows"]
         self._sum_of_rows = self._rows + len(ROWS) + 1
         self._no_route = self._routes[NO_ROUTE]
         # The place of each class's count, for each output.
@@ -152,25 +152,10 @@ class Metrics:
                         if value in classes:
                             cells[classes[value]] += 1
 
-    def count_dropped_line(self) -> None:
-        """Count a line of the log that nobody read."""
+    def count(self, name: str, number: int = 1) -> None:
+        """Count what has one number: dropped_lines of the log; skipped_rows, sampled_rows and unsampled_rows."""
         with self._lock:
-            self._cells[self._dropped] += 1
-
-    def count_skipped(self, rows: int) -> None:
-        """Count rows that are in no distribution."""
-        with self._lock:
-            self._cells[self._skipped] += rows
-
-    def count_sampled(self, rows: int) -> None:
-        """Count rows that the sample has kept."""
-        with self._lock:
-            self._cells[self._skipped + 1] += rows
-
-    def count_unsampled(self, rows: int) -> None:
-        """Count rows that the sample should have kept and could not."""
-        with self._lock:
-            self._cells[self._skipped + 2] += rows
+            self._cells[self._offsets[name]] += number
 
     def count_values(self, values: Counts) -> None:
         """Count the values of inputs and outputs, as ``Distributions`` has them."""

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from inference.errors import StartupError
 from inference.formats.answers import answer
 from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names
 from inference.watch import logs
+from inference.watch.metrics import Metrics
 
 logger = logging.getLogger("inference.sample")
 
@@ -57,8 +58,7 @@ class SampledRow(msgspec.Struct, omit_defaults=True):
 class Sample:
     """Keeps ``sample_share`` of the requests, without the columns or tensors that ``sample_without`` names.
 
-    ``count_kept`` and ``count_dropped`` are told how many rows were. Raises StartupError where the settings do not fit
-    the model.
+    Raises StartupError where the settings do not fit the model.
     """
 
     def __init__(
@@ -66,8 +66,7 @@ class Sample:
         settings: Settings,
         card: ModelCard,
         version: str,
-        count_kept: Callable[[int], None],
-        count_dropped: Callable[[int], None],
+        metrics: Metrics,
     ) -> None:
         names = [column.name for column in card.columns]
         names += [tensor.name for tensor in card.tensors]
@@ -81,7 +80,7 @@ class Sample:
         self._names = names
         self._card, self._version = card, version
         self._classes = [class_names(output) for output in card.outputs]
-        self._count_kept, self._count_dropped = count_kept, count_dropped
+        self._metrics = metrics
         self._target = Bucket(settings.sample_to) if settings.sample_to != LOG else None
         self._waiting: deque[tuple[datetime, str, Inputs, Predictions]] = deque()
         self._lines: list[bytes] = []
@@ -97,7 +96,7 @@ class Sample:
         if not self._share or random.random() >= self._share:  # noqa: S311
             return
         if len(self._waiting) >= MOST_REQUESTS:
-            self._count_dropped(len(predictions[0].values))
+            self._metrics.count("unsampled_rows", len(predictions[0].values))
             return
         self._waiting.append((datetime.now(UTC), request_id, inputs, predictions))
         if not self._is_started:
@@ -131,17 +130,17 @@ class Sample:
                 # What a predictor of one's own answers may be of any kind; its requests were answered.
                 logger.exception("Could not keep a request")
                 lines = []
-            self._count_dropped(rows - len(lines))
+            self._metrics.count("unsampled_rows", rows - len(lines))
             if self._target is None:
                 for line in lines:
                     logs.writer.write(line)
-                self._count_kept(len(lines))
+                self._metrics.count("sampled_rows", len(lines))
                 continue
             if not self._lines:
                 self._due = time.monotonic() + OBJECT_SECONDS
             for line in lines:
                 if self._size + len(line) > MOST_BYTES:
-                    self._count_dropped(1)
+                    self._metrics.count("unsampled_rows", 1)
                 else:
                     self._lines.append(line)
                     self._size += len(line)
@@ -159,11 +158,11 @@ class Sample:
                 logger.warning("The sample is not kept: %s", reason)
             self._failing = True
             if is_last:
-                self._count_dropped(len(self._lines))
+                self._metrics.count("unsampled_rows", len(self._lines))
                 self._lines, self._size = [], 0
             return
         self._failing = False
-        self._count_kept(len(self._lines))
+        self._metrics.count("sampled_rows", len(self._lines))
         self._lines, self._size = [], 0
 
     def _to_lines(

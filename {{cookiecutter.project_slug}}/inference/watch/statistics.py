@@ -157,7 +157,7 @@ class Statistics:
             self.start()
             self._awake.set()
         else:
-            self._metrics.count_skipped(rows)
+            self._metrics.count("skipped_rows", rows)
 
     def start(self) -> None:
         """Begin to count what nobody else does."""
