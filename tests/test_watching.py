@@ -245,6 +245,33 @@ def test_sample_in_s3_survives_sigterm_and_is_measured_by_what_became_true(
     assert 0.9 <= float(accuracy) < 1
 
 
+def test_sample_is_read_from_the_log(installed, penguins, s3, tmp_path):
+    place, log = place_of(installed), tmp_path / "log"
+    with serving_with_log(installed, log, SAMPLE_SHARE="1") as url:
+        for row in penguins[:10]:
+            send(url, [row], place)
+    group = ("--log-group-name", "/ecs/ml-inference-service")
+    stream = (*group, "--log-stream-name", "task/x/1")
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in log.read_text().splitlines()]
+    (tmp_path / "events.json").write_text(json.dumps(events))
+    # make's region, and not the variables'.
+    region = s3 | {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
+    installed.check("aws", "logs", "create-log-group", *group, **region)
+    installed.check("aws", "logs", "create-log-stream", *stream, **region)
+    events = ("--log-events", f"file://{tmp_path}/events.json")
+    installed.check("aws", "logs", "put-log-events", *stream, *events, **region)
+    output = installed.check("make", "sample-to-dataset", f"OUT={tmp_path}/rows.csv", **s3)
+    assert "10 rows" in output
+    result = installed.run("make", "sample-to-dataset", "OUT=rows.csv", "DAYS=some", **s3)
+    assert "DAYS must be a number of days, not 'some'" in result.stderr
+    result = installed.run("make", "evaluate", **s3)
+    assert "LABELS=labels.csv is needed" in result.stderr
+    result = installed.run("make", "evaluate", "LABELS=none.csv", "IN=none.jsonl", **s3)
+    assert "Could not read none.jsonl: No such file or directory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 # As in a task whose disk is only for reading.
 WITHOUT_FOLDER = """
 import sys, tempfile
