@@ -162,6 +162,11 @@ def combinations(generated, deployed):
             **https,
             "ApiKeyArn": aws("secretsmanager", "create-secret", *secret)["ARN"],
         },
+        "scheduled": {
+            "BatchSchedule": "cron(0 3 * * ? *)",
+            "BatchInput": "s3://data/rows.csv",
+            "BatchOutput": "s3://data/scores.csv",
+        },
         "the-rest": {"Exec": "true", "LogDays": "7", "ContainerInsights": "enhanced"},
     }
 
@@ -169,7 +174,7 @@ def combinations(generated, deployed):
 NAMES = (
     *("production", "size", "spot", "https", "https-and-dns", "network", "alarms"),
     *("private-network", "nat", "endpoints", "secluded", "guarded", "sign-in", "office-hours"),
-    *("blue-green", "canary", "linear"),
+    *("blue-green", "canary", "linear", "scheduled"),
     *("key-in-parameter-store", "key-in-secrets-manager", "the-rest"),
 )
 

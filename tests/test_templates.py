@@ -156,6 +156,11 @@ TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
 CONTAINER = "TaskDefinition.ContainerDefinitions.0"
 
 # A parameter, with others that it wants; what it changes; to what, and what is there by default.
+SCHEDULED = {
+    "BatchSchedule": "cron(0 3 * * ? *)",
+    "BatchInput": "s3://data/rows.csv",
+    "BatchOutput": "s3://data/scores-<aws.scheduler.scheduled-time>.csv",
+}
 CHANGES = [
     ({"ImageRepository": "mirror/x"}, f"{CONTAINER}.Image", "mirror/x:abc", ...),
     ({"ModelMetrics": "r2=1"}, f"{CONTAINER}.DockerLabels", {"ml.metrics": "r2=1"}, ...),
@@ -250,6 +255,8 @@ CHANGES = [
         "<TargetGroup>",
     ),
     ({"ErrorPercent": 1}, "ErrorAlarm.Threshold", 1, 5),
+    (SCHEDULED, "Batch.ScheduleExpression", "cron(0 3 * * ? *)", None),
+    (SCHEDULED, "Batch.ScheduleExpressionTimezone", "UTC", None),
     ({"DriftThreshold": 0.5}, "DriftAlarm.Threshold", 0.5, 0.2),
     ({"DriftThreshold": 0.5}, f"{CONTAINER}.Environment.3.Value", "0.5", "0.2"),
     ({"PermissionsBoundaryArn": BOUNDARY}, "TaskRole.PermissionsBoundary", BOUNDARY, None),
@@ -357,6 +364,18 @@ def test_parameter_changes_what_it_says(service, parameters, path, changed, defa
     assert look(service(**parameters), path) == changed
     if default is not ...:
         assert look(service(), path) == default
+
+
+def test_scheduled_task_is_told_what_batch_takes(service):
+    (target,) = [service(**SCHEDULED).resources["Batch"]["Target"]]
+    (override,) = json.loads(target["Input"])["containerOverrides"]
+    assert override["command"] == ["batch", SCHEDULED["BatchInput"], SCHEDULED["BatchOutput"]]
+    (container,) = service().resources["TaskDefinition"]["ContainerDefinitions"]
+    assert override["name"] == container["Name"]
+    # The latest revision of the family, so that a release is no change of the schedule.
+    assert target["EcsParameters"]["TaskDefinitionArn"].endswith(f"/{container['Name']}-staging")
+    for name in ("BatchInput", "BatchOutput"):
+        assert service(**SCHEDULED | {name: ""}).broken_rules()
 
 
 def test_every_parameter_is_tested_and_described(service):
