@@ -345,6 +345,17 @@ def test_what_cannot_be_done_says_why(given, reason, tmp_path, monkeypatch, caps
     assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
 
 
+def test_heading_without_a_column_says_which(numbers, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("length,width,height: cm,colour\n1,2,3,4\n")
+    with pytest.raises(StartupError, match="the first line names no column 'a/b~c'"):
+        run(numbers, path, tmp_path / "scores.csv")
+    assert [file.name for file in tmp_path.iterdir() if "scores" in file.name] == []
+    # A row is no heading, and neither is one that has a fault.
+    path.write_text("1,2,x,4\n1,2,3,4\n")
+    assert run(numbers, path, tmp_path / "scores.csv").failed == 1
+
+
 def test_model_that_cannot_be_served_says_why(tmp_path):
     (tmp_path / "rows.csv").write_text("1\n")
     with pytest.raises(StartupError, match="Could not read the model"):

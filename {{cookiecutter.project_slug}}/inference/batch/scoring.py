@@ -60,6 +60,8 @@ class Scorer:
             except InvalidInstances as error:
                 raise StartupError(str(error.description)) from error
             self.has_heading = bool(self._places)
+            if not self.has_heading:
+                check_heading(heading, self._cells)
             self._width = len(heading) if self._places else len(self._cells.columns)
             self._read = self._read_csv
         else:
@@ -175,6 +177,18 @@ class Scorer:
         known = [name for name in self._decoder.names if name in table.column_names]
         instances = table.select(known).to_pylist()
         return self._read_instances([msgspec.json.encode(instance) for instance in instances])
+
+
+def check_heading(first: Sequence[str], cells: Cells) -> None:
+    """Raise StartupError where a first line names some columns, and not all: each row would fail."""
+    names = [cell.strip() for cell in first]
+    missing = [
+        column.name
+        for column in cells.columns
+        if column.required and column.name.strip() not in names
+    ]
+    if len(missing) < sum(column.required for column in cells.columns):
+        raise StartupError(f"IN: the first line names no column {', '.join(map(repr, missing))}")
 
 
 def is_utf8(record: Sequence[str]) -> bool:
