@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from inference.formats.csv import to_lines
 from tests.models import NUMBERS
 
 CARD = NUMBERS
@@ -76,3 +77,30 @@ def test_other_type_is_refused(client, row):
     response = client.post("/invocations", data=line(row), content_type="application/x-npy")
     assert response.status_code == 415
     assert "application/json or text/csv" in response.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["plain", "größe", "two words", " blank "],
+        ["a,b", 'say "x"', "two\nlines", "a\r\nb"],
+        ["back\\slash", "tab\there", "bell\a", "\u2028"],
+        ["", "x"],
+        ["],[", "[[1]]"],
+    ],
+)
+def test_lines_hold_what_they_were_made_of(texts):
+    numbers = [0.1, 1e-7, -3, 2**53][: len(texts)]
+    flags = [True, False, True, False][: len(texts)]
+    lines = to_lines([range(len(texts)), texts, numbers, flags]).decode()
+    rows = [*csv.reader(io.StringIO(lines, newline=""))]
+    assert [row[1] for row in rows] == texts
+    assert [int(row[0]) for row in rows] == [*range(len(texts))]
+    assert [float(row[2]) for row in rows] == numbers
+    assert [row[3] == "true" for row in rows] == flags
+    assert lines.count("\r\n") >= len(texts)
+    plain = [texts[place].isalpha() for place in range(len(texts))]
+    assert all(
+        f",{text}," in lines for text, is_plain in zip(texts, plain, strict=True) if is_plain
+    )
+    assert to_lines([[], []]) == b""
