@@ -35,6 +35,7 @@ screenshots: setup ## Take the pictures of docs/page.md and docs/monitoring.md a
 .PHONY: bench
 bench: setup ## Hold the generated service beside its peers, then bake, image and project; needs wrk
 	$(BIN)/python bench/serving
+	$(BIN)/python bench/watching.py
 	$(BIN)/python bench/bake.py
 	$(BIN)/python bench/project.py
 	$(BIN)/python bench/image.py

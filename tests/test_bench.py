@@ -28,6 +28,18 @@ def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
     assert (tmp_path / "ratios.svg").read_text().startswith("<svg")
 
 
+def test_statistics_and_files_are_timed_beside_each_other():
+    if shutil.which("wrk") is None and not IN_CI:
+        pytest.skip("wrk is not installed")
+    command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
+    assert run.returncode == 0, run.stderr
+    *_, numbers, mixed, files = run.stdout.splitlines()
+    assert numbers.startswith("four numbers: statistics on/off: requests ")
+    assert mixed.startswith("a mixed table: statistics on/off: requests ")
+    assert files.startswith("2,000 rows of CSV: make batch ")
+
+
 def test_benchmark_says_what_it_needs():
     command = [sys.executable, "bench/serving", "--quick"]
     run = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True)
