@@ -277,7 +277,7 @@ def test_predictor_of_the_documentation_is_served(train, libraries, models, tmp_
     project = BakedProject(tmp_path / "project")
     trained = train(model_framework="pytorch" if is_torch else "python")
     sample = train(model_framework="python")
-    ignored = shutil.ignore_patterns(".venv", "files*")
+    ignored = shutil.ignore_patterns(".venv", "files", "files.sha256")
     shutil.copytree(sample.path, project.path, ignore=ignored)
     environment = trained.path / ".venv" if is_torch else libraries
     (project.path / ".venv").symlink_to(environment)
