@@ -17,7 +17,7 @@ from inference.watch.distributions import (
     of_tensor,
     stability_index,
 )
-from inference.watch.exposition import MOST_NAMED, OTHERS, CloudWatch, percentile
+from inference.watch.exposition import MOST_NAMED, OTHERS, CloudWatch, percentile, to_dimension
 from inference.watch.metrics import SECONDS
 from tests.models import CARDS, MIXED, NUMBERS, Stub, make_app, make_card
 from training.dataset import Dataset
@@ -318,6 +318,14 @@ def check_embedded(line):
         for metric in about["Metrics"]:
             assert isinstance(line[metric["Name"]], float)
             assert metric["Unit"] in ("Count", "Milliseconds", "None")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("age", "age"), ("Länge", "L\\xe4nge"), (":id", "id"), (":", "-"), ("x" * 2000, "x" * 1024)],
+)
+def test_dimensions_are_what_cloudwatch_takes(name, expected):
+    assert to_dimension(name) == expected
 
 
 def test_percentiles_are_within_their_buckets():

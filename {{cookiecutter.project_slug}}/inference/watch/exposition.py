@@ -151,7 +151,7 @@ class CloudWatch:
                 "missing_share": each.missing_share,
                 "outside_share": each.outside_share,
             }
-            of = {each.role.capitalize(): each.distribution.name}
+            of = {each.role.capitalize(): to_dimension(each.distribution.name)}
             lines.append(self._line(now, of, {"Drift": (each.psi or 0, "None")}, more))
         return lines
 
@@ -174,6 +174,11 @@ class CloudWatch:
 
     def _directive(self, dimensions: list[str], metrics: list[dict[str, str]]) -> dict[str, Any]:
         return {"Namespace": self._namespace, "Dimensions": [dimensions], "Metrics": metrics}
+
+
+def to_dimension(name: str) -> str:
+    """A name as the value of a dimension: ASCII, no colon at its start, 1,024 characters at most."""
+    return name.encode("ascii", "backslashreplace").decode().lstrip(":")[:1024] or "-"
 
 
 def count_drifted(findings: Sequence[Finding], role: str) -> int:
