@@ -56,9 +56,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     doors_by_path |= {
         path: (infer, route) for path, route in protocol.paths_of(card, version).items()
     }
-    metrics = Metrics(app, card, version, Distributions(card))
+    distributions = Distributions(card)
+    metrics = Metrics(app, card, version, distributions)
     logs.writer.count_dropped = functools.partial(metrics.count, "dropped_lines")
-    statistics = Statistics(settings, card, metrics)
+    statistics = Statistics(settings, card, distributions, metrics)
     metrics.more = functools.partial(exposition.collect, statistics)
     if settings.metrics_namespace:
         asked = [route for _, route in doors_by_path.values()]

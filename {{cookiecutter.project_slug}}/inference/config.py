@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = {{cookiecutter.container_port}}
+    port: Annotated[int, Meta(ge=1, le=65535)] = {{ cookiecutter.container_port }}
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     model_path: str = str(ROOT / "{{ cookiecutter.__model_file }}")
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576

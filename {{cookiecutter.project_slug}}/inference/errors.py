@@ -29,6 +29,11 @@ class InvalidValue(InvalidInstances):
         super().__init__(f"instances[{row}].{column}: {fault}", pointer)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without the details below."""
+    return str(error).strip().partition("\n")[0]
+
+
 def escape(name: str) -> str:
     """A name as a JSON pointer has it."""
     return name.replace("~", "~0").replace("/", "~1")

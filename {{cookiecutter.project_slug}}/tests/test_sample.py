@@ -123,7 +123,7 @@ def to_bucket(tmp_path, monkeypatch):
     app = make_app(NUMBERS, tmp_path, monkeypatch, **settings)
     kept = app.extensions["service"].sample
     # The test says when something is written.
-    kept._is_started = True
+    monkeypatch.setattr(kept._thread, "start", lambda: None)
     return app.test_client(), kept
 
 

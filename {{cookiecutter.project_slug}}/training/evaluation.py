@@ -1,5 +1,6 @@
 """How good a model is, measured as it will be served."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_sc
 
 from inference.predictor import Predictor
 from inference.runtime.contract import keep
-from inference.runtime.signature import Output, to_inputs
+from inference.runtime.signature import ModelCard, Output, to_inputs
 from training.dataset import Dataset
 
 
@@ -19,21 +20,29 @@ def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
     """
     card, instances = predictor.card, data.inputs()
     predictions = keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
+    predicted = [np.array(prediction.values) for prediction in predictions]
+    actual = None if data.labels is None else data.labels.reshape(len(instances), -1).T
+    return measure(card, actual, predicted)
+
+
+def measure(
+    card: ModelCard, actual: Sequence[NDArray[Any]] | None, predicted: Sequence[NDArray[Any]]
+) -> dict[str, float]:
+    """Measure predictions by what is true, or by themselves; an array of shape (instances,) for each output."""
     metrics: dict[str, float] = {}
-    for place, (output, prediction) in enumerate(zip(card.outputs, predictions, strict=True)):
-        predicted = np.array(prediction.values)
+    labels = [None] * len(predicted) if actual is None else actual
+    for output, truth, values in zip(card.outputs, labels, predicted, strict=True):
         several = f"{output.name}_" if len(card.outputs) > 1 else ""
-        if data.labels is None:
-            _, counts = np.unique(predicted, return_counts=True)
-            scores = {"smallest_share": counts.min() / len(predicted)}
-        else:
-            scores = score(output, data.labels.reshape(len(instances), -1)[:, place], predicted)
+        scores = score(output, truth, values)
         metrics |= {f"{several}{name}": round(float(value), 4) for name, value in scores.items()}
     return metrics
 
 
-def score(output: Output, actual: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
-    """Measure predictions of an output by what is true, both of shape (instances,)."""
+def score(output: Output, actual: NDArray[Any] | None, predicted: NDArray[Any]) -> dict[str, float]:
+    """Measure the predictions of an output."""
+    if actual is None:
+        _, counts = np.unique(predicted, return_counts=True)
+        return {"smallest_share": counts.min() / len(predicted)}
     if output.classes:
         actual = actual.astype(predicted.dtype)
         return {

@@ -17,15 +17,15 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from inference.batch.files import first_line, is_remote, store_of
+from inference.batch.files import is_remote, store_of
 from inference.config import Settings
-from inference.errors import StartupError
+from inference.errors import StartupError, first_line
 from inference.predictor import Predictor
 from inference.runtime import artifact
 from inference.runtime.signature import ModelCard
 from inference.watch.sample import SampledRow
 from training.dataset import UnfitError
-from training.evaluation import score
+from training.evaluation import measure
 
 decoder = msgspec.json.Decoder(SampledRow)
 ABOUT = ("time", "request_id", "row", "model_version")
@@ -98,14 +98,13 @@ def evaluate(rows: Iterable[SampledRow], labels: pd.DataFrame, card: ModelCard) 
 
     Raises UnfitError where the labels name no request, or none of the sample.
     """
-    only = card.outputs[0].name
     names = [output.name for output in card.outputs]
     for name in ("request_id", *names):
         if name not in labels:
             raise UnfitError(f"the labels have no column {name!r}: they have {', '.join(labels)}")
     keys = ["request_id", "row"] if "row" in labels else ["request_id"]
     known = pd.DataFrame(
-        [outputs_of(row, only) | {"request_id": row.request_id, "row": row.row} for row in rows]
+        [outputs_of(row, names[0]) | {"request_id": row.request_id, "row": row.row} for row in rows]
     )
     if "row" not in labels and known["request_id"].duplicated().any():
         raise UnfitError(
@@ -116,13 +115,8 @@ def evaluate(rows: Iterable[SampledRow], labels: pd.DataFrame, card: ModelCard) 
     if both.empty:
         raise UnfitError("no request of the labels is in the sample")
     print(f"{len(both):,} of {len(known):,} rows of the sample have a label")
-    metrics: dict[str, float] = {}
-    for output in card.outputs:
-        several = f"{output.name}_" if len(card.outputs) > 1 else ""
-        actual = both[f"{output.name} label"].to_numpy()
-        scores = score(output, actual, both[output.name].to_numpy())
-        metrics |= {f"{several}{name}": value for name, value in scores.items()}
-    return metrics
+    actual = [both[f"{name} label"].to_numpy() for name in names]
+    return measure(card, actual, [both[name].to_numpy() for name in names])
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -139,10 +133,9 @@ def main(arguments: Sequence[str]) -> None:
             frame.to_csv(other, index=False)
             print(f"{other}: {len(frame):,} rows, {', '.join(map(str, frame.columns))}")
             return
-        card = Predictor.load(artifact.read(Settings().model_path).content).card
-        others = {row.model_version for row in rows} - {
-            artifact.read(Settings().model_path).version
-        }
+        model = artifact.read(Settings().model_path)
+        card = Predictor.load(model.content).card
+        others = {row.model_version for row in rows} - {model.version}
         if others:
             print(
                 f"note: some rows are of other versions of the model: {', '.join(sorted(others))}"

@@ -1,12 +1,11 @@
 """Files by a path or an ``s3://`` URL."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from inference.errors import StartupError
+from inference.errors import StartupError, first_line
 
 S3 = "s3://"
 
@@ -69,12 +68,8 @@ def publish(path: Path, place: str) -> None:
             obstore.put(store, key, path)
         path.unlink()
         return
-    target = Path(place)
-    if path.parent.resolve() != target.parent.resolve():
-        shutil.copyfile(path, target.with_name(target.name + ".copy"))
-        path.unlink()
-        path = target.with_name(target.name + ".copy")
-    path.replace(target)
+    # It was made beside its place.
+    path.replace(place)
 
 
 @contextmanager
@@ -86,8 +81,3 @@ def as_startup_error(what: str) -> Iterator[None]:
         yield
     except (BaseError, FileNotFoundError, PermissionError) as error:
         raise StartupError(f"{what}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the details below."""
-    return str(error).strip().partition("\n")[0]

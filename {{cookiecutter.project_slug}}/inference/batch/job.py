@@ -37,10 +37,9 @@ class Job:
     """
 
     def __init__(self, settings: Settings, source: str, target: str, workers: int) -> None:
-        if suffix_of(source) not in SOURCES:
-            raise StartupError(f"IN={source} must end with {', '.join(SOURCES)}")
-        if suffix_of(target) not in SOURCES:
-            raise StartupError(f"OUT={target} must end with {', '.join(SOURCES)}")
+        for name, place in (("IN", source), ("OUT", target)):
+            if suffix_of(place) not in SOURCES:
+                raise StartupError(f"{name}={place} must end with {', '.join(SOURCES)}")
         if not is_remote(target) and not Path(target).parent.is_dir():
             raise StartupError(f"OUT={target}: the folder is not there")
         if source == target or (Path(target).exists() and os.path.samefile(source, target)):
@@ -60,13 +59,12 @@ class Job:
             context = get_context("fork")
             with ProcessPoolExecutor(self._workers, context, prepare, arguments) as pool:
                 try:
-                    about = pool.submit(describe).result()
-                    has_heading, head, version = about
+                    has_heading, head, version = pool.submit(describe).result()
                     begin = source.begin
                     if isinstance(source, Csv) and has_heading:
                         begin = source.after_heading
                     identity = f"{self._source} {file_identity} {version} {self._form}"
-                    target = open_target(self._source, self._target, self._form)
+                    target = open_target(self._source, self._target)
                     progress = target.begin(identity, begin, head)
                     blocks = source.blocks(progress.position)
                     self._score(pool, blocks, progress, target, source.size, report)

@@ -32,7 +32,6 @@ class Scored(NamedTuple):
 
     output: bytes
     faults: list[Fault]
-    rows: int
 
 
 class Scorer:
@@ -80,7 +79,7 @@ class Scorer:
             for start, answers in self._predict(inputs, 0, faults, places):
                 kept = places[start : start + len(answers[0].values)]
                 output.append(self._write([first + place for place in kept], answers))
-        return Scored(b"".join(output), sorted(faults), block.rows)
+        return Scored(b"".join(output), sorted(faults))
 
     def _write_csv(self, rows: Sequence[int], predictions: Predictions) -> bytes:
         return to_lines([rows, *to_columns(predictions)])

@@ -122,11 +122,8 @@ SOURCES: dict[str, Any] = {
 
 
 def open_source(file: BinaryIO, place: str) -> Csv | JsonLines | Parquet:
-    """What reads a file by the end of its name; raises StartupError where it is none of these."""
-    suffix = suffix_of(place)
-    if suffix not in SOURCES:
-        raise StartupError(f"IN={place} must end with {', '.join(SOURCES)}")
-    source: Csv | JsonLines | Parquet = SOURCES[suffix](file)
+    """What reads a file, by the end of its name, which is one of ``SOURCES``; raises StartupError where it is no such file."""
+    source: Csv | JsonLines | Parquet = SOURCES[suffix_of(place)](file)
     return source
 
 

@@ -48,25 +48,24 @@ class Target(Protocol):
         """Put all where it belongs; raises StartupError where that fails."""
 
 
-def open_target(source: str, target: str, form: str) -> Target:
+def open_target(source: str, target: str) -> Target:
     """What takes the answers for ``target``, a path or an ``s3://`` URL."""
     if not is_remote(target):
-        return Files(target, Path(target), form)
+        return Files(target, Path(target))
     name = sha256(f"{source} {target}".encode()).hexdigest()[:12]
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError:
         # As in a container whose disk is only for reading.
         return Objects(target)
-    return Files(target, folder / f"batch-{name}{suffix_of(target)}", form)
+    return Files(target, folder / f"batch-{name}{suffix_of(target)}")
 
 
 class Files:
     """Files beside ``path``, from which a job goes on, until they become ``target``."""
 
-    def __init__(self, target: str, path: Path, form: str) -> None:
+    def __init__(self, target: str, path: Path) -> None:
         self._target = target
-        self._is_parquet = suffix_of(target) != form and suffix_of(target) == ".parquet"
         self._output = path.with_name(f"{path.name}.part")
         self._errors = path.with_name(f"{path.name}{ERRORS}.part")
         self._saved = path.with_name(f"{path.name}.progress")
@@ -124,7 +123,7 @@ class Files:
         for file in self._files:
             file.close()
         self._save(progress)
-        if self._is_parquet:
+        if suffix_of(self._target) == ".parquet":
             to_parquet(self._output)
         if progress.failed or is_remote(self._target):
             publish(self._errors, self._target + ERRORS)
@@ -145,34 +144,35 @@ class Objects:
                 f"OUT={target}: Parquet needs a folder for temporary files, and there is none; "
                 "write .csv or .jsonl"
             )
-        self._target = target
-        self._failures: list[Failure] = []
-        self._writer: Any = None
+        self._fault = f"Could not write {target}"
+        self._places = target, target + ERRORS
+        self._output: Any = None
+        self._errors: Any = None
 
     def begin(self, identity: str, position: int, head: bytes) -> Progress:
         """Begin."""
         import obstore
 
-        with as_startup_error(f"Could not write {self._target}"):
-            self._writer = obstore.open_writer(*store_of(self._target))
-            self._writer.write(head)
+        with as_startup_error(self._fault):
+            self._output, self._errors = (
+                obstore.open_writer(*store_of(place)) for place in self._places
+            )
+            self._output.write(head)
+            self._errors.write(to_csv([HEAD_OF_ERRORS]))
         return Progress(identity, position)
 
     def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
         """Take answers."""
-        with as_startup_error(f"Could not write {self._target}"):
-            self._writer.write(output)
-        self._failures += failures
+        with as_startup_error(self._fault):
+            self._output.write(output)
+            self._errors.write(to_csv(failures))
 
     def finish(self, progress: Progress) -> None:
         """Let the objects be there: the errors first."""
-        import obstore
-
-        errors = self._target + ERRORS
-        with as_startup_error(f"Could not write {self._target}"):
+        with as_startup_error(self._fault):
             # Without a failure, too: whoever may write there need not be allowed to delete.
-            obstore.put(*store_of(errors), to_csv([HEAD_OF_ERRORS, *self._failures]))
-            self._writer.close()
+            self._errors.close()
+            self._output.close()
 
 
 def to_csv(rows: list[Any]) -> bytes:

@@ -159,11 +159,14 @@ def infer_columns(example: Mapping[str, Scalar]) -> tuple[Column, ...]:
     )
 
 
+def to_label(value: Scalar) -> str:
+    """A value as text, as JSON and metrics name it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def class_names(output: Output) -> list[str]:
-    """The classes of an output as text, as JSON and metrics name them."""
-    return [
-        str(value).lower() if isinstance(value, bool) else str(value) for value in output.classes
-    ]
+    """The classes of an output as text."""
+    return [*map(to_label, output.classes)]
 
 
 # An array for each input, by its name; the first axis is that of the instances.

@@ -24,6 +24,7 @@ from inference.runtime.signature import (
     Predictions,
     Scalar,
     Tensor,
+    to_label,
 )
 
 Counts = NDArray[np.float64]
@@ -38,8 +39,9 @@ class Distribution:
 
     Numbers have a bin between each two ``edges``, which belong to the bin below them but for the first, with one below
     before them and one above after them; other values have one each, and one for all others after them. The last bin
-    is that of missing values. Edges are rounded as the values are that ``is_float32``. ``role`` is "input" or "output"; ``measured`` says what of a value is a number, where the value is none. ``expected`` is None where
-    the model file does not say what training saw.
+    is that of missing values. Edges are rounded as the values are that ``is_float32``. ``role`` is "input" or "output";
+    ``measured`` says what of a value is a number, where the value is none. ``expected`` is None where the model file
+    does not say what training saw.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Distribution:
         self.edges = [*edges, *edges] if len(edges) == 1 else [*edges] or [-math.inf, math.inf]
         self.expected: Counts | None = None
         if values:
+            below = []
             self.size = len(values) + 2
             self._places = {value: place for place, value in enumerate(values)}
-            around = ([*counts], [0, missing])
         else:
+            below = [0]
             self.size = len(self.edges) + 2
             # NaN is sorted behind infinity.
             bounds = np.array([*self.edges, math.inf])
@@ -73,9 +76,8 @@ class Distribution:
                 bounds = bounds.astype(np.float32).astype(np.float64)
             bounds[0] = np.nextafter(bounds[0], -math.inf)
             self._bounds = bounds
-            around = ([0, *counts], [0, missing])
         if counts:
-            self.expected = np.array([*around[0], *around[1]], np.float64)
+            self.expected = np.array([*below, *counts, 0, missing], np.float64)
 
     def count(self, values: Any) -> Counts:
         """How many of the values each bin has; numbers are an array, others any sequence."""
@@ -106,11 +108,6 @@ class Distribution:
         edges = [f"{edge:.4g}" for edge in self.edges]
         between = [f"{low} to {high}" for low, high in pairwise(edges)]
         return [f"below {edges[0]}", *between, f"above {edges[-1]}", "missing"]
-
-
-def to_label(value: Scalar) -> str:
-    """A value as metrics name it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def stability_index(expected: Counts, counts: Counts) -> float:
@@ -169,7 +166,7 @@ def of_output(output: Output) -> Distribution:
 
 
 def known_range(column: Column) -> tuple[float, ...]:
-    """The range of a column whose bins the model file does not have, as float32 has it."""
+    """The range of a column whose bins the model file does not have."""
     if column.minimum is None or column.maximum is None:
         return ()
     return column.minimum, column.maximum

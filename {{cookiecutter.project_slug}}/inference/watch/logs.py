@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from inference.watch.background import Background
+
 STANDARD_OUTPUT = 1
 # So many lines wait for a reader; more are dropped.
 LINES = 10_000
@@ -36,8 +38,7 @@ class Writer:
         self._dropped = 0
         self._busy = False
         self._awake = threading.Event()
-        self._start = threading.Lock()
-        self._pid = 0
+        self._thread = Background("log", self._work)
 
     def write(self, line: bytes) -> None:
         """Take a line, without its end."""
@@ -48,22 +49,14 @@ class Writer:
         self._lines.append(line)
         if not self._awake.is_set():
             self._awake.set()
-            if self._pid != os.getpid():
-                self._start_thread()
+            if self._thread.start():
+                atexit.register(self.flush, 1)
 
     def flush(self, seconds: float) -> None:
         """Wait until all lines are written, no longer than ``seconds``."""
         deadline = time.monotonic() + seconds
         while (self._lines or self._busy) and time.monotonic() < deadline:
             time.sleep(0.002)
-
-    def _start_thread(self) -> None:
-        """Begin to write; a forked process has not the thread of its parent."""
-        with self._start:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                atexit.register(self.flush, 1)
-                threading.Thread(target=self._work, name="log", daemon=True).start()
 
     def _work(self) -> None:
         while True:

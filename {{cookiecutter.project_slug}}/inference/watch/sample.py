@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.config import Settings
-from inference.errors import StartupError
+from inference.errors import StartupError, first_line
 from inference.formats.answers import answer
 from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names
 from inference.watch import logs
+from inference.watch.background import Background
 from inference.watch.metrics import Metrics
 
 logger = logging.getLogger("inference.sample")
@@ -87,9 +88,8 @@ class Sample:
         self._size = 0
         self._due = 0.0
         self._failing = False
-        self._start = threading.Lock()
         self._writing = threading.Lock()
-        self._is_started = False
+        self._thread = Background("sample", self._work)
 
     def add(self, request_id: str, inputs: Inputs, predictions: Predictions) -> None:
         """Take a request that was answered, or not; its arrays must not change any more."""
@@ -99,11 +99,7 @@ class Sample:
             self._metrics.count("unsampled_rows", len(predictions[0].values))
             return
         self._waiting.append((datetime.now(UTC), request_id, inputs, predictions))
-        if not self._is_started:
-            with self._start:
-                if not self._is_started:
-                    self._is_started = True
-                    threading.Thread(target=self._work, name="sample", daemon=True).start()
+        self._thread.start()
 
     def flush(self) -> None:
         """Write all that waits, or drop it where the target does not take it."""
@@ -153,9 +149,8 @@ class Sample:
             self._target.put(b"".join(line + b"\n" for line in self._lines))
         except Exception as error:
             self._due = time.monotonic() + OBJECT_SECONDS
-            reason = str(error).strip().partition("\n")[0]
             if not self._failing or is_last:
-                logger.warning("The sample is not kept: %s", reason)
+                logger.warning("The sample is not kept: %s", first_line(error))
             self._failing = True
             if is_last:
                 self._metrics.count("unsampled_rows", len(self._lines))

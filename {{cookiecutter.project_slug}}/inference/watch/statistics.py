@@ -17,6 +17,7 @@ import numpy as np
 
 from inference.config import Settings
 from inference.runtime.signature import Inputs, ModelCard, Predictions
+from inference.watch.background import Background
 from inference.watch.distributions import (
     Counts,
     Distribution,
@@ -102,8 +103,10 @@ class Window:
 class Statistics:
     """Counts what was asked and answered, and compares it with training."""
 
-    def __init__(self, settings: Settings, card: ModelCard, metrics: Metrics) -> None:
-        self.distributions = Distributions(card)
+    def __init__(
+        self, settings: Settings, card: ModelCard, distributions: Distributions, metrics: Metrics
+    ) -> None:
+        self.distributions = distributions
         self.settings = settings
         self._metrics = metrics
         self._is_on = settings.statistics == "on"
@@ -120,7 +123,7 @@ class Statistics:
         self._awake = threading.Event()
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._is_started = False
+        self._thread = Background("statistics", self._work)
         self._window = Window(settings.drift_window_seconds, time.time(), metrics.values())
         self._drifted: set[Distribution] = set()
         # What else is due now and then, with the time; whoever adds to it is quick.
@@ -138,11 +141,10 @@ class Statistics:
         waiting.append((inputs, predictions))
         if len(waiting) < AT_A_TIME:
             return
-        if not self._is_started:
-            self.start()
-        elif self._counting.acquire(blocking=False):
+        self.start()
+        if self._counting.acquire(blocking=False):
             try:
-                self._count([waiting.popleft() for _ in range(min(len(waiting), AT_A_TIME))])
+                self._count_some()
             finally:
                 self._counting.release()
 
@@ -161,22 +163,23 @@ class Statistics:
 
     def start(self) -> None:
         """Begin to count what nobody else does."""
-        with self._lock:
-            if not self._is_started:
-                self._is_started = True
-                threading.Thread(target=self._work, name="statistics", daemon=True).start()
+        self._thread.start()
 
     def flush(self) -> None:
         """Count what waits."""
         with self._counting:
             while self._waiting:
-                size = min(len(self._waiting), AT_A_TIME)
-                self._count([self._waiting.popleft() for _ in range(size)])
+                self._count_some()
             while self._large:
                 inputs, predictions = self._large.popleft()
                 with self._lock:
                     self._large_rows -= len(predictions[0].values)
                 self._count([(inputs, predictions)])
+
+    def _count_some(self) -> None:
+        """Count some of the small requests that wait, as the only thread that does."""
+        size = min(len(self._waiting), AT_A_TIME)
+        self._count([self._waiting.popleft() for _ in range(size)])
 
     def _count(self, answered: list[tuple[Inputs, Predictions]]) -> None:
         """Count the values of some requests, as the only thread that does."""
