@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -96,6 +97,7 @@ def tool(request, open_tool):
     with open_tool(request.param) as tool:
         tool.account.make(*tool.everything)
         put_image(tool.account, "scanned")
+        put_rows(tool.account)
         tool.account.make(RELEASE[tool.name], IMAGE_TAG="scanned")
         yield tool
 
@@ -106,16 +108,34 @@ TARGETS = {
     "ecs-cli": {
         **dict.fromkeys(NETWORK[1:], ""),
         **dict.fromkeys(("ecr-create", "url", "smoke", "scale", "releases", "image-scan"), ""),
-        "service-up": "",
+        **dict.fromkeys(("service-up", "batch-aws"), ""),
         "rollback": "service-up",
     },
     "cloudformation": {
         **dict.fromkeys(("bootstrap", "diff", "url", "smoke", "scale", "ps", "releases"), ""),
-        **dict.fromkeys(("image-scan", "service-up", "service-release"), ""),
+        **dict.fromkeys(("image-scan", "service-up", "service-release", "batch-aws"), ""),
         "rollback": "service-release",
     },
 }
+BUCKET = "s3://files-of-faults"
 CASES = [(name, target) for name, targets in TARGETS.items() for target in targets]
+
+
+def put_rows(account):
+    """A file in S3 for a task to score."""
+    code = "import json; from inference.app import create_app; app = create_app();"
+    code += "print(json.dumps(app.extensions['service'].engine.card.example))"
+    command = [".venv/bin/python", "-c", code]
+    row = subprocess.run(command, cwd=account.path, check=True, capture_output=True).stdout
+    for arguments in (("mb", BUCKET), ("cp", "-", f"{BUCKET}/rows.jsonl")):
+        subprocess.run(
+            ["aws", "s3", *arguments],
+            cwd=account.path,
+            env=account.environment,
+            input=row,
+            check=True,
+            capture_output=True,
+        )
 
 
 def moments(calls, is_repeated=True):
@@ -136,7 +156,8 @@ def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
         if prepare := TARGETS[tool.name][target]:
             account.make(prepare, IMAGE_TAG=next(tags))
         scanned = target in {"image-scan", "smoke"}
-        return {"IMAGE_TAG": "scanned" if scanned else next(tags), "N": "1"}
+        files = {"IN": f"{BUCKET}/rows.jsonl", "OUT": f"{BUCKET}/scores.csv"}
+        return {"IMAGE_TAG": "scanned" if scanned else next(tags), "N": "1"} | files
 
     account.make(target, **variables())
     account.make(target, **variables(), **denials.variables())
