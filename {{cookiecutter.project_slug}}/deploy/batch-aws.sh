@@ -22,7 +22,7 @@ overrides=$("$PYTHON" -c '
 import json, sys
 container, source, target, cpu, memory = sys.argv[1:]
 size = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
-# As many processes as the task has CPUs, and no metrics of a service.
+# As many processes as the task has CPUs.
 environment = [{"name": "WORKERS", "value": "0"}]
 command = {"name": container, "command": ["batch", source, target], "environment": environment}
 print(json.dumps({**size, "containerOverrides": [command]}))
