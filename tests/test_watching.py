@@ -305,7 +305,12 @@ def test_answers_are_in_s3_once_they_are_whole(installed, penguins, s3, tmp_path
     assert score(good, "s3://data/whole/scores.csv").returncode == 0
     # What the run before it had to say is gone.
     assert there("scores.csv.errors.csv").stdout.split() == ["row,error"]
-    assert "Parquet needs a folder" in score(good, "s3://data/whole/scores.parquet").stderr
+    assert score(good * 200, "s3://data/whole/scores.parquet").returncode == 0
+    here = tmp_path / "scores.parquet"
+    installed.check("aws", "s3", "cp", "s3://data/whole/scores.parquet", str(here), **s3)
+    program = "import pyarrow.parquet as p, sys; print(*p.read_table(sys.argv[1])['row'].to_pylist())"
+    numbers = installed.check(".venv/bin/python", "-c", program, str(here))
+    assert numbers.split() == [str(row) for row in range(200 * len(good))]
     result = score(good, "s3://nowhere-to-be-found/scores.csv")
     assert result.returncode == 2
     assert "Could not write s3://nowhere-to-be-found" in result.stderr
@@ -335,6 +340,49 @@ def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
     assert [line.split(",")[0] for line in errors.splitlines()[1:]] == ["3", "77"]
     result = installed.run("make", "batch", "IN=s3://data/none.csv", "OUT=s3://data/x.csv", **s3)
     assert "Could not read s3://data/none.csv" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
+    """As the children of an array job do, whatever else is under the prefix."""
+    lines = [json.dumps(row) + "\n" for row in penguins]
+    folder, columns = tmp_path / "rows", "island bill_length_mm bill_depth_mm flipper_length_mm body_mass_g sex"
+    for place in range(5):
+        path = folder / f"day={place % 2}" / f"{place} of 5.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines[place:]))
+    (folder / "_SUCCESS").write_text("")
+    program = (
+        "import json, pyarrow, pyarrow.parquet, sys; rows = map(json.loads, sys.stdin); "
+        "table = pyarrow.Table.from_pylist([dict(zip(sys.argv[2:], row)) for row in rows]); "
+        "pyarrow.parquet.write_table(table, sys.argv[1], row_group_size=7)"
+    )
+    command = (".venv/bin/python", "-c", program, str(tmp_path / "rows.parquet"), *columns.split())
+    assert installed.run(*command, input="".join(lines)).returncode == 0
+    installed.check("aws", "s3", "cp", "--recursive", str(folder), "s3://data/rows/", **s3)
+    installed.check("aws", "s3", "cp", str(tmp_path / "rows.parquet"), "s3://data/rows.parquet", **s3)
+    variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
+    score = (".venv/bin/python", "-m", "inference", "batch")
+    for index in range(3):
+        for names in (("rows/", "scores/"), ("rows.parquet", "scores.csv")):
+            places = [f"s3://data/{name}" for name in names]
+            given = variables | {"AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
+            installed.check(*score, *places, "3", **given)
+    got = tmp_path / "got"
+    installed.check("aws", "s3", "cp", "--recursive", "s3://data/", str(got), **s3)
+    installed.check("make", "batch", f"IN={folder}", f"OUT={tmp_path}/here/")
+    for path in (tmp_path / "here").rglob("*.jsonl"):
+        name = path.relative_to(tmp_path / "here")
+        assert (got / "scores" / name).read_bytes() == path.read_bytes()
+    installed.check("make", "batch", f"IN={tmp_path}/rows.parquet", f"OUT={tmp_path}/whole.csv")
+    heading, *rows = (tmp_path / "whole.csv").read_text().splitlines()
+    shares = [got / f"scores-{index:05}-of-00003.csv" for index in range(3)]
+    found = [line for share in shares for line in share.read_text().splitlines() if line != heading]
+    assert found == rows
+    result = installed.run(*score, "s3://data/none/", "s3://data/x/", **variables)
+    assert "IN=s3://data/none/: no file is there" in result.stderr
+    result = installed.run(*score, "s3://nowhere-at-all/x/", "s3://data/x/", **variables)
+    assert "Could not list s3://nowhere-at-all/x/" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from inference.batch import source
 from inference.batch.__main__ import main
-from inference.batch.job import Job
+from inference.batch.job import Job, processes
+from inference.batch.parts import Part, plan
 from inference.batch.target import ERRORS
 from inference.config import ROOT, Settings
 from inference.errors import StartupError
@@ -41,7 +42,11 @@ def model(request, tmp_path, monkeypatch):
 
 def run(settings, path, target, workers=2):
     """Do a job; return how it ended."""
-    return Job(settings, str(path), str(target), workers).run(lambda *_: None)
+    job = Job(Part(str(path), str(target)), workers)
+    with processes(settings, workers) as pool:
+        progress = job.run(pool, lambda *_: None)
+    job.forget()
+    return progress
 
 
 def read_csv(path):
@@ -335,14 +340,30 @@ def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_pa
         (["rows.csv", "nowhere/scores.csv"], "the folder is not there"),
         (["rows.csv", "rows.csv"], "is the file of IN"),
         (["s3://bucket", "scores.csv"], "must end with"),
+        (["some/", "scores.csv"], "OUT=scores.csv must be a folder, as IN is: let it end with /"),
+        (["some", "some/scores/"], "OUT=some/scores/ and IN=some/ must be apart"),
+        (["some/", "."], "must be apart"),
+        (["empty/", "scores/"], "IN=empty/: no file is there"),
+        (["mixed/", "scores/"], "IN=mixed/rows.csv.gz must end with .csv"),
+        (["rows.csv", "scores.csv", "4"], "only a folder or a file of Parquet can be divided"),
+        (
+            ["some/", "scores/", "3"],
+            "AWS_BATCH_JOB_ARRAY_INDEX=3 must be a number from 0, less than",
+        ),
+        (["some/", "scores/", "x"], "AWS_BATCH_JOB_ARRAY_INDEX=3 must be"),
     ],
 )
 def test_what_cannot_be_done_says_why(given, reason, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.csv").write_text("1\n")
+    monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "3")
+    for name in ("rows.csv", "some/rows.csv", "mixed/rows.csv", "mixed/rows.csv.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    (tmp_path / "empty").mkdir()
+    before = [*tmp_path.rglob("*")]
     assert main(given) == 2
     assert reason in capsys.readouterr().err
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+    assert [*tmp_path.rglob("*")] == before
 
 
 def test_heading_without_a_column_says_which(numbers, tmp_path):
@@ -367,3 +388,89 @@ def test_empty_file_has_no_answers(numbers, tmp_path):
     path.write_text(Cells(NUMBERS).example().splitlines()[0])
     assert run(numbers, path, target).rows == 0
     assert read_csv(target) == [["row", "species", *NUMBERS.outputs[0].classes]]
+
+
+@pytest.fixture
+def folder(numbers, tmp_path):
+    """Files of rows below each other, beside what other programs leave there."""
+    here = tmp_path / "rows"
+    for place in range(5):
+        path = here / f"day={place % 2}" / f"{place}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{row % 100},2,3,4\n" for row in range(10 * (place + 1))))
+        os.utime(path, (place, place))
+    for name in ("_SUCCESS", ".0.csv.crc", "0.csv.errors.csv", "_old/1.csv"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text("x")
+    return here
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5, 7])
+def test_jobs_share_the_files_of_a_folder(folder, tmp_path, jobs):
+    alone = tmp_path / "alone.csv"
+    plans = [plan(f"{folder}/", f"{tmp_path}/scores/", index, jobs) for index in range(jobs)]
+    sources = [part.source for parts in plans for part in parts]
+    assert sorted(sources) == sorted(map(str, folder.glob("day=*/*.csv")))
+    assert max(map(len, plans)) - min(map(len, plans)) <= 1
+    assert not alone.exists()
+
+
+def test_file_that_comes_late_moves_no_other(folder, tmp_path):
+    place = f"{folder}/", f"{tmp_path}/scores/"
+    before = [plan(*place, index, 2) for index in range(2)]
+    (folder / "day=0" / "00.csv").write_text("1,2,3,4\n")
+    after = [plan(*place, index, 2) for index in range(2)]
+    for parts, more in zip(before, after, strict=True):
+        assert more[: len(parts)] == parts
+
+
+@pytest.mark.usefixtures("numbers")
+def test_folder_is_scored_file_by_file(folder, tmp_path, monkeypatch, capsys):
+    scores = tmp_path / "scores"
+    (folder / "day=0" / "0.csv").write_text("1,2,3,4\n1,2,x,4\n")
+    (folder / "day=1" / "9.parquet").write_text("no Parquet")
+    assert main([str(folder), f"{scores}/"]) == 2
+    said = capsys.readouterr()
+    assert "9.parquet: The file is not Parquet" in said.err
+    assert "0.csv.errors.csv: 1 rows without an answer" in said.err
+    rows = {path.name: len(read_csv(path)) - 1 for path in scores.glob("*/?.csv")}
+    assert rows == {f"{place}.csv": 10 * (place + 1) for place in range(1, 5)} | {"0.csv": 1}
+    # What was done is not done again where the rest is asked for.
+    (folder / "day=1" / "9.parquet").unlink()
+    times = {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")}
+    assert main([str(folder), f"{scores}/"]) == 1
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")} == times
+    assert not [*scores.rglob("*.progress"), *scores.rglob("*.part")]
+    # And all of it where it is asked for anew, or where an answer is gone.
+    assert main([str(folder), f"{scores}/"]) == 1
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")} != times
+    monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "6")
+    assert main([str(folder), f"{scores}/", "7"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 16, 60])
+@pytest.mark.usefixtures("mixed")
+def test_jobs_share_the_rows_of_a_file_of_parquet(tmp_path, monkeypatch, jobs):
+    names = [column.name for column in MIXED.columns]
+    columns = {name: [value] * ROWS for name, value in zip(names, MIXED.example, strict=True)}
+    columns["member"][5] = None
+    columns["age"] = [float(row % 90) for row in range(ROWS)]
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=10)
+    found, failed = [], []
+    for index in range(jobs):
+        monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", str(index))
+        code = main([str(path), str(tmp_path / "scores.csv"), str(jobs)])
+        ending = f"-{index:05}-of-{jobs:05}" if jobs > 1 else ""
+        target = tmp_path / f"scores{ending}.csv"
+        heading, *rows = read_csv(target)
+        assert heading[0] == "row"
+        found += rows
+        if code:
+            failed += read_csv(target.with_name(target.name + ERRORS))[1:]
+    assert [int(line[0]) for line in found] == [row for row in range(ROWS) if row != 5]
+    assert [line[0] for line in failed] == ["5"]
+    monkeypatch.delenv("AWS_BATCH_JOB_ARRAY_INDEX")
+    assert main([str(path), str(tmp_path / "whole.csv")]) == 1
+    assert found == read_csv(tmp_path / "whole.csv")[1:]

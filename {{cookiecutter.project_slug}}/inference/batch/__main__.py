@@ -1,19 +1,27 @@
-"""Score a file: ``python -m inference.batch IN OUT``.
+"""Score files: ``python -m inference.batch IN OUT``, or, as one of N jobs, ``python -m inference.batch IN OUT N``.
 
 IN is CSV as ``/invocations`` takes it, JSON lines with an instance each, or Parquet with a column of each name; OUT is
 one of these, with the number of each row, counted from 0, its predictions and their probabilities. Both are paths or
-s3:// URLs. Exits with 1 where rows have no answer: OUT.errors.csv names them; with 2 where the job was not done.
+s3:// URLs, or both are folders, and end with /. Of N jobs each does every N-th file of a folder, or its share of the rows of a file of
+Parquet; AWS_BATCH_JOB_ARRAY_INDEX says which job this is, counted from 0.
+
+Exits with 1 where rows have no answer: OUT.errors.csv names them; with 2 where a file was not done.
 """
 
 import os
 import sys
 import time
+from concurrent.futures import Executor
 
-from inference.batch.job import Job
-from inference.batch.target import Progress
+from inference.batch.job import Job, processes
+from inference.batch.parts import plan
+from inference.batch.target import ERRORS, Progress
 from inference.config import Settings, available_cpus
 from inference.errors import StartupError
 
+# Exit codes.
+FAILED_ROWS = 1
+NOT_DONE = 2
 # Between two lines of progress, where they are in one place and where they are below each other.
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 10.0
@@ -52,38 +60,65 @@ class Bar:
 
 def main(arguments: list[str]) -> int:
     """Score; return the exit code."""
-    if len(arguments) != 2 or not all(arguments):
-        print("make batch IN=rows.csv OUT=scores.csv: both are needed", file=sys.stderr)
-        return 2
-    source, target = arguments
+    try:
+        parts = plan(*which(arguments))
+        settings = Settings.from_environment(os.environ)
+        workers = settings.workers or available_cpus()
+        jobs = [Job(part, workers) for part in parts]
+        if not jobs:
+            print("There are fewer files than jobs: this one has nothing to do.")
+            return 0
+        with processes(settings, workers) as pool:
+            code = max([run(job, pool) for job in jobs])
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return NOT_DONE
+    except KeyboardInterrupt:
+        print("\nStopped: the same command goes on from here.", file=sys.stderr)
+        return 130
+    if code != NOT_DONE:
+        for job in jobs:
+            job.forget()
+    return code
+
+
+def which(arguments: list[str]) -> tuple[str, str, int, int]:
+    """IN and OUT, which job this is, and of how many; raises StartupError."""
+    if len(arguments) not in (2, 3) or not all(arguments):
+        raise StartupError("make batch IN=rows.csv OUT=scores.csv: both are needed")
+    source, target, *rest = arguments
+    if not rest:
+        return source, target, 0, 1
+    index, jobs = os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX", ""), rest[0]
+    if not (index.isdecimal() and jobs.isdecimal() and int(index) < int(jobs)):
+        raise StartupError(
+            f"AWS_BATCH_JOB_ARRAY_INDEX={index} must be a number from 0, less than that of the jobs, {jobs}"
+        )
+    return source, target, int(index), int(jobs)
+
+
+def run(job: Job, pool: Executor) -> int:
+    """Do a job and say how it ended; return the exit code."""
     bar = Bar()
     started = time.monotonic()
     try:
-        settings = Settings.from_environment(os.environ)
-        workers = settings.workers or available_cpus()
-        progress = Job(settings, source, target, workers).run(bar.show)
+        progress = job.run(pool, bar.show)
     except StartupError as error:
-        bar.end()
-        print(error, file=sys.stderr)
-        return 2
+        reason = str(error)
     except OSError as error:
+        reason = f"{error.filename or job.target}: {error.strerror or error}"
+    else:
         bar.end()
-        print(f"{error.filename or target}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        bar.end()
-        print("Stopped: the same command goes on from here.", file=sys.stderr)
-        return 130
+        answered = progress.rows - progress.failed
+        seconds = time.monotonic() - started
+        print(f"{job.target}: {answered:,} rows answered in {seconds:,.1f} s", flush=True)
+        if progress.failed:
+            failed = f"{progress.failed:,} rows without an answer, and why"
+            print(f"{job.target}{ERRORS}: {failed}", file=sys.stderr)
+        return FAILED_ROWS if progress.failed else 0
     bar.end()
-    answered = progress.rows - progress.failed
-    print(f"{target}: {answered:,} rows answered in {time.monotonic() - started:,.1f} s")
-    if progress.failed:
-        print(
-            f"{target}.errors.csv: {progress.failed:,} rows without an answer, and why",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    print(reason if job.source in reason else f"{job.source}: {reason}", file=sys.stderr)
+    return NOT_DONE
 
 
 if __name__ == "__main__":

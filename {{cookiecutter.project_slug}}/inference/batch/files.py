@@ -10,6 +10,22 @@ from inference.errors import StartupError, first_line
 S3 = "s3://"
 
 
+class AsFile:
+    """A reader or writer of obstore as a file of Python, whose ``closed`` is no method.
+
+    It is not closed by itself: an object that is half written must not be there.
+    """
+
+    closed = False
+
+    def __init__(self, opened: Any) -> None:
+        self._opened = opened
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is as it is."""
+        return getattr(self._opened, name)
+
+
 def is_remote(place: str) -> bool:
     """Whether it is in S3."""
     return place.startswith(S3)
@@ -33,6 +49,33 @@ def store_of(place: str) -> tuple[Any, str]:
     return S3Store(bucket), key
 
 
+def list_files(folder: str) -> list[str]:
+    """The names of the files below a folder, which ends with ``/``; the oldest first, so that a late one moves no other.
+
+    Raises StartupError where they cannot be listed.
+    """
+    if is_remote(folder):
+        import obstore
+
+        with as_startup_error(f"Could not list {folder}"):
+            store, prefix = store_of(folder)
+            found = [
+                (about["last_modified"].timestamp(), about["path"].removeprefix(prefix))
+                for some in obstore.list(store, prefix)
+                for about in some
+            ]
+    else:
+        try:
+            found = [
+                (path.stat().st_mtime, path.relative_to(folder).as_posix())
+                for path in Path(folder).rglob("*")
+                if path.is_file()
+            ]
+        except OSError as error:
+            raise StartupError(f"Could not list {folder}: {error.strerror}") from error
+    return [name for _, name in sorted(found)]
+
+
 @contextmanager
 def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
     """A file open for reading, and what tells it from others and from what it was before.
@@ -45,8 +88,7 @@ def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
         with as_startup_error(f"Could not read {place}"):
             store, key = store_of(place)
             about = obstore.head(store, key)
-            # A file in all that is asked of it.
-            remote: Any = obstore.open_reader(store, key)
+            remote: Any = AsFile(obstore.open_reader(store, key))
         yield remote, f"{about['size']} {about['e_tag']}"
         return
     with ExitStack() as stack:
@@ -56,6 +98,21 @@ def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
         except OSError as error:
             raise StartupError(f"Could not read {place}: {error.strerror}") from error
         yield file, f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def exists(place: str) -> bool:
+    """Whether a file is there; raises StartupError where S3 does not say."""
+    if not is_remote(place):
+        return Path(place).exists()
+    import obstore
+
+    with as_startup_error(f"Could not look for {place}"):
+        store, key = store_of(place)
+        try:
+            obstore.head(store, key)
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def publish(path: Path, place: str) -> None:

@@ -6,103 +6,111 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.batch.files import is_remote, reading, suffix_of
-from inference.batch.source import SOURCES, Block, Csv, open_source
-from inference.batch.target import Progress, Target, open_target
+from inference.batch.files import reading, suffix_of
+from inference.batch.parts import Part
+from inference.batch.source import SOURCES, Block, Csv, Form, Parquet, open_source
+from inference.batch.target import Progress, open_target
 from inference.config import Settings
 from inference.errors import StartupError
 
 if TYPE_CHECKING:
-    from inference.batch.scoring import Scored, Scorer
+    from inference.batch.scoring import Model, Scored, Scorer
 
 # Blocks that are read ahead, for each process.
 AHEAD = 2
 PARENT_SECONDS = 1.0
 
 # What a process of the pool has, once it is prepared; or why it has not.
-scorer: "Scorer | StartupError"
+model: "Model | StartupError"
+
+
+@contextmanager
+def processes(settings: Settings, workers: int) -> Iterator[Executor]:
+    """So many processes that score; raises StartupError where the model cannot be served, or one of them dies."""
+    arguments = settings, os.getpid()
+    with ProcessPoolExecutor(workers, get_context("fork"), prepare, arguments) as pool:
+        try:
+            pool.submit(check_model).result()
+            yield pool
+        except BrokenProcessPool:
+            raise StartupError(
+                "A process that scores was ended from outside, or the memory was too little: the same "
+                "command goes on from here, with WORKERS=1 in less memory"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class Job:
-    """Scores the file ``source`` into ``target``; both are paths or ``s3://`` URLs.
+    """Scores a part, from a path or an ``s3://`` URL to another.
 
-    Rows without an answer are in a file beside ``target``, with the reason. Raises StartupError where the job cannot
+    Rows without an answer are in a file beside the target, with the reason. Raises StartupError where the job cannot
     begin or end.
     """
 
-    def __init__(self, settings: Settings, source: str, target: str, workers: int) -> None:
+    def __init__(self, part: Part, workers: int) -> None:
+        source, target, *self._piece = part
         for name, place in (("IN", source), ("OUT", target)):
             if suffix_of(place) not in SOURCES:
                 raise StartupError(f"{name}={place} must end with {', '.join(SOURCES)}")
-        if not is_remote(target) and not Path(target).parent.is_dir():
-            raise StartupError(f"OUT={target}: the folder is not there")
         if source == target or (Path(target).exists() and os.path.samefile(source, target)):
             raise StartupError(f"OUT={target} is the file of IN")
-        self._settings = settings
-        self._source, self._target = source, target
+        self.source, self.target = source, target
+        self._opened = open_target(source, target)
         self._workers = workers
         # Parquet cannot be added to: it is made of lines at the end.
         self._form = ".csv" if suffix_of(target) == ".csv" else ".jsonl"
 
-    def run(self, report: Callable[[int, int, Progress], None]) -> Progress:
+    def run(self, pool: Executor, report: Callable[[int, int, Progress], None]) -> Progress:
         """Score what is not scored yet; ``report`` gets the position, the size of the source, and the progress."""
-        with reading(self._source) as (file, file_identity):
-            source = open_source(file, self._source)
-            heading = source.heading if isinstance(source, Csv) else []
-            arguments = (self._settings, suffix_of(self._source), heading, self._form, os.getpid())
-            context = get_context("fork")
-            with ProcessPoolExecutor(self._workers, context, prepare, arguments) as pool:
-                try:
-                    has_heading, head, version = pool.submit(describe).result()
-                    begin = source.begin
-                    if isinstance(source, Csv) and has_heading:
-                        begin = source.after_heading
-                    identity = f"{self._source} {file_identity} {version} {self._form}"
-                    target = open_target(self._source, self._target)
-                    progress = target.begin(identity, begin, head)
-                    blocks = source.blocks(progress.position)
-                    self._score(pool, blocks, progress, target, source.size, report)
-                except BrokenProcessPool:
-                    raise StartupError(
-                        "A process that scores was ended from outside, or the memory was too little: the same "
-                        "command goes on from here, with WORKERS=1 in less memory"
-                    ) from None
-                finally:
-                    pool.shutdown(cancel_futures=True)
-        target.finish(progress)
+        with reading(self.source) as (file, file_identity):
+            source = open_source(file, self.source)
+            if isinstance(source, Parquet):
+                source.narrow(*self._piece)
+            heading = tuple(source.heading) if isinstance(source, Csv) else ()
+            form = Form(suffix_of(self.source), heading, self._form)
+            has_heading, head, version = pool.submit(describe, form).result()
+            begin = source.begin
+            if isinstance(source, Csv) and has_heading:
+                begin = source.after_heading
+            identity = f"{self.source} {file_identity} {version} {self._form} {self._piece}"
+            progress = self._opened.begin(identity, begin, head)
+            if progress.is_done:
+                return progress
+            first = progress.rows + (begin if isinstance(source, Parquet) else 0)
+            scored = in_order(
+                pool, form, source.blocks(progress.position), first, self._workers * AHEAD
+            )
+            for block, number, (output, faults) in scored:
+                failures = [(number + place, reason) for place, reason in faults]
+                progress.position = block.end
+                progress.rows += block.rows
+                progress.failed += len(failures)
+                self._opened.write(output, failures, progress)
+                report(block.end - begin, source.end - begin, progress)
+        self._opened.finish(progress)
         return progress
 
-    def _score(
-        self,
-        pool: ProcessPoolExecutor,
-        blocks: Iterator[Block],
-        progress: Progress,
-        target: Target,
-        size: int,
-        report: Callable[[int, int, Progress], None],
-    ) -> None:
-        for block, first, scored in in_order(pool, blocks, progress.rows, self._workers * AHEAD):
-            failures = [(first + place, reason) for place, reason in scored.faults]
-            progress.position = block.end
-            progress.rows += block.rows
-            progress.failed += len(failures)
-            target.write(scored.output, failures, progress)
-            report(block.end, size, progress)
+    def forget(self) -> None:
+        """Do all of it, should it be asked for again."""
+        self._opened.forget()
 
 
 def in_order(
-    pool: ProcessPoolExecutor, blocks: Iterator[Block], rows: int, most: int
+    pool: Executor, form: Form, blocks: Iterator[Block], rows: int, most: int
 ) -> "Iterator[tuple[Block, int, Scored]]":
     """Each block with the number of its first row and its answers; no more than ``most`` are under way."""
     waiting: deque[tuple[Block, int, Future[Any]]] = deque()
     for block in blocks:
-        waiting.append((block._replace(content=b""), rows, pool.submit(score, block, rows)))
+        waiting.append((block._replace(content=b""), rows, pool.submit(score, form, block, rows)))
         rows += block.rows
         if len(waiting) > most:
             done, first, future = waiting.popleft()
@@ -111,18 +119,18 @@ def in_order(
         yield done, first, future.result()
 
 
-def prepare(settings: Settings, kind: str, heading: list[str], form: str, parent: int) -> None:
+def prepare(settings: Settings, parent: int) -> None:
     """Load the model, in a process of the pool."""
-    global scorer
+    global model
     # The parent says when to stop; and where it is killed, nobody else would.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_without, args=(parent,), daemon=True).start()
-    from inference.batch.scoring import Scorer
+    from inference.batch.scoring import load
 
     try:
-        scorer = Scorer(settings, kind, heading, form)
+        model = load(settings)
     except StartupError as error:
-        scorer = error
+        model = error
 
 
 def end_without(parent: int) -> None:
@@ -132,15 +140,32 @@ def end_without(parent: int) -> None:
     os._exit(1)
 
 
-def describe() -> tuple[bool, bytes, str]:
+def get_model() -> "Model":
+    """The model of this process; raises StartupError where it cannot be served."""
+    if isinstance(model, StartupError):
+        raise model
+    return model
+
+
+def check_model() -> None:
+    """Raise StartupError where the model cannot be served."""
+    get_model()
+
+
+@lru_cache(maxsize=1)
+def scorer_of(form: Form) -> "Scorer":
+    """What scores rows of a form, in a process of the pool."""
+    from inference.batch.scoring import Scorer
+
+    return Scorer(get_model(), form)
+
+
+def describe(form: Form) -> tuple[bool, bytes, str]:
     """Whether the source names its columns, the first line of the answers, and the model's version."""
-    if isinstance(scorer, StartupError):
-        raise scorer
+    scorer = scorer_of(form)
     return scorer.has_heading, scorer.head, scorer.version
 
 
-def score(block: Block, first: int) -> "Scored":
+def score(form: Form, block: Block, first: int) -> "Scored":
     """The answers to a block."""
-    if isinstance(scorer, StartupError):
-        raise scorer
-    return scorer.score(block, first)
+    return scorer_of(form).score(block, first)

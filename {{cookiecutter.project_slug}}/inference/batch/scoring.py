@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from inference.batch.source import Block, records_of
+from inference.batch.source import Block, Form, records_of
 from inference.config import Settings
 from inference.errors import InvalidInstances, StartupError
 from inference.formats.answers import answer
@@ -14,7 +14,7 @@ from inference.formats.csv import Cells, holds, names_of, to_columns, to_lines
 from inference.formats.instances import InstancesDecoder
 from inference.runtime import artifact
 from inference.runtime.contract import check_finite
-from inference.runtime.engine import load_engine
+from inference.runtime.engine import Engine, load_engine
 from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names, count
 
 INSTANCE = re.compile(r"^instances\[\d+\][.:]? ?")
@@ -34,18 +34,29 @@ class Scored(NamedTuple):
     faults: list[Fault]
 
 
-class Scorer:
-    """Reads rows of one kind, by the end of a file's name, and writes answers of another.
+class Model(NamedTuple):
+    """A model that is served, and its version."""
 
-    ``heading`` is the first record of a CSV file; ``has_heading`` says whether it names the columns, ``head`` is the
-    first line of the answers. Raises StartupError where the model cannot be served, or not by such a file.
+    engine: Engine
+    version: str
+
+
+def load(settings: Settings) -> Model:
+    """Load the model as the service does; raises StartupError where it cannot be served."""
+    model = artifact.read(settings.model_path)
+    return Model(load_engine(model, False, settings.request_seconds), model.version)
+
+
+class Scorer:
+    """Reads rows and writes answers of a form.
+
+    ``has_heading`` says whether the first record of CSV names the columns, ``head`` is the first line of the answers.
+    Raises StartupError where the model takes no such rows.
     """
 
-    def __init__(self, settings: Settings, kind: str, heading: list[str], out: str) -> None:
-        model = artifact.read(settings.model_path)
-        # As at the start of the service.
-        engine = load_engine(model, False, settings.request_seconds)
-        self.version = model.version
+    def __init__(self, model: Model, form: Form) -> None:
+        kind, heading, out = form
+        engine, self.version = model
         self.card: ModelCard = engine.card
         self.has_heading = False
         self._run = engine.run

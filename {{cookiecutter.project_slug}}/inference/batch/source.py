@@ -30,12 +30,20 @@ class Block(NamedTuple):
     end: int
 
 
+class Form(NamedTuple):
+    """What is read, by the end of a file's name and the first record of CSV, and what is written, by the end of its."""
+
+    kind: str
+    heading: tuple[str, ...]
+    out: str
+
+
 class Csv:
     """Records of CSV (RFC 4180) in UTF-8; ``heading`` is the first of them, which may name the columns."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.size = size_of(file)
+        self.end = size_of(file)
         start = file.read(HEADING_BYTES)
         skipped = len(MARK) if start.startswith(MARK) else 0
         end = skipped
@@ -62,7 +70,7 @@ class JsonLines:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.size = size_of(file)
+        self.end = size_of(file)
         self.begin = len(MARK) if file.read(len(MARK)) == MARK else 0
 
     def blocks(self, start: int) -> Iterator[Block]:
@@ -74,9 +82,8 @@ class JsonLines:
 class Parquet:
     """Rows of Parquet; a position is a number of rows."""
 
-    begin = 0
-
     def __init__(self, file: BinaryIO) -> None:
+        self.begin = 0
         try:
             import pyarrow.parquet
         except ImportError:
@@ -85,32 +92,35 @@ class Parquet:
             self._file = pyarrow.parquet.ParquetFile(file)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise StartupError(f"The file is not Parquet: {error}") from error
-        self.size = self._file.metadata.num_rows
+        self.end = self._file.metadata.num_rows
+
+    def narrow(self, index: int, pieces: int) -> None:
+        """Read piece ``index`` of so many, counted from 0, and no other rows."""
+        rows = self.end
+        self.begin, self.end = (rows * each // pieces for each in (index, index + 1))
 
     def blocks(self, start: int) -> Iterator[Block]:
         """The blocks from a row on."""
         import pyarrow
 
-        position = 0
+        position = end = 0
         groups: list[int] = []
         for group in range(self._file.num_row_groups):
-            rows = self._file.metadata.row_group(group).num_rows
-            if position + rows > start or groups:
+            begin, end = end, end + self._file.metadata.row_group(group).num_rows
+            if end <= start:
+                position = end
+            elif begin < self.end:
                 groups.append(group)
-            else:
-                position += rows
-        if not groups:
-            return
-        for batch in self._file.iter_batches(BLOCK_ROWS, row_groups=groups):
-            skipped = min(max(start - position, 0), batch.num_rows)
+        for batch in self._file.iter_batches(BLOCK_ROWS, row_groups=groups) if groups else ():
+            first = max(start - position, 0)
+            rows = batch.slice(first, max(self.end - position - first, 0))
+            if rows.num_rows:
+                sink = pyarrow.BufferOutputStream()
+                with pyarrow.ipc.new_stream(sink, rows.schema) as writer:
+                    writer.write_batch(rows)
+                end = position + first + rows.num_rows
+                yield Block(sink.getvalue().to_pybytes(), rows.num_rows, end)
             position += batch.num_rows
-            rest = batch.slice(skipped)
-            if not rest.num_rows:
-                continue
-            sink = pyarrow.BufferOutputStream()
-            with pyarrow.ipc.new_stream(sink, rest.schema) as writer:
-                writer.write_batch(rest)
-            yield Block(sink.getvalue().to_pybytes(), rest.num_rows, position)
 
 
 SOURCES: dict[str, Any] = {

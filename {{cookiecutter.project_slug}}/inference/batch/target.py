@@ -5,14 +5,23 @@ import io
 import os
 import tempfile
 import time
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from inference.batch.files import as_startup_error, is_remote, publish, store_of, suffix_of
-from inference.batch.source import NEEDS_PYARROW
+from inference.batch.files import (
+    AsFile,
+    as_startup_error,
+    exists,
+    is_remote,
+    publish,
+    store_of,
+    suffix_of,
+)
+from inference.batch.source import NEEDS_PYARROW, cut_lines, split
 from inference.errors import StartupError
 
 ERRORS = ".errors.csv"
@@ -33,6 +42,7 @@ class Progress(msgspec.Struct):
     failed: int = 0
     output_bytes: int = 0
     errors_bytes: int = 0
+    is_done: bool = False
 
 
 class Target(Protocol):
@@ -46,6 +56,9 @@ class Target(Protocol):
 
     def finish(self, progress: Progress) -> None:
         """Put all where it belongs; raises StartupError where that fails."""
+
+    def forget(self) -> None:
+        """Begin anew at the next time."""
 
 
 def open_target(source: str, target: str) -> Target:
@@ -75,11 +88,14 @@ class Files:
         """Begin, or go on."""
         progress = self._resume(identity)
         if progress is None:
+            self._output.parent.mkdir(parents=True, exist_ok=True)
             self._output.write_bytes(head)
             errors_head = to_csv([HEAD_OF_ERRORS])
             self._errors.write_bytes(errors_head)
             progress = Progress(identity, position, 0, 0, len(head), len(errors_head))
             self._save(progress)
+        if progress.is_done:
+            return progress
         self._files = self._output.open("ab"), self._errors.open("ab")
         self._when_saved = time.monotonic()
         return progress
@@ -88,6 +104,8 @@ class Files:
         """The progress of that job, its files cut to it, or None."""
         try:
             progress = msgspec.json.decode(self._saved.read_bytes(), type=Progress)
+            if progress.is_done:
+                return progress if progress.identity == identity and exists(self._target) else None
             cuts = {self._output: progress.output_bytes, self._errors: progress.errors_bytes}
             if progress.identity != identity or any(
                 path.stat().st_size < size for path, size in cuts.items()
@@ -132,18 +150,18 @@ class Files:
             # Of a run before this one.
             Path(self._target + ERRORS).unlink(missing_ok=True)
         publish(self._output, self._target)
-        self._saved.unlink()
+        progress.is_done = True
+        self._save(progress)
+
+    def forget(self) -> None:
+        """Begin anew at the next time."""
+        self._saved.unlink(missing_ok=True)
 
 
 class Objects:
     """Objects in S3, written as the answers come; one that is stopped leaves none."""
 
     def __init__(self, target: str) -> None:
-        if suffix_of(target) == ".parquet":
-            raise StartupError(
-                f"OUT={target}: Parquet needs a folder for temporary files, and there is none; "
-                "write .csv or .jsonl"
-            )
         self._fault = f"Could not write {target}"
         self._places = target, target + ERRORS
         self._output: Any = None
@@ -157,6 +175,8 @@ class Objects:
             self._output, self._errors = (
                 obstore.open_writer(*store_of(place)) for place in self._places
             )
+            if suffix_of(self._places[0]) == ".parquet":
+                self._output = ParquetWriter(AsFile(self._output))
             self._output.write(head)
             self._errors.write(to_csv([HEAD_OF_ERRORS]))
         return Progress(identity, position)
@@ -174,6 +194,9 @@ class Objects:
             self._errors.close()
             self._output.close()
 
+    def forget(self) -> None:
+        """There is nothing to go on with."""
+
 
 def to_csv(rows: list[Any]) -> bytes:
     """Rows as CSV."""
@@ -182,24 +205,45 @@ def to_csv(rows: list[Any]) -> bytes:
     return text.getvalue().encode()
 
 
+class ParquetWriter:
+    """Writes lines of JSON as Parquet; the first of them say of which types the columns are."""
+
+    def __init__(self, file: Any) -> None:
+        try:
+            from pyarrow import json, parquet
+        except ImportError:
+            raise StartupError(NEEDS_PYARROW) from None
+        self._read_json, self._options = json.read_json, json.ParseOptions
+        self._file = file
+        self._make_writer = partial(parquet.ParquetWriter, file)
+        self._writer: Any = None
+
+    def write(self, lines: bytes) -> None:
+        """Write some lines."""
+        if not lines:
+            return
+        options = self._options(explicit_schema=self._writer.schema if self._writer else None)
+        table = self._read_json(io.BytesIO(lines), parse_options=options)
+        if self._writer is None:
+            self._writer = self._make_writer(table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Write what ends the file, and close it."""
+        if self._writer is None:
+            import pyarrow
+
+            self._writer = self._make_writer(pyarrow.schema([("row", pyarrow.int64())]))
+        self._writer.close()
+        self._file.close()
+
+
 def to_parquet(path: Path) -> None:
     """Make Parquet of a file of JSON lines, in its place."""
-    try:
-        import pyarrow
-        import pyarrow.json
-        import pyarrow.parquet
-    except ImportError:
-        raise StartupError(NEEDS_PYARROW) from None
     made = path.with_name(path.name + ".parquet")
-    if not path.stat().st_size:
-        pyarrow.parquet.write_table(
-            pyarrow.table({"row": pyarrow.array([], pyarrow.int64())}), made
-        )
-    else:
-        with (
-            pyarrow.json.open_json(path) as reader,
-            pyarrow.parquet.ParquetWriter(made, reader.schema) as writer,
-        ):
-            for batch in reader:
-                writer.write_batch(batch)
+    with path.open("rb") as file:
+        writer = ParquetWriter(made.open("wb"))
+        for lines, _ in split(file, 0, cut_lines):
+            writer.write(lines)
+        writer.close()
     made.replace(path)
