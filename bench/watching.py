@@ -1,7 +1,8 @@
 """What statistics cost a request, and how fast a file is scored beside a client that asks the service for its rows.
 
 Each ratio is of one run, in which both sides take turns: 16 clients with one row a request on one CPU, statistics on and
-off; a million rows of four numbers by ``make batch`` and by a loop over HTTP with 1,000 rows a request.
+off; a million rows of four numbers by ``make batch`` and by a loop over HTTP with 1,000 rows a request. The children of
+an array job run one after another, each alone on a CPU: as many at once would take as long as the slowest.
 """
 
 import argparse
@@ -168,6 +169,54 @@ def speed_of_files(project: Path, rows: int, folder: Path) -> None:
     )
 
 
+TO_PARQUET = """
+import sys, pyarrow.csv, pyarrow.parquet
+from inference.predictor import Predictor
+from inference.runtime import artifact
+
+names = [column.name for column in Predictor.load(artifact.read("model/model.onnx").content).card.columns]
+table = pyarrow.csv.read_csv(sys.argv[1], pyarrow.csv.ReadOptions(column_names=names))
+pyarrow.parquet.write_table(table, sys.argv[2], row_group_size=100_000)
+"""
+
+
+def seconds_of_children(project: Path, source: Path, jobs: int, indexes: range) -> float:
+    """How long children of an array job take that run at once, each with a CPU of its own."""
+    started = time.perf_counter()
+    command = [".venv/bin/python", "-m", "inference", "batch", source, source.with_suffix(".scores.csv"), str(jobs)]  # fmt: skip
+    children = [
+        subprocess.Popen(  # noqa: S603
+            command,
+            cwd=project,
+            env=os.environ | {"WORKERS": "1", "AWS_BATCH_JOB_ARRAY_INDEX": str(index)},
+            stdout=subprocess.DEVNULL,
+            preexec_fn=partial(os.sched_setaffinity, 0, {cpu}),
+        )
+        for cpu, index in enumerate(indexes)
+    ]
+    if any([child.wait() for child in children]):
+        sys.exit("A child of the array job failed.")
+    return time.perf_counter() - started
+
+
+def growth_of_jobs(project: Path, rows: int, folder: Path) -> None:
+    """Print how long a file of Parquet takes by more and more children, of whom the slowest counts."""
+    table, source = folder / "rows.csv", folder / "rows.parquet"
+    write_rows(table, rows)
+    command = [".venv/bin/python", "-c", TO_PARQUET, table, source]
+    subprocess.run(command, cwd=project, check=True)  # noqa: S603
+    alone = seconds_of_children(project, source, 1, range(1))
+    print(f"{rows:,} rows of Parquet: 1 child with 1 CPU {alone:.1f} s")
+    together = seconds_of_children(project, source, 2, range(2))
+    print(f"2 children, at once on 2 CPUs: {together:.1f} s, {alone / together:.2f} times as fast")
+    for jobs in (2, 4, 8, 16):
+        slowest = max(
+            seconds_of_children(project, source, jobs, range(index, index + 1))
+            for index in range(jobs)
+        )
+        print(f"{jobs} children, one after another: the slowest {slowest:.1f} s, {alone / slowest:.2f} times as fast")  # fmt: skip
+
+
 def main() -> None:
     """Print all ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -183,6 +232,7 @@ def main() -> None:
         cost_of_statistics("four numbers", numbers, options.rounds, folder)
         cost_of_statistics("a mixed table", bake(folder, "mixed"), options.rounds, folder)
         speed_of_files(numbers, options.rows, folder)
+        growth_of_jobs(numbers, 10 * options.rows, folder)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,12 @@ def test_statistics_and_files_are_timed_beside_each_other():
     command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
     assert run.returncode == 0, run.stderr
-    *_, numbers, mixed, files = run.stdout.splitlines()
+    numbers, mixed, files, alone, *jobs = run.stdout.splitlines()[-8:]
     assert numbers.startswith("four numbers: statistics on/off: requests ")
     assert mixed.startswith("a mixed table: statistics on/off: requests ")
     assert files.startswith("2,000 rows of CSV: make batch ")
+    assert alone.startswith("20,000 rows of Parquet: 1 child with 1 CPU ")
+    assert [line.split()[0] for line in jobs] == ["2", "2", "4", "8", "16"]
 
 
 def test_benchmark_says_what_it_needs():

@@ -37,7 +37,7 @@ with stage.set_up(set(sys.argv[1:])) as scene:
 
 
 # Variables that count on make's command line alone.
-GIVEN = ("ENV", "FOR", "FORCE", "IN", "N", "OUT", "TEST_URL")
+GIVEN = ("ENV", "FOR", "FORCE", "IN", "N", "OUT", "PARTS", "TEST_URL")
 
 
 class Account:

@@ -71,6 +71,9 @@ class Tool:
             *stacks(self.account),
             *aws("ecr", "describe-repositories")["repositories"],
             *aws("ecs", "list-task-definitions")["taskDefinitionArns"],
+            *aws("batch", "describe-job-queues")["jobQueues"],
+            *aws("batch", "describe-compute-environments")["computeEnvironments"],
+            *aws("batch", "describe-job-definitions", "--status", "ACTIVE")["jobDefinitions"],
         ]
 
 
@@ -108,16 +111,19 @@ TARGETS = {
     "ecs-cli": {
         **dict.fromkeys(NETWORK[1:], ""),
         **dict.fromkeys(("ecr-create", "url", "smoke", "scale", "releases", "image-scan"), ""),
-        **dict.fromkeys(("service-up", "batch-aws"), ""),
+        **dict.fromkeys(("service-up", "batch-aws", "batch-aws PARTS=2"), ""),
         "rollback": "service-up",
     },
     "cloudformation": {
         **dict.fromkeys(("bootstrap", "diff", "url", "smoke", "scale", "ps", "releases"), ""),
         **dict.fromkeys(("image-scan", "service-up", "service-release", "batch-aws"), ""),
+        "batch-aws PARTS=2": "",
         "rollback": "service-release",
     },
 }
 BUCKET = "s3://files-of-faults"
+FILE = {"IN": f"{BUCKET}/rows.jsonl", "OUT": f"{BUCKET}/scores.csv"}
+FILES = {"IN": f"{BUCKET}/rows/", "OUT": f"{BUCKET}/scores/", "PARTS": "2"}
 CASES = [(name, target) for name, targets in TARGETS.items() for target in targets]
 
 
@@ -127,7 +133,8 @@ def put_rows(account):
     code += "print(json.dumps(app.extensions['service'].engine.card.example))"
     command = [".venv/bin/python", "-c", code]
     row = subprocess.run(command, cwd=account.path, check=True, capture_output=True).stdout
-    for arguments in (("mb", BUCKET), ("cp", "-", f"{BUCKET}/rows.jsonl")):
+    places = [FILE["IN"], *(f"{FILES['IN']}{name}.jsonl" for name in "ab")]
+    for arguments in (("mb", BUCKET), *(("cp", "-", place) for place in places)):
         subprocess.run(
             ["aws", "s3", *arguments],
             cwd=account.path,
@@ -150,13 +157,15 @@ def moments(calls, is_repeated=True):
 def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
     """The calls are those of a run that nothing disturbs: a new one is tried without being named here."""
     account, denials = tool.account, Denials(tool.account, tmp_path)
+    prepare = TARGETS[tool.name][target]
+    files = FILES if "PARTS" in target else FILE
+    target = target.partition(" ")[0]
     tags = (f"{target}-{number}" for number in itertools.count())
 
     def variables():
-        if prepare := TARGETS[tool.name][target]:
+        if prepare:
             account.make(prepare, IMAGE_TAG=next(tags))
         scanned = target in {"image-scan", "smoke"}
-        files = {"IN": f"{BUCKET}/rows.jsonl", "OUT": f"{BUCKET}/scores.csv"}
         return {"IMAGE_TAG": "scanned" if scanned else next(tags), "N": "1"} | files
 
     account.make(target, **variables())
@@ -186,10 +195,13 @@ def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool
     with open_tool(name) as tool:
         account, denials = tool.account, Denials(tool.account, tmp_path)
         account.make(*tool.everything)
+        put_rows(account)
+        account.make("batch-aws", **FILES)
         account.make("destroy", "FORCE=1", **denials.variables())
         calls = denials.asked
         assert tool.left() == []
         account.make(*tool.everything)
+        account.make("batch-aws", **FILES)
         # In their order, each run comes as far as the next call.
         for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
             process = account.start("destroy", "FORCE=1", **denials.variables(call, error, after))

@@ -523,7 +523,7 @@ def test_project_in_a_repository_of_several_is_named_by_its_commit(bake):
     assert re.fullmatch("[0-9a-f]{12}", image_tag(project))
 
 
-POLICIES = ("policy.json", "release-policy.json", "execution-policy.json")
+POLICIES = ("policy.json", "release-policy.json", "batch-policy.json", "execution-policy.json")
 
 
 def test_policies_of_ecs_cli_reach_no_neighbour(bake_once):

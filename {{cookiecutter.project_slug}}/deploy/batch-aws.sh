@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Score a file in S3 by a task of its own, of the image that runs: batch-aws.sh IN OUT. CPU and MEMORY give it another
-# size than the service's tasks have. It goes on where this is stopped.
+# Score files in S3 with the image that runs: batch-aws.sh IN OUT. One task does it; with PARTS=N the N children of an
+# array job of AWS Batch share the files of IN, or the rows of one of Parquet. CPU and MEMORY give them another size than
+# the service's tasks have. All of it goes on where this is stopped.
 set -euo pipefail
 . deploy/common.sh
 
@@ -10,48 +11,91 @@ for url in "$1" "$2"; do
     *) fail "IN=s3://bucket/rows.csv OUT=s3://bucket/scores.csv: '$url' is none" ;;
   esac
 done
+[[ ${PARTS:=1} =~ ^([1-9][0-9]{0,3}|10000)$ ]] || fail "PARTS=$PARTS must be a number from 1 to 10000"
 
-facts=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output text \
-  --query "services[?status=='ACTIVE'] | [0].taskDefinition")
-[ -n "${facts/None/}" ] || fail "no service runs: run 'make deploy' first"
-network=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output json \
-  --query 'services[0].networkConfiguration')
-container=$(aws ecs describe-task-definition --task-definition "$facts" --output text \
-  --query 'taskDefinition.containerDefinitions[0].name')
-overrides=$("$PYTHON" -c '
+service=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output json \
+  --query "services[?status=='ACTIVE'] | [0]")
+[ "$service" != null ] || fail "no service runs: run 'make deploy' first"
+facts=$("$PYTHON" -c '
 import json, sys
-container, source, target, cpu, memory = sys.argv[1:]
-size = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
-# As many processes as the task has CPUs.
-environment = [{"name": "WORKERS", "value": "0"}]
-command = {"name": container, "command": ["batch", source, target], "environment": environment}
-print(json.dumps({**size, "containerOverrides": [command]}))
-' "$container" "$1" "$2" "${CPU:-}" "${MEMORY:-}")
-answer=$(aws ecs run-task --cluster "$CLUSTER" --task-definition "$facts" --launch-type FARGATE --started-by batch \
-  --network-configuration "$network" --overrides "$overrides" --output text \
-  --query '[tasks[0].taskArn, failures[0].reason]')
-read -r task reason <<<"$answer"
-[ -n "${task/None/}" ] || fail "ECS started no task: $reason"
-id=${task##*/}
-say "task $id of ${facts##*/} scores $1"
+service = json.load(sys.stdin)
+network = service["networkConfiguration"]["awsvpcConfiguration"]
+print(service["taskDefinition"], ",".join(network["subnets"]), ",".join(network["securityGroups"]))
+' <<<"$service")
+read -r definition subnets groups <<<"$facts"
+definition=$(aws ecs describe-task-definition --task-definition "$definition" --output json --query taskDefinition)
 
-shown=
-while true; do
-  facts=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks "$task" --output text \
-    --query 'tasks[0].[lastStatus, containers[0].exitCode, stoppedReason]')
-  IFS=$'\t' read -r status code reason <<<"$facts"
-  lines=$(ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" --output text \
-    --log-stream-name "task/$container/$id" --limit 5 --query 'events[].[message]')
-  if [ "$lines" != "$shown" ]; then
-    shown=$lines
-    echo "  ${lines//$'\n'/$'\n'  }"
+# What AWS is asked for: inputs KIND ARGUMENT...
+inputs() {
+  printf '%s\0%s' "$service" "$definition" | "$PYTHON" deploy/batch_inputs.py "$@"
+}
+
+run_task() {
+  local request answer task reason facts status code container lines shown=
+  request=$(inputs task "$@")
+  answer=$(aws ecs run-task --cli-input-json "$request" --output text \
+    --query '[tasks[0].taskArn, failures[0].reason]')
+  read -r task reason <<<"$answer"
+  [ -n "${task/None/}" ] || fail "ECS started no task: $reason"
+  say "task ${task##*/} scores $1"
+  while true; do
+    facts=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks "$task" --output text \
+      --query 'tasks[0].[lastStatus, containers[0].exitCode, containers[0].name, stoppedReason]')
+    IFS=$'\t' read -r status code container reason <<<"$facts"
+    lines=$(ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" --output text \
+      --log-stream-name "task/$container/${task##*/}" --limit 5 --query 'events[].[message]')
+    if [ "$lines" != "$shown" ]; then
+      shown=$lines
+      echo "  ${lines//$'\n'/$'\n'  }"
+    fi
+    [ "$status" != STOPPED ] || break
+    sleep "${POLL_SECONDS:-5}"
+  done
+  case $code in
+    0) say "$2 is there" ;;
+    1) fail "$2 is there, and $2.errors.csv, which names the rows without an answer" ;;
+    *) fail "the task ended with ${code/None/no exit code}: ${reason/None/}; may the task's role read and write there?" ;;
+  esac
+}
+
+run_jobs() {
+  local queue=$FAMILY-batch status request registered job facts said='' ended running failed left
+  status=$(stack_status "$queue")
+  case $status in
+    # Such a stack cannot be changed.
+    ROLLBACK_COMPLETE | *_FAILED) delete_queue ;;
+  esac
+  aws cloudformation deploy --stack-name "$queue" --template-file deploy/batch.yml --no-fail-on-empty-changeset \
+    --tags "service=$SERVICE" --parameter-overrides "Subnets=$subnets" "SecurityGroups=$groups"
+  request=$(inputs job "$@")
+  registered=$(aws batch register-job-definition --cli-input-json "$request" --output text --query jobDefinitionArn)
+  job=$(aws batch submit-job --job-name "$queue" --job-queue "$queue" --job-definition "$registered" \
+    --array-properties "size=$PARTS" --output text --query jobId)
+  say "job $job scores $1 in $PARTS parts"
+  while true; do
+    facts=$(aws batch describe-jobs --jobs "$job" --output text --query \
+      "jobs[0].[status, arrayProperties.statusSummary.[SUCCEEDED, RUNNING, FAILED] | join(' ', map(&to_string(@), @))]")
+    read -r status ended running failed <<<"${facts//null/0}"
+    if [ "$facts" != "$said" ]; then
+      said=$facts
+      say "$ended of $PARTS parts are done, $running run, $failed failed ..."
+    fi
+    case $status in SUCCEEDED | FAILED) break ;; esac
+    sleep "${POLL_SECONDS:-10}"
+  done
+  if [ "$status" = SUCCEEDED ]; then
+    say "$2 is there"
+    return
   fi
-  [ "$status" != STOPPED ] || break
-  sleep "${POLL_SECONDS:-5}"
-done
+  left=$(aws batch list-jobs --array-job-id "$job" --job-status FAILED --output text \
+    --query "jobSummaryList[?container.exitCode!=\`1\`].[jobId, container.exitCode, statusReason]")
+  [ -n "$left" ] || fail "$2 is there, and files that end with .errors.csv, which name the rows without an answer"
+  fail "these parts are not done, as 'make logs' says; may the task's role read and write there?
+  ${left//$'\n'/$'\n'  }"
+}
 
-case $code in
-  0) say "$2 is there" ;;
-  1) fail "$2 is there, and $2.errors.csv, which names the rows without an answer" ;;
-  *) fail "the task ended with ${code/None/no exit code}: ${reason/None/}; may the task's role read and write there?" ;;
-esac
+if [ "$PARTS" = 1 ]; then
+  run_task "$1" "$2"
+else
+  run_jobs "$1" "$2" "$PARTS"
+fi

@@ -102,6 +102,20 @@ stack_exists() {
   [ -n "$status" ]
 }
 
+# Delete the queue of batch-aws's jobs, and what they were defined by.
+delete_queue() {
+  local queue=$FAMILY-batch definitions definition
+  stack_exists "$queue" || return 0
+  definitions=$(ask_aws "$NEVER" batch describe-job-definitions --job-definition-name "$queue" --status ACTIVE \
+    --query 'jobDefinitions[].jobDefinitionArn')
+  for definition in $definitions; do
+    aws batch deregister-job-definition --job-definition "$definition"
+  done
+  aws cloudformation delete-stack --stack-name "$queue"
+  aws cloudformation wait stack-delete-complete --stack-name "$queue"
+  say "deleted the queue of jobs"
+}
+
 # The revisions that are registered, the oldest first.
 list_revisions() {
   ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns

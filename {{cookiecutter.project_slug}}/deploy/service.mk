@@ -19,7 +19,7 @@ logs: account ## Follow the service's logs
 	deploy/logs.sh
 
 .PHONY: batch-aws
-batch-aws: account ## Score a file by a task of its own: IN=s3://bucket/rows.csv OUT=s3://bucket/scores.csv, CPU=1024 MEMORY=2048
+batch-aws: account ## Score files in S3 by a task of its own, or N jobs: IN=s3://bucket/rows/ OUT=s3://bucket/scores/ PARTS=N CPU=1024 MEMORY=2048
 	@deploy/batch-aws.sh "$$IN" "$$OUT"
 
 .PHONY: scale

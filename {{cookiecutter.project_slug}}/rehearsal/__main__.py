@@ -70,6 +70,15 @@ INVENTORY = {
     "load balancers": ("elbv2 describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
     "target groups": ("elbv2 describe-target-groups", "TargetGroups[].TargetGroupName"),
     "policies": ("iam list-policies --scope Local", "Policies[].PolicyName"),
+    "job queues": ("batch describe-job-queues", "jobQueues[].jobQueueName"),
+    "compute environments": (
+        "batch describe-compute-environments",
+        "computeEnvironments[].computeEnvironmentName",
+    ),
+    "job definitions": (
+        "batch describe-job-definitions --status ACTIVE",
+        "jobDefinitions[].jobDefinitionArn",
+    ),
     "task definitions": ("ecs list-task-definitions", "taskDefinitionArns"),
 }
 
@@ -231,12 +240,14 @@ def rehearse(rehearsal: Rehearsal) -> None:
         rehearsal.make("release that answers otherwise", *release, other, fails=True)
     rehearsal.make("rollback", "rollback")
     tool.rehearse_more(rehearsal, deploy, release)
-    with file_in_s3(rehearsal) as (given, scores, expected):
-        rehearsal.make(
-            "file in S3, by a task of its own", "batch-aws", f"IN={given}", f"OUT={scores}"
-        )
+    with files_in_s3(rehearsal) as (given, expected):
+        task = ["batch-aws", f"IN={given}/0.jsonl", f"OUT={given}-0.jsonl"]
+        rehearsal.make("file in S3, by a task of its own", *task)
+        jobs = ["batch-aws", f"IN={given}/", f"OUT={given}-scores/", "PARTS=2"]
+        rehearsal.make("files in S3, by jobs of AWS Batch", *jobs)
+        places = [f"{given}-0.jsonl", *(f"{given}-scores/{name}.jsonl" for name in range(FILES))]
         rehearsal.do(
-            "its answers are those of this machine", lambda: compare(rehearsal, scores, expected)
+            "their answers are this machine's", lambda: compare(rehearsal, places, expected)
         )
     rehearsal.make("scale", "scale", "N=3", "ps", "releases")
     rehearsal.make("destroy", "destroy", "FORCE=1")
@@ -245,11 +256,12 @@ def rehearse(rehearsal: Rehearsal) -> None:
 
 BUCKET = "s3://rehearsal-of-files"
 ROWS = 2000
+FILES = 3
 
 
 @contextlib.contextmanager
-def file_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str, str]]:
-    """A file of rows in a bucket, where its answers go, and what these must be."""
+def files_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
+    """A folder of files that are alike, in a bucket, and what the answers to each must be."""
     copy, environment = rehearsal.stage.copy, rehearsal.stage.environment
 
     def run(*command: str) -> str:
@@ -260,30 +272,33 @@ def file_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str, str]]:
     sample = json.loads(run(str(python), "-m", "inference.sample").splitlines()[4])["instances"]
     lines = [json.dumps(instance) for instance in sample] * (ROWS // len(sample) + 1)
     (copy / "rows.jsonl").write_text("\n".join(lines))
-    run(str(python), "-m", "inference", "batch", "rows.jsonl", "expected.csv")
+    run(str(python), "-m", "inference", "batch", "rows.jsonl", "expected.jsonl")
     run("aws", "s3", "mb", BUCKET)
-    run("aws", "s3", "cp", "rows.jsonl", f"{BUCKET}/rows.jsonl")
+    for name in range(FILES):
+        run("aws", "s3", "cp", "rows.jsonl", f"{BUCKET}/rows/{name}.jsonl")
     try:
-        expected = (copy / "expected.csv").read_text()
-        yield f"{BUCKET}/rows.jsonl", f"{BUCKET}/scores.csv", expected
+        yield f"{BUCKET}/rows", (copy / "expected.jsonl").read_text()
     finally:
         run("aws", "s3", "rb", "--force", BUCKET)
-        for name in ("rows.jsonl", "expected.csv"):
+        for name in ("rows.jsonl", "expected.jsonl"):
             (copy / name).unlink()
 
 
-def compare(rehearsal: Rehearsal, place: str, expected: str) -> str:
-    """Whether a file in S3 is as it must be."""
+def compare(rehearsal: Rehearsal, places: list[str], expected: str) -> str:
+    """Whether files in S3 are as they must be."""
     if "batch-aws" in {target for left in rehearsal.skipped.values() for target in left}:
         return "not rehearsed"
-    answer = subprocess.run(
-        ["aws", "s3", "cp", place, "-"],
-        cwd=rehearsal.stage.copy,
-        env=rehearsal.stage.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return "ok" if answer.stdout.split() == expected.split() else "FAILED, they differ"
+    for place in places:
+        answer = subprocess.run(
+            ["aws", "s3", "cp", place, "-"],
+            cwd=rehearsal.stage.copy,
+            env=rehearsal.stage.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if answer.stdout.split() != expected.split():
+            return f"FAILED, {place} differs"
+    return "ok"
 
 
 def prerequisites(copy: Path, target: str) -> list[str]:

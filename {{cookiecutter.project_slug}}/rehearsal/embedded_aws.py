@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from http.server import ThreadingHTTPServer
@@ -29,11 +29,10 @@ from moto.ecr.exceptions import ImageNotFoundException, ScanNotFoundException
 from moto.ecr.models import ECRBackend
 from moto.ecs.models import CapacityProvider, EC2ContainerServiceBackend, Service, Task
 from moto.iam.models import SERVICE_NAME_CONVERSION
-from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
 from moto.moto_proxy import proxy3
 
-from rehearsal import tool
+from rehearsal import batch, tool
 from rehearsal.certificates import Authority
 from rehearsal.tasks import (
     Container,
@@ -43,6 +42,7 @@ from rehearsal.tasks import (
     answers,
     interface_id,
     interfaces,
+    keep_log,
     wait_until_ready,
 )
 
@@ -171,7 +171,7 @@ class Scheduler:
         interfaces(task)[interface_id(task)].public_ip = address
         backend.tasks.setdefault(service.cluster_name, {})[task.task_arn] = task
         try:
-            launched = self._launch(revision, address, port)
+            launched = self._begin(revision, address, port)
         except LaunchError as error:
             self._mark_stopped(task, str(error))
             return task, str(error)
@@ -183,9 +183,34 @@ class Scheduler:
             task.last_status = "RUNNING"
         return task, reason
 
+    def _begin(
+        self, revision: Any, address: str, port: int, command: Sequence[str] = ()
+    ) -> Launched:
+        """Launch something; raises LaunchError, whatever the cause: who waits for a task is told that it ended."""
+        try:
+            return self._launch(revision, address, port, command)
+        except LaunchError:
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            raise LaunchError(f"The embedded AWS failed: {error!r}") from error
+
+    def start_alone(self, name: str, revision: Any, command: list[str]) -> Launched:
+        """Start something that ends by itself; raises LaunchError."""
+        launched = self._begin(revision, next(self._addresses), 80, command)
+        self._launched[name] = launched
+        return launched
+
+    def end_alone(self, name: str) -> str:
+        """Take away what has ended; return what it wrote."""
+        with self._state:
+            launched = self._launched.pop(name)
+            text = launched.log()
+            launched.stop()
+            return text
+
     def run_alone(self, task: Task, revision: Any, override: dict[str, Any]) -> None:
         """Run a task that is of no service, until it ends by itself."""
-        address = next(self._addresses)
         task.last_status = task.desired_status = "RUNNING"
         given = {each["name"]: each["value"] for each in override.get("environment", [])}
         container = revision.container_definitions[0]
@@ -194,11 +219,10 @@ class Scheduler:
         environment = [*others, *override.get("environment", [])]
         changed.container_definitions = [{**container, "environment": environment}]
         try:
-            launched = self._launch(changed, address, 80, override["command"])
+            launched = self.start_alone(task.id, changed, override["command"])
         except LaunchError as error:
             self._mark_stopped(task, str(error))
             return
-        self._launched[task.id] = launched
 
         def wait() -> None:
             while (code := launched.exit_code()) is None:
@@ -233,7 +257,9 @@ class Scheduler:
     def _stop(self, task: Task, reason: str) -> None:
         with self._state:
             launched = self._launched.pop(task.id)
-            self._keep_log(task, launched.log())
+            revision = task._backend.describe_task_definition(task.task_definition_arn)
+            container = revision.container_definitions[0]["name"]
+            keep_log(revision, container, task.id, launched.log())
             launched.stop()
             self._mark_stopped(task, reason)
 
@@ -243,21 +269,6 @@ class Scheduler:
         interfaces(task).pop(interface_id(task))
         for container in task.containers:
             container.last_status = "STOPPED"
-
-    def _keep_log(self, task: Task, text: str) -> None:
-        """Write what a task said to its log group, where ``aws logs`` finds it."""
-        definition = task._backend.describe_task_definition(task.task_definition_arn)
-        container = definition.container_definitions[0]
-        options = container["logConfiguration"]["options"]
-        backend = logs_backends[task._account_id][task.region_name]
-        name = options["awslogs-group"]
-        if name not in backend.groups:
-            return
-        stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{task.id}"
-        backend.create_log_stream(name, stream)
-        now = int(datetime.now(UTC).timestamp() * 1000)
-        events = [{"timestamp": now, "message": line} for line in text.splitlines()]
-        backend.put_log_events(name, stream, events)
 
     def stop_all(self) -> None:
         """End everything that was started, also by a rollout that is under way."""
@@ -460,6 +471,7 @@ def main(folder: str, containers: str = "") -> None:
     scheduler = Scheduler(Container if containers else Process)
     install(scheduler)
     mend_moto()
+    batch.install(scheduler)
     tool.install(scheduler)
     record_actions()
     proxy3.error = traceback.print_exception

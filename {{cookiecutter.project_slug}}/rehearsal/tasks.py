@@ -2,14 +2,17 @@
 
 import os
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
 
 from moto.ec2.models import ec2_backends
+from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
@@ -81,7 +84,14 @@ class Process:
         self._process = subprocess.Popen(
             [PROJECT / ".venv/bin/python", "-m", "inference", *arguments],
             cwd=PROJECT,
-            env={"PATH": os.environ["PATH"], **given, "HOST": address, "PORT": str(port)},
+            env={
+                "PATH": os.environ["PATH"],
+                # A task has a disk of its own.
+                "TMPDIR": tempfile.mkdtemp(dir=PROJECT),
+                **given,
+                "HOST": address,
+                "PORT": str(port),
+            },
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
@@ -197,6 +207,21 @@ def answers(address: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def keep_log(revision: Any, container: str, name: str, text: str) -> None:
+    """Write what a task said to its log group, where ``aws logs`` finds it."""
+    options = revision.container_definitions[0]["logConfiguration"]["options"]
+    region, account = revision.arn.split(":")[3:5]
+    backend = logs_backends[account][region]
+    group = options["awslogs-group"]
+    if group not in backend.groups:
+        return
+    stream = f"{options['awslogs-stream-prefix']}/{container}/{name}"
+    backend.create_log_stream(group, stream)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    events = [{"timestamp": now, "message": line} for line in text.splitlines()]
+    backend.put_log_events(group, stream, events)
 
 
 def interface_id(task: Any) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import random
 import signal
@@ -255,6 +256,37 @@ def test_parquet(mixed, tmp_path, suffix):
     else:
         rows = [int(line[0]) for line in read_csv(target)[1:]]
     assert rows == [row for row in range(ROWS) if row != 5]
+
+
+@pytest.mark.parametrize("wrong", [None, math.nan, 1e39, "3", True])
+def test_numbers_of_parquet_are_read_at_once(numbers, tmp_path, wrong):
+    """And one by one where one of them is anything else."""
+    names = [column.name for column in NUMBERS.columns]
+    columns = {name: [place + row / 7 for row in range(ROWS)] for place, name in enumerate(names)}
+    columns[names[1]] = [*range(ROWS)]
+    good, bad = tmp_path / "good.parquet", tmp_path / "bad.parquet"
+    # In another order, beside others.
+    given = {"other": ["x"] * ROWS, **dict(reversed(columns.items()))}
+    pyarrow.parquet.write_table(pyarrow.table(given), good)
+    lines = tmp_path / "good.jsonl"
+    rows = [json.dumps(row) for row in zip(*columns.values(), strict=True)]
+    lines.write_text("\n".join(rows))
+    for path in (good, lines):
+        assert (
+            run(numbers, path, path.with_suffix(".csv" if path == lines else ".out.csv")).failed
+            == 0
+        )
+    expected = (tmp_path / "good.csv").read_text()
+    assert (tmp_path / "good.out.csv").read_text() == expected
+    kind = type(wrong) if wrong is not None else float
+    columns[names[2]] = [kind(value) for value in columns[names[2]]]
+    columns[names[2]][5] = wrong
+    pyarrow.parquet.write_table(pyarrow.table(columns), bad)
+    all_are = kind in (str, bool)
+    assert run(numbers, bad, tmp_path / "bad.csv").failed == (ROWS if all_are else 1)
+    found = read_csv(tmp_path / f"bad.csv{ERRORS}")[1:]
+    assert "5" in [line[0] for line in found]
+    assert names[2] in found[0][1]
 
 
 def test_parquet_goes_on_from_any_row():

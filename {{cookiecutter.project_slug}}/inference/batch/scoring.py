@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.batch.source import Block, Form, records_of
 from inference.config import Settings
 from inference.errors import InvalidInstances, StartupError
 from inference.formats.answers import answer
 from inference.formats.csv import Cells, holds, names_of, to_columns, to_lines
-from inference.formats.instances import InstancesDecoder
+from inference.formats.instances import FLOAT32_MAX, InstancesDecoder
 from inference.runtime import artifact
 from inference.runtime.contract import check_finite
 from inference.runtime.engine import Engine, load_engine
@@ -185,8 +187,27 @@ class Scorer:
 
         table = pyarrow.ipc.open_stream(content).read_all()
         known = [name for name in self._decoder.names if name in table.column_names]
-        instances = table.select(known).to_pylist()
+        table = table.select(known)
+        if self.card.is_matrix and len(known) == len(self._decoder.names):
+            numbers = to_numbers(table.columns)
+            if numbers is not None:
+                return [([*range(len(numbers))], {MATRIX: numbers})], []
+        instances = table.to_pylist()
         return self._read_instances([msgspec.json.encode(instance) for instance in instances])
+
+
+def to_numbers(columns: Sequence[Any]) -> NDArray[np.float32] | None:
+    """Columns of Parquet that are nothing but numbers, at once; None where they are anything else."""
+    from pyarrow import types
+
+    for column in columns:
+        is_numeric = types.is_integer(column.type) or types.is_floating(column.type)
+        if column.null_count or not is_numeric:
+            return None
+    values = np.column_stack([column.to_numpy() for column in columns])
+    if not (np.abs(values) <= FLOAT32_MAX).all():
+        return None
+    return values.astype(np.float32)
 
 
 def check_heading(first: Sequence[str], cells: Cells) -> None:

@@ -7,6 +7,7 @@ say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 [ "${FORCE:-}" = 1 ] || confirm "$STACK" \
   "Type the stack's name to delete it, with its load balancer, cluster and logs"
 
+delete_queue
 if stack_exists "$STACK"; then
   "$PYTHON" deploy/stack.py delete "$STACK"
   say "deleted $STACK"

@@ -52,6 +52,6 @@ promote: gate service-release smoke url ## Run the image of this commit, which i
 
 .PHONY: lint-templates
 lint-templates: rehearsal/.venv/.complete ## Check the templates of CloudFormation
-	rehearsal/.venv/bin/cfn-lint deploy/bootstrap.yml deploy/service.yml
+	rehearsal/.venv/bin/cfn-lint deploy/batch.yml deploy/bootstrap.yml deploy/service.yml
 
 lint: lint-templates

@@ -27,6 +27,7 @@ may_delete() {
 [ "${FORCE:-}" = 1 ] || confirm "$SERVICE" \
   "Type the service's name, $SERVICE, to delete it with its logs, its cluster and images that nothing else needs"
 
+delete_queue
 name=$(service_fact serviceName)
 if [ -n "$name" ]; then
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count 0 >/dev/null

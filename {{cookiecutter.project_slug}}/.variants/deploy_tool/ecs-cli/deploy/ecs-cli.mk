@@ -35,7 +35,7 @@ ecs-configure: ## Tell ecs-cli the cluster, the region and Fargate
 		--default-launch-type FARGATE
 
 .PHONY: iam-policy
-iam-policy: ## Print the IAM policy that whoever deploys needs; FOR=release: that the pipeline needs
+iam-policy: ## Print the IAM policy that whoever deploys needs; FOR=release: the pipeline, FOR=batch: for jobs of AWS Batch
 	@deploy/iam-policy.sh
 
 .PHONY: iam-role

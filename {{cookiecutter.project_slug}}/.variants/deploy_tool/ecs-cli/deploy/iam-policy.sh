@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Print the IAM policy of whoever runs `make deploy` or `make destroy`, or with FOR=release that of the pipeline: these
-# actions, on this service.
+# Print the IAM policy of whoever runs `make deploy` or `make destroy`, with FOR=release that of the pipeline, with
+# FOR=batch what jobs of AWS Batch need besides: these actions, on this service.
 set -euo pipefail
 . deploy/ecs-cli.sh
 

@@ -1,0 +1,88 @@
+"""What batch-aws.sh asks of AWS, as documents for ``--cli-input-json``.
+
+``batch_inputs.py task IN OUT`` prints one for ``aws ecs run-task``, ``batch_inputs.py job IN OUT N`` one for ``aws batch
+register-job-definition``. Stdin holds two documents, the service and its task definition, as ECS describes them. CPU and
+MEMORY give another size than that of the service's tasks.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+# As many processes as there are CPUs.
+WORKERS = {"name": "WORKERS", "value": "0"}
+# A child that has answered all it could says so by its exit code, and would do so again.
+RETRIES = {
+    "attempts": 3,
+    "evaluateOnExit": [
+        {"onExitCode": "1", "action": "EXIT"},
+        {"onReason": "*", "action": "RETRY"},
+    ],
+}
+
+
+def task(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    """A task like those of the service, with another command."""
+    size = {name: os.environ[name.upper()] for name in ("cpu", "memory") if os.getenv(name.upper())}
+    container = {
+        "name": definition["containerDefinitions"][0]["name"],
+        "command": command,
+        "environment": [WORKERS],
+    }
+    return {
+        "cluster": service["clusterArn"],
+        "taskDefinition": definition["taskDefinitionArn"],
+        "launchType": "FARGATE",
+        "startedBy": "batch",
+        "networkConfiguration": service["networkConfiguration"],
+        "overrides": {**size, "containerOverrides": [container]},
+    }
+
+
+def job(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    """A definition of jobs with the image, the roles and the environment of the service's tasks."""
+    container = definition["containerDefinitions"][0]
+    others = [each for each in container["environment"] if each["name"] != WORKERS["name"]]
+    cpu = int(os.getenv("CPU") or definition["cpu"])
+    log = container["logConfiguration"]
+    properties = {
+        "command": command,
+        "environment": [*others, WORKERS],
+        "resourceRequirements": [
+            {"type": "VCPU", "value": f"{cpu / 1024:g}"},
+            {"type": "MEMORY", "value": os.getenv("MEMORY") or definition["memory"]},
+        ],
+        "logConfiguration": {
+            "logDriver": log["logDriver"],
+            "options": log["options"] | {"awslogs-stream-prefix": "batch"},
+        },
+        "networkConfiguration": {
+            "assignPublicIp": service["networkConfiguration"]["awsvpcConfiguration"][
+                "assignPublicIp"
+            ]
+        },
+        "linuxParameters": {"initProcessEnabled": True},
+        "jobRoleArn": definition["taskRoleArn"],
+        "executionRoleArn": definition["executionRoleArn"],
+    }
+    for name in ("image", "secrets", "user", "readonlyRootFilesystem"):
+        if name in container:
+            properties[name] = container[name]
+    for name in ("runtimePlatform", "ephemeralStorage"):
+        if name in definition:
+            properties[name] = definition[name]
+    return {
+        "jobDefinitionName": f"{definition['family']}-batch",
+        "type": "container",
+        "platformCapabilities": ["FARGATE"],
+        "retryStrategy": RETRIES,
+        "containerProperties": properties,
+    }
+
+
+if __name__ == "__main__":
+    kind, *arguments = sys.argv[1:]
+    service, definition = (json.loads(text) for text in sys.stdin.read().split("\0"))
+    make = {"task": task, "job": job}[kind]
+    print(json.dumps(make(service, definition, ["batch", *arguments])))
