@@ -33,8 +33,10 @@ COLUMN_CHARS = 100
 NEWLINE, COMMA = b"\n,"
 # What a cell has in quotes; and what JSON writes in another way.
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
-SPECIAL = re.compile(r'[",\\\x00-\x1f\x7f]')
+SPECIAL = re.compile(r'[",\[\]\\\x00-\x1f\x7f]')
 to_json = msgspec.json.Encoder().encode
+encode_lines = msgspec.json.Encoder().encode_lines
+decode_numbers = msgspec.json.Decoder(list[float]).decode
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -148,13 +150,12 @@ class Cells:
             # A line that is longer may make up for one that is shorter.
             if (by_line[:-1, -1] > ends).any() or (by_line[1:, 0] < ends).any():
                 return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                values = np.fromstring(content.replace(b"\n", b",").decode(), np.float64, sep=",")
-            except (DeprecationWarning, ValueError):
-                return None
-        if len(values) != rows * width or not (np.abs(values) <= FLOAT32_MAX).all():
+        values = parse_numbers(content.replace(b"\n", b","))
+        if (
+            values is None
+            or len(values) != rows * width
+            or not (np.abs(values) <= FLOAT32_MAX).all()
+        ):
             return None
         table = values.reshape(rows, width).astype(np.float32)
         if not places:
@@ -308,12 +309,30 @@ def to_columns(predictions: Predictions) -> list[Sequence[object]]:
     return columns
 
 
+def parse_numbers(text: bytes) -> NDArray[np.float64] | None:
+    """Numbers with a comma between each, None where they are anything else."""
+    try:
+        return np.array(decode_numbers(b"[%b]" % text), np.float64)
+    except msgspec.DecodeError:
+        # Perhaps numbers that JSON writes in another way, as .5 and +1.
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return np.fromstring(text.decode(), np.float64, sep=",")
+        except (DeprecationWarning, ValueError):
+            return None
+
+
 def to_lines(columns: Sequence[Sequence[object]]) -> bytes:
     """Columns as the lines of CSV, numbers and booleans as JSON writes them; csv.writer takes five times as long."""
-    texts: set[str] = set()
-    for values in columns:
-        if str in set(map(type, values)):
-            texts.update(value for value in set(values) if type(value) is str)
+    texts = {
+        value
+        for values in columns
+        if not isinstance(values, range) and str in set(map(type, values))
+        for value in set(values)
+        if type(value) is str
+    }
     rows = list(zip(*columns, strict=True))
     if any(SPECIAL.search(text) for text in texts) or "" in texts:
         quoted = {text: quote(text) for text in texts}
@@ -324,9 +343,8 @@ def to_lines(columns: Sequence[Sequence[object]]) -> bytes:
                 for row in rows
             ]
         )
-    # No text has need of its quotes.
-    lines = to_json(rows)[2:-2].replace(b"],[", b"\r\n").replace(b'"', b"")
-    return lines + b"\r\n" if rows else b""
+    # No text has need of its quotes, or has a bracket.
+    return encode_lines(rows).translate(None, b'[]"').replace(b"\n", b"\r\n")
 
 
 def quote(text: str) -> bytes:
