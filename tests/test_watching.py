@@ -308,7 +308,9 @@ def test_answers_are_in_s3_once_they_are_whole(installed, penguins, s3, tmp_path
     assert score(good * 200, "s3://data/whole/scores.parquet").returncode == 0
     here = tmp_path / "scores.parquet"
     installed.check("aws", "s3", "cp", "s3://data/whole/scores.parquet", str(here), **s3)
-    program = "import pyarrow.parquet as p, sys; print(*p.read_table(sys.argv[1])['row'].to_pylist())"
+    program = (
+        "import pyarrow.parquet as p, sys; print(*p.read_table(sys.argv[1])['row'].to_pylist())"
+    )
     numbers = installed.check(".venv/bin/python", "-c", program, str(here))
     assert numbers.split() == [str(row) for row in range(200 * len(good))]
     result = score(good, "s3://nowhere-to-be-found/scores.csv")
@@ -346,7 +348,10 @@ def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
 def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
     """As the children of an array job do, whatever else is under the prefix."""
     lines = [json.dumps(row) + "\n" for row in penguins]
-    folder, columns = tmp_path / "rows", "island bill_length_mm bill_depth_mm flipper_length_mm body_mass_g sex"
+    folder, columns = (
+        tmp_path / "rows",
+        "island bill_length_mm bill_depth_mm flipper_length_mm body_mass_g sex",
+    )
     for place in range(5):
         path = folder / f"day={place % 2}" / f"{place} of 5.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -360,7 +365,9 @@ def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
     command = (".venv/bin/python", "-c", program, str(tmp_path / "rows.parquet"), *columns.split())
     assert installed.run(*command, input="".join(lines)).returncode == 0
     installed.check("aws", "s3", "cp", "--recursive", str(folder), "s3://data/rows/", **s3)
-    installed.check("aws", "s3", "cp", str(tmp_path / "rows.parquet"), "s3://data/rows.parquet", **s3)
+    installed.check(
+        "aws", "s3", "cp", str(tmp_path / "rows.parquet"), "s3://data/rows.parquet", **s3
+    )
     variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
     score = (".venv/bin/python", "-m", "inference", "batch")
     for index in range(3):
