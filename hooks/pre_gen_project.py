@@ -248,8 +248,8 @@ BEFORE = os.path.join(STAGE, "before")
 SPACE = 12_000_000
 # The entries of a project's root, with any answers: nothing else can be written over.
 ENTRIES = (
-    ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml Dockerfile Makefile README.md "
-    "application.py compose.override.yaml compose.yaml deploy docker-compose.yml ecs-params.yml "
+    ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml AGENTS.md CONTRIBUTING.md Dockerfile "
+    "Makefile README.md application.py compose.override.yaml compose.yaml deploy docker-compose.yml docs ecs-params.yml "
     "ecs-trust-policy.json inference model pyproject.toml rehearsal renovate.json requirements "
     "requirements.txt tests training"
 ).split()

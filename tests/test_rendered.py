@@ -31,6 +31,8 @@ ROOT_FILES = {
     ".gitignore",
     ".gitlab-ci.yml",
     ".yamllint.yaml",
+    "AGENTS.md",
+    "CONTRIBUTING.md",
     "Dockerfile",
     "Makefile",
     "README.md",
@@ -49,7 +51,7 @@ ROOT_FILES_OF_TOOL = {
         "ecs-trust-policy.json",
     },
 }
-FOLDERS = {"deploy", "inference", "model", "rehearsal", "requirements", "tests", "training"}
+FOLDERS = {"deploy", "docs", "inference", "model", "rehearsal", "requirements", "tests", "training"}
 
 
 def test_matrix_covers_every_answer():
@@ -327,7 +329,7 @@ def test_answers_stand_where_they_belong(bake):
     condition = json.loads(project.read("ecs-trust-policy.json"))["Statement"][0]["Condition"]
     assert condition["ArnLike"]["aws:SourceArn"] == "arn:aws:ecs:eu-central-1:210987654321:*"
     assert "ALLOWED_CIDR := 10.0.0.0/8\n" in project.read("Makefile")
-    assert "team/churn-model" in project.read("README.md")
+    assert "team/churn-model" in project.read("docs/pipeline.md")
 
 
 def test_answers_stand_in_the_stacks_where_they_belong(bake):

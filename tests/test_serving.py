@@ -539,8 +539,8 @@ def test_what_is_hooked_into_flask_sees_every_prediction(
 
 
 def recipe_with(project, word):
-    """The lines of Python in the project's README that have this word."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", project.read("README.md"), re.M | re.S)
+    """The lines of Python in the project's recipes that have this word."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", project.read("docs/recipes.md"), re.M | re.S)
     (found,) = [block for block in blocks if word in block]
     return found
 

@@ -30,7 +30,7 @@ in_a_line() {
 # Nothing is touched in another account than the project's.
 require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"
-  [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see 'The pipeline' in README.md"
+  [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see docs/pipeline.md"
   if ! account=$(aws sts get-caller-identity --query Account --output text 2>&1); then
     account=$(in_a_line <<<"$account")
     case $account in

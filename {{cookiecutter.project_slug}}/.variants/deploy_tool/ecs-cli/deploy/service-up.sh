@@ -14,7 +14,7 @@ MODEL_METRICS=$(metrics_of_image) || fail "'$SAMPLE_COMMAND' gave no sample requ
 export MODEL_METRICS
 if grep -q '^[^#]*name: API_KEY' ecs-params.yml; then
   say "note: the service asks for an API key, and this deploy tool serves HTTP: key and data travel in clear text, see" \
-    "'Deployment' in README.md" >&2
+    "docs/deployment.md" >&2
 fi
 name=$(service_fact serviceName)
 if [ -z "$name" ]; then
