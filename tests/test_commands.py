@@ -241,7 +241,7 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
         "canary that answers otherwise",
     }
     assert {result for step, result in steps.items() if step not in failing} == {"ok"}
-    assert len(steps) == 16
+    assert len(steps) == 17
     assert "rehearsed: every step did what it must" in output
     assert "no Docker engine answers; start Docker" in output
     demo.expect_exact('"predictions":["Adelie"]')

@@ -1,6 +1,7 @@
 """What AWS does not answer, and runs that end in the middle: nothing is believed, nothing is left."""
 
 import contextlib
+import functools
 import itertools
 import os
 import random
@@ -94,15 +95,27 @@ def open_tool(installed, train, ecs_cli):
     return open_tool
 
 
-@pytest.fixture(scope="module", params=["ecs-cli", "cloudformation"])
-def tool(request, open_tool):
-    """A deploy tool whose service runs, released twice."""
-    with open_tool(request.param) as tool:
-        tool.account.make(*tool.everything)
-        put_image(tool.account, "scanned")
-        put_rows(tool.account)
-        tool.account.make(RELEASE[tool.name], IMAGE_TAG="scanned")
-        yield tool
+@pytest.fixture(scope="module")
+def tools(open_tool):
+    """Each deploy tool by its name, whose service runs, released twice."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def make(name):
+            tool = stack.enter_context(open_tool(name))
+            tool.account.make(*tool.everything)
+            put_image(tool.account, "scanned")
+            put_rows(tool.account)
+            tool.account.make(RELEASE[name], IMAGE_TAG="scanned")
+            return tool
+
+        yield make
+
+
+@pytest.fixture
+def tool(request, tools):
+    """The deploy tool that a test names; it is shared, since pytest would make one for each test."""
+    return tools(request.param)
 
 
 RELEASE = {"ecs-cli": "service-up", "cloudformation": "service-release"}

@@ -236,7 +236,7 @@ def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
     steps = results(output)
     assert steps["release that cannot start"] == "failed, as it must"
     assert set(steps.values()) == {"ok", "failed, as it must"}
-    assert len(steps) == 12
+    assert len(steps) == 13
     assert "Left out" not in output
     assert "its last log lines:\n        broken, for the rehearsal" in output
     # Others may rehearse beside this one.

@@ -109,7 +109,7 @@ def test_rehearsal_is_whole_whatever_the_environment_holds(installed, ecs_cli, t
         steps = results(done.stdout)
         assert steps["release that cannot start"] == "failed, as it must"
         assert set(steps.values()) == {"ok", "failed, as it must"}
-        assert len(steps) == 12
+        assert len(steps) == 13
         assert done.stdout.splitlines()[-1] == "rehearsed: every step did what it must"
         assert not os.listdir(folder)
 

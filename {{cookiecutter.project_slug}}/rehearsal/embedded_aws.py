@@ -21,6 +21,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from botocore.session import get_session
 from moto.cloudformation.models import Stack
 from moto.core.responses import BaseResponse
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
@@ -427,9 +428,15 @@ def install(scheduler: Scheduler) -> None:
 def record_actions() -> None:
     """Write the name of every action that is called to the log, as an IAM policy names it."""
     call = BaseResponse.call_action
+    # moto takes Batch's actions from their paths, which are in lower case.
+    names = {
+        name.lower(): name for name in get_session().get_service_model("batch").operation_names
+    }
 
     def call_action(self: Any) -> Any:
-        print(f"{self.service_name}:{self._get_action()}", file=sys.stderr, flush=True)
+        action = self._get_action()
+        action = names.get(action, action)
+        print(f"{self.service_name}:{action}", file=sys.stderr, flush=True)
         return call(self)
 
     BaseResponse.call_action = call_action
