@@ -368,6 +368,9 @@ def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
     installed.check(
         "aws", "s3", "cp", str(tmp_path / "rows.parquet"), "s3://data/rows.parquet", **s3
     )
+    for marker in ("rows/", "rows/day=0/"):
+        # As the console of S3 makes a folder.
+        installed.check("aws", "s3api", "put-object", "--bucket=data", f"--key={marker}", **s3)
     variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
     score = (".venv/bin/python", "-m", "inference", "batch")
     for index in range(3):

@@ -63,9 +63,10 @@ def job(service: dict[str, Any], definition: dict[str, Any], command: list[str])
             ]
         },
         "linuxParameters": {"initProcessEnabled": True},
-        "jobRoleArn": definition["taskRoleArn"],
         "executionRoleArn": definition["executionRoleArn"],
     }
+    if "taskRoleArn" in definition:
+        properties["jobRoleArn"] = definition["taskRoleArn"]
     for name in ("image", "secrets", "user", "readonlyRootFilesystem"):
         if name in container:
             properties[name] = container[name]

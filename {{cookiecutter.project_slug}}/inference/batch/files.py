@@ -1,6 +1,6 @@
 """Files by a path or an ``s3://`` URL."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,10 +49,10 @@ def store_of(place: str) -> tuple[Any, str]:
     return S3Store(bucket), key
 
 
-def list_files(folder: str) -> list[str]:
+def list_files(folder: str, endings: Collection[str]) -> list[str]:
     """The names of the files below a folder, which ends with ``/``; the oldest first, so that a late one moves no other.
 
-    Raises StartupError where they cannot be listed.
+    An object of S3 that is empty and has none of these endings is how its console makes a folder, and left out. Raises StartupError where they cannot be listed.
     """
     if is_remote(folder):
         import obstore
@@ -63,6 +63,7 @@ def list_files(folder: str) -> list[str]:
                 (about["last_modified"].timestamp(), about["path"].removeprefix(prefix))
                 for some in obstore.list(store, prefix)
                 for about in some
+                if about["size"] or suffix_of(about["path"]) in endings
             ]
     else:
         try:

@@ -37,7 +37,7 @@ def plan(source: str, target: str, index: int = 0, jobs: int = 1) -> list[Part]:
         source, target = (place.rstrip("/") + "/" for place in (source, target))
         if is_below(source, target) or is_below(target, source):
             raise StartupError(f"OUT={target} and IN={source} must be apart")
-        names = [name for name in list_files(source) if not is_hidden(name)]
+        names = [name for name in list_files(source, SOURCES) if not is_hidden(name)]
         if not names:
             raise StartupError(f"IN={source}: no file is there")
         for name in names:
