@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Score files in S3 with the image that runs: batch-aws.sh IN OUT. One task does it; with PARTS=N the N children of an
-# array job of AWS Batch share the files of IN, or the rows of one of Parquet. CPU and MEMORY give them another size than
-# the service's tasks have. All of it goes on where this is stopped.
+# Score files in S3 with the image of the running service: batch-aws.sh IN OUT. Runs a one-off task; with PARTS=N an array
+# job of AWS Batch, whose N children share the files in IN, or the rows of a Parquet file. CPU and MEMORY override the
+# size of the service's tasks. Stopping this script does not stop the task or the job.
 set -euo pipefail
 . deploy/common.sh
 
@@ -25,7 +25,7 @@ print(service["taskDefinition"], ",".join(network["subnets"]), ",".join(network[
 read -r definition subnets groups <<<"$facts"
 definition=$(aws ecs describe-task-definition --task-definition "$definition" --output json --query taskDefinition)
 
-# What AWS is asked for: inputs KIND ARGUMENT...
+# Print the request document: inputs KIND ARGUMENT...
 inputs() {
   printf '%s\0%s' "$service" "$definition" | "$PYTHON" deploy/batch_inputs.py "$@"
 }

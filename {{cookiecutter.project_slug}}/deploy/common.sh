@@ -1,7 +1,7 @@
-# What several steps need; sourced by them. The variables come from the Makefile.
+# Functions shared by the steps, which source this file. The Makefile sets the variables.
 # shellcheck shell=bash
 
-# Without this, bash goes on after a Ctrl-C that the command it waited for did not die of.
+# Without this, bash continues after a Ctrl-C that the command in the foreground survives.
 trap 'exit 130' INT
 
 say() {
@@ -27,7 +27,7 @@ in_a_line() {
   tr -s '[:space:]' ' ' | sed 's/^ //; s/ $//'
 }
 
-# Nothing is touched in another account than the project's.
+# Refuse to work in an account other than the project's.
 require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"
   [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see docs/pipeline.md"
@@ -65,12 +65,13 @@ ask() {
   "$PYTHON" deploy/ask.py "$@"
 }
 
-# For ask_aws, where no error means that there is none.
+# For ask_aws, if no error means 'does not exist'.
 # shellcheck disable=SC2034 # other scripts read it
 NEVER='^$'
 
-# ask_aws ERRORS QUESTION...: what AWS answers, as text, or nothing where it says by one of the errors (a pattern) that
-# there is no such thing. Anything else ends the step: what was denied or cut off is no reason to think that there is none.
+# ask_aws ERRORS COMMAND...: print the answer of AWS as text, or nothing if it fails with one of the errors (a pattern),
+# which mean 'does not exist'. Any other error ends the step: a denied or interrupted call must not be mistaken for 'does
+# not exist'.
 ask_aws() {
   local absent=$1 errors answer
   shift
@@ -102,7 +103,7 @@ stack_exists() {
   [ -n "$status" ]
 }
 
-# Delete the queue of batch-aws's jobs, and what they were defined by.
+# Delete batch-aws's job queue and its job definitions.
 delete_queue() {
   local queue=$FAMILY-batch definitions definition
   stack_exists "$queue" || return 0
@@ -156,12 +157,12 @@ newest_revision() {
     tail -n 1
 }
 
-# What the image's model scored.
+# The metrics of the image's model.
 metrics_of_image() {
   $SAMPLE_COMMAND | sed -n 4p
 }
 
-# What the model of a revision scored.
+# The metrics of a revision's model.
 metrics_of() {
   ask_aws "$NEVER" ecs describe-task-definition --task-definition "$1" \
     --query 'taskDefinition.containerDefinitions[0].dockerLabels."ml.metrics"'
@@ -173,7 +174,7 @@ image_of() {
     --query 'taskDefinition.containerDefinitions[0].image'
 }
 
-# Put the credentials that the AWS CLI finds where a library finds them that knows no profiles.
+# Export the credentials of the AWS CLI as variables, for libraries that cannot read profiles.
 export_credentials() {
   local found
   [ -z "${AWS_CA_BUNDLE:-}" ] || export SSL_CERT_FILE=$AWS_CA_BUNDLE

@@ -19,7 +19,7 @@ deploy/image-pushed.sh || status=$?
 case $status in
   0)
     built=$(layers)
-    # What the registry has of these layers is here, too, and is not sent.
+    # Layers that are available locally are not transferred.
     "$DOCKER" pull --quiet "$IMAGE" >/dev/null || fail "could not pull $IMAGE to compare it: see the error above"
     pushed=$(layers)
     [ -z "$built" ] || [ "$built" = "$pushed" ] ||

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Say why the last task stopped that ECS did not stop itself, and what it logged.
+# Explain the last task that crashed (as opposed to one ECS stopped): its stop reason and last log lines.
 set -euo pipefail
 . deploy/common.sh
 

@@ -1,8 +1,8 @@
-# What .gitlab-ci.yml calls besides; a person can, too.
+# More targets used by .gitlab-ci.yml; they can also be run by hand.
 
-# Who is asked about known vulnerabilities: OSV, or a mirror of it.
+# The database of known vulnerabilities: OSV, or a mirror of it.
 export AUDIT_URL ?= https://api.osv.dev/v1/query
-# What a job wants besides Python, make and git.
+# Tools that a job needs besides Python, make and git.
 export TOOLS ?= aws
 
 ifdef AWS_ID_TOKEN

@@ -55,7 +55,7 @@ def main() -> None:
         sys.exit(str(error))
     workers = settings.workers or available_cpus()
     shared.allocate(workers)
-    # What was imported stays: let the workers share its memory.
+    # Exclude imported modules from garbage collection, so that workers keep sharing their memory.
     gc.freeze()
     work = partial(serve, settings, listener)
     sys.exit(Supervisor(workers, work, listener, settings.shutdown_seconds).run())

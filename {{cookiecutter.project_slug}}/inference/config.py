@@ -11,7 +11,7 @@ from msgspec import Meta
 from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
-# What a model is called that is made here.
+# The name of a model trained in this project.
 NAME = "{{ cookiecutter.project_slug }}"
 
 

@@ -285,7 +285,7 @@ def to_rows(rows: Any, features: Sequence[str]) -> Any:
     if isinstance(rows, pd.DataFrame):
         if rows.columns.duplicated().any():
             raise UnfitError("two columns of rows have the same name")
-        # What is kept of a frame's index would only be in the way.
+        # Drop the frame's index.
         return rows.set_axis(rows.columns.astype(str), axis=1)
     rows = np.asarray(rows)
     if rows.ndim < 2 or rows.dtype.kind not in "biuf":

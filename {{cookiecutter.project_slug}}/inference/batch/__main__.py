@@ -22,7 +22,7 @@ from inference.errors import StartupError
 # Exit codes.
 FAILED_ROWS = 1
 NOT_DONE = 2
-# Between two lines of progress, where they are in one place and where they are below each other.
+# Seconds between progress updates: on a terminal, which overwrites them, and in a log.
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 10.0
 
@@ -39,7 +39,7 @@ class Bar:
         """Show it, now and then."""
         now = time.monotonic()
         if self._first is None:
-            # What was done before, where the job goes on.
+            # A resumed job does not start at 0.
             self._first = position, progress.rows
         if now - self._shown < (TERMINAL_SECONDS if self._is_terminal else LOG_SECONDS):
             return

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AHEAD = 2
 PARENT_SECONDS = 1.0
 
-# What a process of the pool has, once it is prepared; or why it has not.
+# Set in each process of the pool by prepare(): the model, or the reason why it cannot be loaded.
 model: "Model | StartupError"
 
 

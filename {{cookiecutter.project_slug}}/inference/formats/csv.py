@@ -31,7 +31,7 @@ from inference.runtime.signature import (
 LINE_CHARS = 65_536
 COLUMN_CHARS = 100
 NEWLINE, COMMA = b"\n,"
-# What a cell has in quotes; and what JSON writes in another way.
+# Cells with these need quotes; texts with these differ in JSON.
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 SPECIAL = re.compile(r'[",\[\]\\\x00-\x1f\x7f]')
 to_json = msgspec.json.Encoder().encode

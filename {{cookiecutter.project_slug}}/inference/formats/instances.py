@@ -23,7 +23,7 @@ from inference.runtime.signature import MATRIX, Column, Inputs, ModelCard, Tenso
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-# What a value of each type is in JSON.
+# The JSON type of each value type.
 VALUES: dict[str, Any] = {
     "number": Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)],
     "integer": INT64,

@@ -18,7 +18,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-# What holds no data; so do the page's own files, below STATIC.
+# Routes without data; the page's own files below STATIC have none either.
 PAGES = {"/", "/docs", "/monitor", "/openapi.json"}
 STATIC = "/static/"
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wsgi import get_input_stream
 
-# What gives the body of a WSGI request.
+# Reads the body of a WSGI request.
 Reader = Callable[[dict[str, Any]], bytes]
 
 GZIP = 16 + zlib.MAX_WBITS

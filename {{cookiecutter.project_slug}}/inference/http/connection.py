@@ -32,12 +32,12 @@ LONGEST_TARGET = 8192
 MAX_HEADERS = 100
 # So many requests of a client are answered in a row, where it sent them together.
 TURN = 16
-# What a body may hold without being counted against all others.
+# Bodies up to this size do not count against the buffer of large bodies.
 SMALL_BODY = 16_384
 # After a refusal, for the client to read it before the connection is gone.
 LINGER_SECONDS = 2
 
-# What is being read: nothing yet, headers, a body, or bytes that nobody wants any more.
+# The state of reading: nothing yet, headers, a body, or bytes to discard.
 IDLE, HEADERS, BODY, DISCARD = range(4)
 
 
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self.job: Job | None = None
         self.fault: HTTPException | None = None
         self.deadline = math.inf
-        # What the deadline is for.
+        # The state that the deadline belongs to.
         self.timed = IDLE
         self.unread_since = math.inf
         # Requests answered since the event loop last looked at other clients.
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self.is_paused = False
         self.is_advancing = False
 
-    # What the event loop calls.
+    # Callbacks of the event loop.
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         self.can_write = True
         self._advance()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         self.waiting.append(request)
         self._advance()
 
-    # What the server calls.
+    # Called by the server.
 
     def send(self, data: bytes, close: bool) -> None:
         """Write an answer; the connection ends with it where ``close``."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 Headers = list[tuple[str, str]]
 
 ANY = "*"
-# What pages may send, and what they may read of an answer.
+# Headers that pages may send, and headers of a response that they may read.
 SENT = (
     "Authorization, Content-Encoding, Content-Type, Inference-Header-Content-Length, traceparent, X-API-Key, "
     "X-Request-ID"

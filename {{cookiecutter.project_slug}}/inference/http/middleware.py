@@ -27,7 +27,7 @@ HOOKS = (
     "teardown_request_funcs",
     "url_value_preprocessors",
 )
-# What a subclass, or a tracer that patches Flask, replaces.
+# Methods that a subclass, or a tracer that patches Flask, may override.
 METHODS = (
     *("__call__", "request_context", "full_dispatch_request", "preprocess_request"),
     *("dispatch_request", "finalize_request", "process_response", "handle_user_exception"),

@@ -20,7 +20,7 @@ from inference.runtime.signature import (
     to_inputs,
 )
 
-# What JSON, CSV and metrics write without asking.
+# Types that JSON, CSV and metrics can write as they are.
 PLAIN = frozenset((str, float, int, bool))
 # As what a value of each type comes.
 TYPES: dict[str, tuple[type, ...]] = {

@@ -186,7 +186,7 @@ class Prediction(NamedTuple):
 
 # One for each output of the card, in their order.
 Predictions = tuple[Prediction, ...]
-# What answers instances: the one output, or each by its name.
+# A predictor returns its only output, or each output by its name.
 Predict = Callable[[Inputs], Prediction | Mapping[str, Prediction]]
 
 

@@ -230,7 +230,7 @@ def describe(finding: Finding) -> Described:
     expected = distribution.expected
     if expected is None:
         expected = np.zeros(distribution.size)
-    # What is around the bins of training is shown where there is any.
+    # Show the bins outside the training range only if they have counts.
     shown = (expected > 0) | (finding.counts > 0)
     inner = slice(0, -2) if distribution.values else slice(1, -2)
     shown[inner] = True

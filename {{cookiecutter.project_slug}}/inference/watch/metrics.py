@@ -120,10 +120,10 @@ class Metrics:
         # The place of each class's count, for each output.
         places = itertools.count(offsets["predictions"])
         self._classes = [dict(zip(output.classes, places, strict=False)) for output in card.outputs]
-        # What the worker before this one had in flight is gone.
+        # Requests in flight died with the previous worker.
         self._cells[self._in_flight] = 0
         self._lock = threading.Lock()
-        # What others have to show.
+        # Further metrics, from other modules.
         self.more: Callable[[], Iterable[prometheus.Metric]] = lambda: ()
 
     def enter(self) -> None:

@@ -123,7 +123,7 @@ class Sample:
             try:
                 lines = self._to_lines(*sampled)
             except Exception:
-                # What a predictor of one's own answers may be of any kind; its requests were answered.
+                # A custom predictor may return anything; its requests have been answered.
                 logger.exception("Could not keep a request")
                 lines = []
             self._metrics.count("unsampled_rows", rows - len(lines))

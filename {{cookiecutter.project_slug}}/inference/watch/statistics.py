@@ -126,7 +126,7 @@ class Statistics:
         self._thread = Background("statistics", self._work)
         self._window = Window(settings.drift_window_seconds, time.time(), metrics.values())
         self._drifted: set[Distribution] = set()
-        # What else is due now and then, with the time; whoever adds to it is quick.
+        # Further periodic work, called with the time; it must be quick.
         self.jobs: list[Callable[[float], None]] = []
 
     def add(self, inputs: Inputs, predictions: Predictions) -> None:
@@ -186,7 +186,7 @@ class Statistics:
         try:
             self._metrics.count_values(self.distributions.count(answered))
         except Exception:
-            # What a predictor of one's own answers may be of any kind; its requests were answered.
+            # A custom predictor may return anything; its requests have been answered.
             logger.exception("Could not count inputs and answers")
 
     def _work(self) -> None:

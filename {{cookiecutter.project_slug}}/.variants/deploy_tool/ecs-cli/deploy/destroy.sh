@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delete what deploy made, in the order in which AWS lets go of it; what is gone already is passed over.
+# Delete what deploy created, in the order that AWS requires; skip what is already gone.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"

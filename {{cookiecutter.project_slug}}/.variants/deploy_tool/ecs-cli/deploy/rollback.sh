@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Roll out the release before the one that runs: the last revision of another image. Those that failed are not
-# among them, since the release that made one deregistered it; nor is the one that a rollback left.
+# Roll out the previous release: the last revision with another image. Failed revisions were deregistered by the release
+# that made them, and so was the revision that a previous rollback moved away from.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "going back to the release before the current one"
