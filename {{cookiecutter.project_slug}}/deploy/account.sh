@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fail where the credentials are of another account than the project's.
+# Fail if the credentials belong to an account other than the project's.
 set -euo pipefail
 . deploy/common.sh
 require_account

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Look for known vulnerabilities in what trains the model and what serves it, with the pip-audit that is named.
+# Check the requirements of training and serving for known vulnerabilities, with the given pip-audit.
 set -euo pipefail
 . deploy/common.sh
 . deploy/vulnerabilities.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Score a file by the model that is here: batch.sh IN OUT, each a path or an s3:// URL.
+# Score files with the local model: batch.sh IN OUT, paths or s3:// URLs.
 set -euo pipefail
 . deploy/common.sh
 

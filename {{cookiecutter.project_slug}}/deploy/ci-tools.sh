@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what the image of a job lacks of TOOLS, from Debian's packages.
+# Install those of TOOLS that the job's image lacks, from Debian's packages.
 set -euo pipefail
 . deploy/common.sh
 

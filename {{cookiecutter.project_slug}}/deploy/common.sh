@@ -13,7 +13,7 @@ fail() {
   exit 1
 }
 
-# Ask for a word before something is deleted. Bash 3.2 would let a trapped Ctrl-C wait for the end of the line.
+# Ask for confirmation before deleting. In bash 3.2 a trapped Ctrl-C would wait for the end of the line.
 confirm() {
   local typed
   trap - INT
@@ -22,7 +22,7 @@ confirm() {
   [ "$typed" = "$1" ] || fail "nothing was deleted"
 }
 
-# An error of the AWS CLI has several lines, or is a document.
+# Join lines: an error of the AWS CLI has several, or is a JSON document.
 in_a_line() {
   tr -s '[:space:]' ' ' | sed 's/^ //; s/ $//'
 }
@@ -44,12 +44,12 @@ require_account() {
     fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }
 
-# An image is named by its commit.
+# The tag of an image contains its commit.
 require_commit() {
   local said
   case $IMAGE_TAG in
     dev*)
-      # No commit yet, or a repository that git refuses to read.
+      # There is no commit yet, or git refuses to read the repository.
       said=$(git rev-parse --verify HEAD 2>&1) || case $said in
         *"not a git repository"* | *"Needed a single revision"*) ;;
         *) fail "git does not read this repository: $said" ;;
@@ -60,7 +60,7 @@ require_commit() {
   esac
 }
 
-# Ask a URL, with JSON to post or without; API_KEY goes along in a header.
+# Request a URL, or post JSON to it; sends API_KEY as a header.
 ask() {
   "$PYTHON" deploy/ask.py "$@"
 }
@@ -86,12 +86,12 @@ ask_aws() {
   fi
 }
 
-# The status of a stack, or nothing where there is none.
+# The status of a stack, or nothing if it does not exist.
 stack_status() {
   ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus'
 }
 
-# One of its outputs, or nothing where there is none.
+# An output of the stack, or nothing if it does not exist.
 stack_output() {
   ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" \
     --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
@@ -117,12 +117,12 @@ delete_queue() {
   say "deleted the queue of jobs"
 }
 
-# The revisions that are registered, the oldest first.
+# The registered revisions, oldest first.
 list_revisions() {
   ask_aws "$NEVER" ecs list-task-definitions --family-prefix "$FAMILY" --query taskDefinitionArns
 }
 
-# One fact of the service, or nothing where there is no service.
+# A property of the service, or nothing if there is no service.
 service_fact() {
   ask_aws ClusterNotFoundException ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" \
     --query "services[?status=='ACTIVE'] | [0].$1"
@@ -134,7 +134,7 @@ require_service() {
   [ -n "$name" ] || fail "there is no service yet: run 'make deploy' first"
 }
 
-# Wait until the rollout has ended and all tasks run, and say how it goes.
+# Wait until the rollout has ended and all tasks are running; report progress.
 wait_for_rollout() {
   local facts state running wanted said='' until=$((SECONDS + 900))
   while true; do
@@ -151,7 +151,7 @@ wait_for_rollout() {
   done
 }
 
-# The latest revision that is registered, or None; the AWS CLI answers with one a page.
+# The latest registered revision, or None; the AWS CLI prints one for each page.
 newest_revision() {
   aws ecs list-task-definitions --family-prefix "$FAMILY" --output text --query 'taskDefinitionArns[-1]' |
     tail -n 1

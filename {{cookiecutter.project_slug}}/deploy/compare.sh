@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compare the model of the sample with the deployed one: its metrics, and its answers to the instances that were kept.
+# Compare the local model with the deployed one: metrics, and answers to the held-out instances in the model file.
 set -euo pipefail
 . deploy/common.sh
 url=$(deploy/url.sh)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Estimate what the service costs in an idle month and in a busy one, or with as many tasks as are given.
+# Estimate the monthly cost of the service, idle and busy, or with a given number of tasks.
 #
 # `size` of tool.sh says what there is, as names and numbers; what it does not name is 0: cpu (units) and memory (MiB) of a
 # task, the least and the most tasks; balancers, alarms (their metrics), metrics (of one's own), inputs (that have a metric

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Push the image, unless it is in the registry. A tag never changes its meaning: another build of it is refused.
+# Push the image, unless the registry has it. Tags are immutable: refuse a different build of an existing tag.
 set -euo pipefail
 . deploy/common.sh
 say "pushing $IMAGE"
 
-# The layers of the image, or nothing where it is not on this machine.
+# The layers of the image, or nothing if it is not on this machine.
 layers() {
   local found
   if found=$("$DOCKER" image inspect --format '{{json .RootFS.Layers}}' "$IMAGE" 2>&1); then

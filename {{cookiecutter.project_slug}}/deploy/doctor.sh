@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check, before anything is touched, what every other step takes for granted.
+# Check the prerequisites of all other steps, without changing anything.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stop a release whose model is worse than the one that runs, or answers otherwise.
+# Stop a release whose model is worse than the running one, or answers differently.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Have ECR keep the image: its lifecycle policy tells what an environment ran from the rest by a tag of that.
+# Have ECR keep the image: its lifecycle policy recognizes released images by a tag of their environment.
 set -euo pipefail
 . deploy/common.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whether the image is in the registry: exits 0 where it is, 1 where it is not, and 2 where AWS does not say.
+# Check whether the registry has the image. Exits with 0 if it does, 1 if it does not, 2 if AWS does not answer.
 set -euo pipefail
 . deploy/common.sh
 

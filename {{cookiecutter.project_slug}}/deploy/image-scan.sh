@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fail where ECR's scan of the image finds a vulnerability of SCAN_SEVERITIES that is not accepted.
+# Fail if ECR's scan of the image finds a vulnerability of SCAN_SEVERITIES that is not accepted.
 set -euo pipefail
 . deploy/common.sh
 . deploy/vulnerabilities.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follow the service's logs, from ten minutes ago until Ctrl-C, with either version of the AWS CLI.
+# Follow the service's logs, starting ten minutes ago, until Ctrl-C. Works with both versions of the AWS CLI.
 set -euo pipefail
 . deploy/common.sh
 say "following $LOG_GROUP, Ctrl-C ends it" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Hold what the workers of a task take, as training measured it, against the memory of the task.
+# Compare the memory of a task with what its workers need, as measured by training.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
@@ -13,7 +13,7 @@ memory=$(sed -n 's/^memory //p' <<<"$sizes")
 workers=$((cpu < 2048 ? 1 : cpu / 1024))
 taken=$((workers * measured))
 say "$workers worker(s) of $measured MiB in a task of $memory MiB"
-# The rest is for requests, and for what the operating system keeps.
+# The rest is for requests and the operating system.
 if [ $((taken * 5)) -gt $((memory * 4)) ]; then
   say "warning: too little is left for requests: give the task more memory ($MEMORY_SETTING), or fewer workers (WORKERS)"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Print the version of the model MODEL, a file or a folder, as its service says it (inference/runtime/artifact.py), or
-# nothing where there is no model.
+# Print the version of the model MODEL, a file or a folder, as the service reports it (inference/runtime/artifact.py), or
+# nothing if there is no model.
 set -euo pipefail
 
 sums=$1.sha256

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# List the last RELEASES of ENV, the newest first: when, by whom, commit, model, its metrics, and which one runs.
+# List the last RELEASES of ENV, newest first: time, author, commit, model, metrics, and which one is running.
 set -euo pipefail
 . deploy/common.sh
 
@@ -12,7 +12,7 @@ tr '\t' '\n' <<<"$revisions" | sort -t: -k7 -n -r | sed -n "1,${RELEASES:-10}p" 
   facts=$(ask_aws "$NEVER" ecs describe-task-definition --task-definition "$revision" --query "taskDefinition.[
     registeredAt, registeredBy, containerDefinitions[0].image, containerDefinitions[0].dockerLabels.\"ml.metrics\"]")
   IFS=$'\t' read -r at by image metrics <<<"$facts"
-  # Version 1 of the AWS CLI says it in seconds.
+  # Version 1 of the AWS CLI prints seconds.
   [[ $at == *-* ]] || at=$("$PYTHON" -c "import datetime; print(datetime.datetime.fromtimestamp($at))")
   tag=${image##*:}
   case $tag in

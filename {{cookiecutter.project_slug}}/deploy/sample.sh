@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Read what the service kept of its requests: sample.sh rows|evaluate IN FILE, IN a file, a folder or an s3:// URL, or
-# nothing for the log of the last DAYS days.
+# Read the service's request sample: sample.sh rows|evaluate IN FILE. IN is a file, a folder or an s3:// URL; if it is
+# empty, read the log of the last DAYS days.
 set -euo pipefail
 . deploy/common.sh
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of the role that ECS itself works with. AWS makes it with an account's first cluster, and a cluster or service
-# that is made in the same moment may fail for want of it:
+# Create ECS's service-linked role, if it is missing. AWS creates it with an account's first cluster, and a cluster or
+# service that is created at the same moment may fail because the role does not exist yet:
 # https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/818
 set -euo pipefail
 . deploy/common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ask the deployed service for a prediction: it must be the one that the image itself gives.
+# Ask the deployed service for a prediction and compare it with the answer of the image.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
@@ -18,7 +18,7 @@ answer=$(ask "$url/predict" "$request") ||
   fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \
     "API_KEY"
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
-# Another processor may have trained the same model with other last digits.
+# Training on another processor may change the last digits.
 [ "$served" = "$version" ] || say "note: $url serves model $served, the image here has $version" >&2
 "$PYTHON" deploy/same.py "$answer" "$expected" || fail "$url answers $answer instead of $expected"
 say "$url predicts $answer"

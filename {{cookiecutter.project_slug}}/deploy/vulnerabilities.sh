@@ -1,7 +1,7 @@
 # The vulnerabilities that are accepted for now; sourced by the steps that look for some.
 # shellcheck shell=bash
 
-# The ids whose last day has not passed.
+# The accepted ids that have not expired.
 accepted() {
   local file=deploy/accepted-vulnerabilities.txt id until reason
   while read -r id until reason || [ -n "$id" ]; do

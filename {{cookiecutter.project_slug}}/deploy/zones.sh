@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Print two zones of the region in which Fargate runs tasks, a line each.
+# Print two zones of the region in which Fargate runs tasks, one per line.
 set -euo pipefail
 . deploy/common.sh
 
-# By id, since a zone's name differs by account:
+# By id, since zone names differ between accounts:
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html
 WITHOUT_FARGATE="['use1-az3', 'usw1-az2', 'apne1-az3', 'cac1-az3', 'cac1-az4', 'cnn1-az3', 'cnn1-az4']"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install an AWS CLI of requirements/aws.txt into .aws-cli, where the one here is missing or does not know what ECS has
-# learned lately: Debian's is older.
+# Install the AWS CLI of requirements/aws.txt into .aws-cli, if the installed one is missing or too old for the features
+# of ECS that the steps use, as Debian's is.
 set -euo pipefail
 . deploy/common.sh
 

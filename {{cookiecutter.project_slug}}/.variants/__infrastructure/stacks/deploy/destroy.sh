@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delete what deploy made in ENV; with the last environment also the images and the pipeline's role.
+# Delete what deploy created in ENV; with the last environment also the images and the pipeline's role.
 set -euo pipefail
 . deploy/common.sh
 say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Show the tasks that run: since when, in which zone, of which revision.
+# List the running tasks: start time, zone and revision.
 set -euo pipefail
 . deploy/common.sh
 require_service

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Release the image before the current one again. Revisions that failed are not among those that are
-# left: CloudFormation deregistered them.
+# Release the previous image again. Failed revisions are not considered: CloudFormation deregistered them.
 set -euo pipefail
 . deploy/common.sh
 say "going back to the release before the current one"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run N tasks at least, and wait until that many do.
+# Run at least N tasks, and wait until they are running.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check the keys of a job of the pipeline.
+# Check the access keys of a pipeline job.
 set -euo pipefail
 . deploy/common.sh
 say "checking the keys for account $AWS_ACCOUNT_ID"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Let a job of the pipeline take its role, by the token that GitLab issued to it.
+# Assume the role of a pipeline job, with the token that GitLab issued.
 set -euo pipefail
 . deploy/common.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Open a shell in a task that runs.
+# Open a shell in a running task.
 set -euo pipefail
 . deploy/common.sh
 require_service

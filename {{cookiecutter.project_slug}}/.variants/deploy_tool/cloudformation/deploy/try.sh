@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Try the new tasks of a release at TEST_URL, before any client reaches them.
+# Test the new tasks of a release at TEST_URL, before any client reaches them.
 set -euo pipefail
 . deploy/common.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of the cluster and its network. `ecs-cli up` fails where it did its work before.
+# Create the cluster and its network, if they are missing: `ecs-cli up` fails if they exist.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of cluster $CLUSTER and its network"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of an ECR repository with immutable tags, scan on push and a lifecycle policy.
+# Create the ECR repository, if it is missing; set immutable tags, scan on push and a lifecycle policy.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of repository $ECR_REPOSITORY"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install ecs-cli of the pinned version into bin/, if its signature is that of Amazon ECS.
+# Install the pinned version of ecs-cli into bin/, after verifying the signature of Amazon ECS.
 set -euo pipefail
 . deploy/common.sh
 

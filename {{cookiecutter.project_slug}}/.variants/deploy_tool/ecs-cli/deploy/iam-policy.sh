@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Print the IAM policy of whoever runs `make deploy` or `make destroy`, with FOR=release that of the pipeline, with
-# FOR=batch what jobs of AWS Batch need besides: these actions, on this service.
+# Print the IAM policy needed to run `make deploy` and `make destroy`; with FOR=release the one of the pipeline, with
+# FOR=batch the additional one for array jobs of AWS Batch. Each is limited to these actions on this service.
 set -euo pipefail
 . deploy/ecs-cli.sh
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of the task's two roles: one for ECS to pull and log with, one, without rights, for the service.
+# Create the task's two roles, if they are missing: one for ECS to pull the image and write logs, and one without
+# permissions for the service.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of the roles of the task"

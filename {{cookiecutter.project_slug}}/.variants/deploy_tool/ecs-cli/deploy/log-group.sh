@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of the service's log group, which keeps lines for 30 days unless somebody has set that otherwise.
+# Create the service's log group, if it is missing, with a retention of 30 days.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of the log $LOG_GROUP"

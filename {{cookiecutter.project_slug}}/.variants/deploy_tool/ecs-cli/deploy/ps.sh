@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Show the tasks of the service, their addresses and revisions.
+# List the service's tasks with their addresses and revisions.
 set -euo pipefail
 . deploy/ecs-cli.sh
 export_credentials

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run N tasks, and wait until that many do.
+# Run N tasks, and wait until they are running.
 set -euo pipefail
 . deploy/common.sh
 [[ ${N:-} =~ ^[0-9]{1,6}$ ]] || fail "say how many: make scale N=3"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of a security group that admits ALLOWED_CIDR to the service's port, and nothing else.
+# Create the security group, if it is missing; allow ALLOWED_CIDR to reach the service's port, and nothing else.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "opening port $SERVICE_PORT to $ALLOWED_CIDR"

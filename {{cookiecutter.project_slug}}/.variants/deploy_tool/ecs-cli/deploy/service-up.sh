@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Register the image as a new revision, roll it out, and verify that it is what runs.
+# Register the image as a new revision, roll it out, and verify that it is running.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "rolling out $IMAGE"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Verify that IMAGE is what runs; where it is not, say why and exit with 1, or with 2 where AWS does not say. ecs-cli
-# takes a rollback for a success.
+# Verify that IMAGE is running. If it is not, explain why and exit with 1; exit with 2 if AWS does not answer. ecs-cli
+# reports success after a rollback.
 set -euo pipefail
 . deploy/common.sh
 
