@@ -327,6 +327,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
         "inspector2:ListFindings",
         "logs:FilterLogEvents",  # make logs
+        "batch:ListJobs",  # where a part was not done
         "cloudformation:GetTemplateSummary",  # by some versions of the AWS CLI
         "cloudformation:TagResource",  # of whoever makes a stack with tags
     }

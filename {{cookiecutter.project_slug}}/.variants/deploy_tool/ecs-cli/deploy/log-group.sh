@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create the service's log group, if it is missing, with a retention of 30 days.
+# Create the service's log group, if it is missing; keep its lines for 30 days, unless another retention is set.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "making sure of the log $LOG_GROUP"
