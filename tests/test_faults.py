@@ -203,6 +203,31 @@ def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
     account.make(target, **variables())
 
 
+@pytest.mark.parametrize("tool", ["cloudformation"], indirect=True)
+def test_job_tells_rows_that_fail_from_parts_that_are_not_done(tool):
+    account = tool.account
+
+    def s3(*arguments, text=""):
+        command = ["aws", "s3", *arguments]
+        return subprocess.run(
+            command, env=account.environment, input=text, check=True, capture_output=True, text=True
+        ).stdout
+
+    wrong = {**FILES, "IN": f"{BUCKET}/wrong/", "OUT": f"{BUCKET}/answers/"}
+    s3("cp", FILE["IN"], f"{wrong['IN']}a.jsonl")
+    s3("cp", "-", f"{wrong['IN']}b.jsonl", text="nonsense\n")
+    output = account.fails("batch-aws", **wrong)
+    assert f"{wrong['OUT']} is there, and files that end with .errors.csv" in output
+    assert s3("cp", f"{wrong['OUT']}a.jsonl", "-")
+    assert s3("cp", f"{wrong['OUT']}b.jsonl.errors.csv", "-").splitlines()[1].startswith("0,")
+    output = account.fails("batch-aws", **{**wrong, "OUT": "s3://nowhere-at-all/x/"})
+    assert "these parts are not done" in output
+    assert re.search(r"^  \S+:1\t2\t", output, re.MULTILINE), output
+    assert "PARTS=0 must be a number from 1 to 10000" in account.fails(
+        "batch-aws", **{**wrong, "PARTS": "0"}
+    )
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool, name, tmp_path):
     with open_tool(name) as tool:
