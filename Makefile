@@ -51,6 +51,10 @@ lock: setup ## Pin the newest versions, here and in the generated project
 		--constraints='{{cookiecutter.project_slug}}/.variants/model_framework/lightgbm/requirements/dev.txt' \
 		tests/elsewhere/requirements.in --output-file=tests/elsewhere/requirements.txt
 
+.PHONY: release
+release: setup ## Tag what is unreleased: make release VERSION=0.2.0
+	$(BIN)/python scripts/release.py "$(if $(findstring command,$(origin VERSION)),$(VERSION))"
+
 .PHONY: setup
 setup: $(BIN)/.complete tests/node_modules/.complete ## Install everything for development
 

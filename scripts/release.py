@@ -1,0 +1,56 @@
+"""Make a release: ``make release VERSION=0.2.0``.
+
+What CHANGELOG.md has below 'Unreleased' becomes the section of that version and day, pyproject.toml gets the version, and
+a commit and an annotated tag ``v0.2.0`` are made of both. Nothing is pushed. Exits with 1, and changes nothing, where the
+version is not a later one (https://semver.org), the working tree has changes, or there is nothing to release.
+"""
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+UNRELEASED = "## Unreleased\n"
+VERSION = re.compile(r'^version = "(.+)"$', re.MULTILINE)
+
+
+def git(*arguments: str) -> str:
+    """What git prints."""
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def parse(version: str) -> tuple[int, ...]:
+    """The numbers of a version; exits where it has others than three."""
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version):
+        sys.exit(f"VERSION={version} must be three numbers, such as 0.2.0")
+    return tuple(map(int, version.split(".")))
+
+
+def main(version: str) -> None:
+    """Make the release."""
+    numbers = parse(version)
+    tags = [tag.removeprefix("v") for tag in git("tag", "--list", "v*").split()]
+    if tags and numbers <= max(map(parse, tags)):
+        sys.exit(f"VERSION={version} must be later than {max(tags, key=parse)}")
+    if git("status", "--porcelain"):
+        sys.exit("The working tree has changes: commit them first")
+    changelog, project = ROOT / "CHANGELOG.md", ROOT / "pyproject.toml"
+    before, _, after = changelog.read_text().partition(UNRELEASED)
+    entries, heading, older = after.partition("\n## ")
+    if not entries.strip():
+        sys.exit("CHANGELOG.md has nothing below 'Unreleased'")
+    day = datetime.now(UTC).date().isoformat()
+    released = f"{before}{UNRELEASED}\n## {version} ({day})\n{entries.rstrip()}\n{heading}{older}"
+    changelog.write_text(released)
+    project.write_text(VERSION.sub(f'version = "{version}"', project.read_text(), count=1))
+    git("commit", "--quiet", "--all", f"--message=Release {version}")
+    git("tag", "--annotate", f"v{version}", f"--message={entries.strip()}")
+    print(f"v{version} is tagged. Publish it: git push --follow-tags")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
