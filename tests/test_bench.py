@@ -34,7 +34,7 @@ def test_statistics_and_files_are_timed_beside_each_other():
     command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
     assert run.returncode == 0, run.stderr
-    numbers, mixed, files, alone, *jobs = run.stdout.splitlines()[-8:]
+    numbers, mixed, files, alone, *jobs = run.stdout.splitlines()[-9:]
     assert numbers.startswith("four numbers: statistics on/off: requests ")
     assert mixed.startswith("a mixed table: statistics on/off: requests ")
     assert files.startswith("2,000 rows of CSV: make batch ")

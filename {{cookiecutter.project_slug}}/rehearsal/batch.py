@@ -6,7 +6,7 @@ import uuid
 from types import SimpleNamespace
 from typing import Any
 
-from moto.batch.models import ComputeEnvironment, Job, JobQueue, batch_backends
+from moto.batch.models import BatchBackend, ComputeEnvironment, Job, JobQueue, batch_backends
 from moto.iam.models import iam_backends
 
 from rehearsal.tasks import LaunchError, keep_log
@@ -46,6 +46,8 @@ def install(scheduler: Any) -> None:
     def delete_queue(self: Any, account: str, region: str) -> None:
         batch_backends[account][region].delete_job_queue(self.name)
 
+    # The security groups that ECS makes in Express Mode are unknown to moto.
+    BatchBackend._validate_compute_resources = lambda self, resources: None
     ComputeEnvironment.create_from_cloudformation_json = classmethod(make_environment)
     ComputeEnvironment.delete = delete_environment
     JobQueue.delete = delete_queue

@@ -93,16 +93,23 @@ def test_csv_gets_the_answers_of_the_service(model, tmp_path, monkeypatch, block
     assert [line[0] for line in read_csv(target)] == ["row", *map(str, range(ROWS))]
 
 
+def settings_of(card, tmp_path, monkeypatch):
+    """The settings of a service of such a model, which ``main`` also finds."""
+    settings = make_app(card, tmp_path, monkeypatch).extensions["service"].settings
+    monkeypatch.setenv("MODEL_PATH", settings.model_path)
+    return settings
+
+
 @pytest.fixture
 def numbers(tmp_path, monkeypatch):
     """Settings of a model of four numbers."""
-    return make_app(NUMBERS, tmp_path, monkeypatch).extensions["service"].settings
+    return settings_of(NUMBERS, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def mixed(tmp_path, monkeypatch):
     """Settings of a model of text and numbers."""
-    return make_app(MIXED, tmp_path, monkeypatch).extensions["service"].settings
+    return settings_of(MIXED, tmp_path, monkeypatch)
 
 
 def test_wrong_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeypatch):
@@ -385,7 +392,9 @@ def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_pa
         (["some/", "scores/", "x"], "AWS_BATCH_JOB_ARRAY_INDEX=3 must be"),
     ],
 )
-def test_what_cannot_be_done_says_why(given, reason, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_done_says_why(numbers, given, reason, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    tmp_path = tmp_path / "here"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "3")
     for name in ("rows.csv", "some/rows.csv", "mixed/rows.csv", "mixed/rows.csv.gz"):
