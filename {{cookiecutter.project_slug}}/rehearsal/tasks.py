@@ -86,8 +86,8 @@ class Process:
             cwd=PROJECT,
             env={
                 "PATH": os.environ["PATH"],
-                # A task has a disk of its own.
-                "TMPDIR": tempfile.mkdtemp(dir=PROJECT),
+                # A task has a disk of its own; in the copy of the project git would take it for a change.
+                "TMPDIR": tempfile.mkdtemp(),
                 **given,
                 "HOST": address,
                 "PORT": str(port),

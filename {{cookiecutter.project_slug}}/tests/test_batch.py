@@ -376,6 +376,8 @@ def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_pa
         (["rows.txt", "scores.csv"], "IN=rows.txt must end with .csv"),
         (["rows.csv", "scores.txt"], "OUT=scores.txt must end with .csv"),
         (["nowhere.csv", "scores.csv"], "Could not read nowhere.csv: No such file"),
+        (["nowhere.csv", "some/rows.csv"], "Could not read nowhere.csv: No such file"),
+        (["rows.csv", "some/../rows.csv"], "is the file of IN"),
         (["rows.csv", "nowhere/scores.csv"], "the folder is not there"),
         (["rows.csv", "rows.csv"], "is the file of IN"),
         (["s3://bucket", "scores.csv"], "must end with"),

@@ -2,8 +2,8 @@
 
 IN is CSV as ``/invocations`` takes it, JSON lines with an instance each, or Parquet with a column of each name; OUT is
 one of these, with the number of each row, counted from 0, its predictions and their probabilities. Both are paths or
-s3:// URLs, or both are folders, and end with /. Of N jobs each does every N-th file of a folder, or its share of the rows of a file of
-Parquet; AWS_BATCH_JOB_ARRAY_INDEX says which job this is, counted from 0.
+s3:// URLs, or both are folders, and end with /. Of N jobs each does every N-th file of a folder, or its share of the
+rows of a file of Parquet; AWS_BATCH_JOB_ARRAY_INDEX says which job this is, counted from 0.
 
 Exits with 1 where rows have no answer: OUT.errors.csv names them; with 2 where a file was not done.
 """

@@ -52,7 +52,8 @@ def store_of(place: str) -> tuple[Any, str]:
 def list_files(folder: str, endings: Collection[str]) -> list[str]:
     """The names of the files below a folder, which ends with ``/``; the oldest first, so that a late one moves no other.
 
-    An object of S3 that is empty and has none of these endings is how its console makes a folder, and left out. Raises StartupError where they cannot be listed.
+    An empty object of S3 with none of these endings is left out: its console makes folders so. Raises StartupError where
+    they cannot be listed.
     """
     if is_remote(folder):
         import obstore

@@ -61,7 +61,8 @@ class Job:
         for name, place in (("IN", source), ("OUT", target)):
             if suffix_of(place) not in SOURCES:
                 raise StartupError(f"{name}={place} must end with {', '.join(SOURCES)}")
-        if source == target or (Path(target).exists() and os.path.samefile(source, target)):
+        are_there = Path(source).exists() and Path(target).exists()
+        if source == target or (are_there and os.path.samefile(source, target)):
             raise StartupError(f"OUT={target} is the file of IN")
         self.source, self.target = source, target
         self._opened = open_target(source, target)
