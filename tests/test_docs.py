@@ -1,0 +1,214 @@
+"""Every command that README and docs show, run as it is written there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import CHOICES, ROOT, BakedProject, environment_with
+from test_commands import git, home  # noqa: F401 # a fixture
+from test_deploy import open_account
+from test_import import wait_for
+from test_project import PENGUIN, ask, free_port, running
+
+# In the order in which a new owner reads them.
+PAGES = ("README.md", "docs/deployment.md", "docs/files.md", "docs/monitoring.md", "CONTRIBUTING.md")
+# Commands that take minutes, each with the test that runs it.
+ELSEWHERE = {
+    "git clone https://github.com/org/ml-ecs-template && cd ml-ecs-template": "test_fresh_machine.machine",
+    "make demo": "test_commands.demo",
+    "make setup train test": "test_project.test_new_project_passes_its_own_tests_and_lint_though_it_was_not_trained",
+    "make rehearse": "test_express.test_rehearsal_does_every_step_and_leaves_nothing",
+    "make deploy ENV=production": "test_stacks.test_destroy_of_one_environment_leaves_the_other_and_the_images",
+    "make import MODEL=path": "test_import.test_import_takes_a_model_over_for_good",
+    "make train test run": "test_project.follow_readme",
+}
+
+
+def commands_of(file):
+    """The commands in the code blocks of a page, without comments, in their order."""
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", file.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    return [re.sub(r"\s+#\s.*", "", line) for line in lines if line.strip()]
+
+
+def is_run_elsewhere(command):
+    """Whether the test that ELSEWHERE names for a command is there."""
+    if command not in ELSEWHERE:
+        return False
+    module, name = ELSEWHERE[command].split(".")
+    return f"def {name}(" in (ROOT / "tests" / f"{module}.py").read_text()
+
+
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"][1:])
+def test_projects_of_other_deploy_tools_show_the_same_commands(bake, tool):
+    def shown(**answers):
+        project = bake(project_slug=f"x-{tool[:4]}", **answers)
+        pages = [*project.path.glob("*.md"), *project.path.glob("[!.]*/*.md")]
+        return {command for page in pages for command in commands_of(page)}
+
+    others = shown(deploy_tool=tool) - shown()
+    assert all(map(is_run_elsewhere, others)), others
+
+
+def test_targets_of_the_text_are_targets(project):
+    pages = [*project.path.glob("*.md"), *project.path.glob("[!.]*/*.md")]
+    for page in pages:
+        for words in re.findall(r"`make ([^`]+)`", page.read_text()):
+            targets = [word for word in words.split() if re.fullmatch(r"[a-z][a-z-]+", word)]
+            assert set(targets) <= set(project.targets), (page.name, words)
+
+
+@pytest.fixture
+def owner(docker, registry, engine, installed, ecs_cli):
+    """The project's owner: a repository with everything installed, and an account with a bucket and rows in it."""
+    variables = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"], "ECS_CLI": ecs_cli}
+    with open_account(installed, "docker", "registry", "ecs-cli", **variables) as account:
+        del account.environment["IMAGE_TAG"]
+        account.environment |= {
+            "API_KEY": "some key",
+            "SSL_CERT_FILE": account.environment["AWS_CA_BUNDLE"],
+            "GIT_AUTHOR_NAME": "x",
+            "GIT_AUTHOR_EMAIL": "x@example.com",
+            "GIT_COMMITTER_NAME": "x",
+            "GIT_COMMITTER_EMAIL": "x@example.com",
+        }
+        yield account
+
+
+WRITE_ROWS = """
+import json, sys
+from pathlib import Path
+import pyarrow, pyarrow.parquet
+row = json.loads(sys.argv[1])
+Path("rows").mkdir()
+for name in ("rows.csv", "rows/a.csv", "rows/b.csv"):
+    Path(name).write_text(",".join(row) + "\\n" + ",".join(map(str, row.values())) + "\\n")
+pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row] * 3), "rows.parquet")
+"""
+
+
+@pytest.mark.slow
+def test_commands_of_a_project_do_what_its_pages_say(owner):
+    project, port = Path(owner.path), free_port()
+    # A page has the address of its own default, and one command serves until it is ended.
+    here = f"127.0.0.1:{port}"
+
+    def run(command, **variables):
+        done = subprocess.run(
+            ["bash", "-ec", command.replace("127.0.0.1:5000", here)],
+            cwd=project,
+            env={**owner.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, (command, done.stdout)
+        return done.stdout
+
+    compose = project / "docker-compose.yml"
+    compose.write_text(
+        compose.read_text().replace("environment:\n", 'environment:\n      SAMPLE_SHARE: "1"\n')
+    )
+    run("git commit --quiet --all --message='sample all requests'")
+    run(f".venv/bin/python -c '{WRITE_ROWS}' '{json.dumps(PENGUIN)}'")
+    run("aws s3 mb s3://bucket && aws s3 cp --recursive rows s3://bucket/rows")
+    run("aws s3 cp rows.csv s3://bucket && aws s3 cp rows.parquet s3://bucket")
+    prepare = {
+        "make sample-to-dataset OUT=rows.csv": lambda: ask_once(run, project),
+        "make evaluate LABELS=labels.csv": lambda: write_labels(project),
+        "make release": lambda: run("git commit --quiet --allow-empty --message='another'"),
+    }
+    ran = []
+    for page in PAGES:
+        for command in commands_of(project / page):
+            if is_run_elsewhere(command) or command in ran:
+                continue
+            ran.append(command)
+            prepare.get(command, lambda: None)()
+            if command == "make run":
+                # Serves until it is ended: beside the next command.
+                continue
+            if command.startswith("curl "):
+                environment = owner.environment
+                with running(owner, "make", "run", f"PORT={port}", environment=environment):
+                    assert ask(f"http://{here}/ping")[0] == 200
+                    assert json.loads(run(command))["predictions"] == ["Adelie"]
+            else:
+                run(command)
+    assert {"make run", "make deploy", "make rollback"} < set(ran)
+
+
+LINES = """aws logs filter-log-events --log-group-name /ecs/ml-inference-service --query 'events[].[message]' \
+--filter-pattern '{ $.logger = "inference.sample" }' --output text"""
+
+
+def ask_once(run, project):
+    """Ask the deployed service, and keep the row of its sample also in S3."""
+    url = run("make --silent url").split()[-1]
+    assert ask(f"{url}/predict", {"instances": [PENGUIN]})[0] == 200
+    wait_for(lambda: "request_id" in run(LINES))
+    run(f"{LINES} | aws s3 cp - s3://bucket/prefix/sample.jsonl")
+
+
+def write_labels(project):
+    """Write what became true of the rows of the sample."""
+    heading, *rows = (project / "rows.csv").read_text().splitlines()
+    place = heading.split(",").index("request_id")
+    labels = "".join(f"{row.split(',')[place]},Adelie\n" for row in rows)
+    (project / "labels.csv").write_text(f"request_id,species\n{labels}")
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """This template as a repository with two versions, at the address that the pages have."""
+    # cookiecutter knows a repository of git by its address.
+    copy = tmp_path / "git" / "ml-ecs-template"
+    ignored = shutil.ignore_patterns(".git", ".venv", "node_modules", ".*_cache", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    git(copy, "init", "--quiet", "--initial-branch=main")
+    for number, text in enumerate(("", "one line more\n"), start=1):
+        with (copy / "{{cookiecutter.project_slug}}/AGENTS.md").open("a") as file:
+            file.write(text)
+        git(copy, "add", "--all")
+        git(copy, "commit", "--quiet", "--message=x")
+        git(copy, "tag", f"v0.{number}.0")
+    return copy
+
+
+def test_project_takes_over_a_later_version_as_the_page_says(home, versions, tmp_path):  # noqa: F811
+    """By both ways of docs/upgrading.md, each from the folder in which its commands begin."""
+    commands = [
+        command
+        for command in commands_of(ROOT / "docs" / "upgrading.md")
+        if not command.startswith("make ")
+    ]
+    here = tmp_path / "work"
+    here.mkdir()
+    (tmp_path / "home/.gitconfig").write_text("[user]\nname = x\nemail = x@example.com\n")
+    environment = environment_with(GIT_CONFIG_GLOBAL=str(tmp_path / "home/.gitconfig"))
+    for command in commands:
+        line = command.replace("pipx run ", "").replace("gh:org/ml-ecs-template", versions.as_uri())
+        if line.startswith("cruft create"):
+            line += " --no-input"
+        if line.startswith("cruft update"):
+            line += " --skip-apply-ask"
+        if line.startswith("cookiecutter"):
+            line = line.replace("-f", "--no-input -f")
+        done = subprocess.run(
+            ["bash", "-ec", f"{line}; pwd > {tmp_path}/folder"],
+            cwd=here,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        here = Path((tmp_path / "folder").read_text().strip())
+        if "cruft update" in line or "cookiecutter" in line:
+            assert "one line more" in BakedProject(here).read("AGENTS.md")
+            git(here, "checkout", "--quiet", ".")
+    assert len(commands) >= 6
