@@ -234,7 +234,7 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     assert f"No ecs-cli, which is optional: {reason}" in output
     assert "Error" not in output
     steps = results(output)
-    failing = {step for step, result in steps.items() if result == "failed, as it must"}
+    failing = {step for step, result in steps.items() if result == "failed, as expected"}
     assert failing == {
         "release that cannot start",
         "release that answers otherwise",
@@ -242,7 +242,7 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     }
     assert {result for step, result in steps.items() if step not in failing} == {"ok"}
     assert len(steps) == 17
-    assert "rehearsed: every step did what it must" in output
+    assert "rehearsed: every step ended as expected" in output
     assert "no Docker engine answers; start Docker" in output
     demo.expect_exact('"predictions":["Adelie"]')
     demo.expect_exact("Ctrl-C ends it.\r\n")

@@ -1,1 +1,1 @@
-"""A deployment without an account: ``make rehearse``."""
+"""Rehearse a deployment without an AWS account: ``make rehearse``."""

@@ -1,10 +1,10 @@
 """Rehearse a deployment on an embedded AWS: ``make rehearse``.
 
-The steps run on a copy of the project, with a home, credentials and a proxy of their own. Whatever
-the caller's environment holds, no account can be reached: HTTPS requests go to the embedded AWS.
+The steps run on a copy of the project, with a separate home, credentials and proxy. Whatever the
+caller's environment contains, no account can be reached: HTTPS requests go to the embedded AWS.
 
-Exits with 0 after a whole rehearsal, 1 where a step failed, 3 where no service could run for want of
-a tool, and 130 after Ctrl-C. V=1 shows what the steps print as they go.
+Exits with 0 after a complete rehearsal, 1 if a step failed, 3 if no service could run because a tool
+is missing, and 130 after Ctrl-C. V=1 shows the output of the steps as they run.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from rehearsal import stage, tool
 from rehearsal.changes import broken_service, new_tag, other_answers
 from rehearsal.stage import Stage
 
-# Lines in which the scripts of the steps report what they do.
+# Lines in which the scripts of the steps report progress.
 REPORT = re.compile(r"(?!make: )[a-z-]+: |  |http:")
 LOG = stage.PROJECT / "rehearsal.log"
 NOT_REHEARSED = 3
@@ -35,21 +35,21 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WIDTH = len("the release before it still answers")
 IS_VERBOSE = os.environ.get("V") == "1"
 IS_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-# What is left out without a tool that is optional, and how to get it.
+# Why targets are skipped without an optional tool, and how to get it.
 OPTIONAL = {
     "docker": "no Docker engine answers; start Docker to rehearse with containers in place of processes",
     "registry": "no registry takes ECR's place; start one with 'docker run --detach --publish "
     "127.0.0.1:5001:5000 registry:2' and set REHEARSAL_REGISTRY=127.0.0.1:5001",
 }
 
-# What an account must not hold any more after destroy.
+# Resources that must not be left in the account after destroy.
 INVENTORY = {
     "clusters": (
         f"ecs describe-clusters --clusters {tool.CLUSTER}",
         "clusters[?status=='ACTIVE'].clusterName",
     ),
     "repositories": ("ecr describe-repositories", "repositories[].repositoryName"),
-    # But those that the account shares.
+    # Except service-linked roles, which the account shares.
     "roles": (
         "iam list-roles",
         "Roles[?!starts_with(Path, '/aws-service-role/')].RoleName",
@@ -92,21 +92,21 @@ class Row(NamedTuple):
 
 
 class Rehearsal:
-    """Runs targets on a stage and keeps the table."""
+    """Runs targets on a stage and records the table."""
 
     def __init__(self, stage: Stage, tools: set[str]) -> None:
         self.stage = stage
         self.tools = tools
         self.rows: list[Row] = []
-        # The targets that each missing tool has left out, in order.
+        # The targets skipped for each missing tool, in order.
         self.skipped: dict[str, dict[str, None]] = {}
 
     def make(
         self, step: str, *arguments: str, fails: bool = False, same_tasks: bool = False
     ) -> None:
-        """Run targets of the copy's Makefile, less those whose tools are missing.
+        """Run targets of the copy's Makefile, except those whose tools are missing.
 
-        ``fails``: they must fail. ``same_tasks``: the tasks that ran before must run afterwards.
+        ``fails``: they must fail. ``same_tasks``: they must not replace the running tasks.
         """
         runnable, without = [], set()
         for argument in arguments:
@@ -131,7 +131,7 @@ class Rehearsal:
         self.do(step, run)
 
     def _make(self, step: str, arguments: list[str], fails: bool) -> str:
-        """Run make; show what the steps report, keep all of it for the log."""
+        """Run make; show what the steps report, and write all output to the log."""
         command = ["make", "--no-print-directory", *arguments]
         lines = []
         with LOG.open("a", encoding="utf-8") as log:
@@ -144,13 +144,13 @@ class Rehearsal:
                     if REPORT.match(line):
                         show(step, line)
         if (make.returncode != 0) == fails:
-            return "failed, as it must" if fails else "ok"
+            return "failed, as expected" if fails else "ok"
         clear_line()
         print(f"{step}: the last lines:\n  {'  '.join(lines[-20:])}")
         return "FAILED" if make.returncode else "SUCCEEDED, but must fail"
 
     def do(self, step: str, action: Callable[[], str]) -> None:
-        """Do one step, and print its row of the table."""
+        """Run one step, and print its row of the table."""
         show(step, "...")
         started = time.monotonic()
         row = Row(step, action(), time.monotonic() - started)
@@ -160,7 +160,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def requests(self) -> Iterator[None]:
-        """Ask the service for predictions all the while."""
+        """Send requests for predictions to the service in the background."""
         environment = self.stage.environment
         options = {"cwd": self.stage.copy, "env": environment, "text": True}
         url, sample = (
@@ -179,11 +179,11 @@ class Rehearsal:
         is_over = threading.Event()
 
         def ask() -> None:
-            # Without a service nothing answers, and the steps say so.
+            # Without a service, requests fail, and the steps report it.
             target = f"{url.strip() or 'https://nowhere.invalid'}/predict"
             body = sample.partition("\n")[0].encode()
             while not is_over.wait(0.02):
-                # A request that went by a proxy cannot be sent again.
+                # A request sent through a proxy cannot be reused.
                 request = urllib.request.Request(target, body, {"Content-Type": "application/json"})  # noqa: S310
                 with contextlib.suppress(OSError), opener.open(request, timeout=10) as answer:
                     answer.read()
@@ -197,14 +197,14 @@ class Rehearsal:
             thread.join()
 
     def tasks(self) -> list[str]:
-        """The tasks that run."""
+        """Return the running tasks."""
         cluster = tool.CLUSTER.format_map(self.stage.answers)
         with contextlib.suppress(subprocess.CalledProcessError):
             return self.ask_aws(f"ecs list-tasks --cluster {cluster}", "taskArns")
         return []
 
     def ask_aws(self, command: str, query: str) -> list[str]:
-        """The answer of the embedded AWS to a command of the AWS CLI."""
+        """Run a command of the AWS CLI on the embedded AWS, and return the queried part of its response."""
         answer = subprocess.run(
             ["aws", *command.split(), "--query", query, "--output", "json"],
             cwd=self.stage.copy,
@@ -217,7 +217,7 @@ class Rehearsal:
         return json.loads(answer.stdout) or []
 
     def take_inventory(self) -> str:
-        """Name everything that is left in the account."""
+        """Return 'ok', or the names of all resources left in the account."""
         left = []
         for name, (command, query) in INVENTORY.items():
             items = self.ask_aws(command.format_map(self.stage.answers), query)
@@ -226,7 +226,7 @@ class Rehearsal:
 
 
 def rehearse(rehearsal: Rehearsal) -> None:
-    """From an empty account to a service, through a bad release, and back to an empty account."""
+    """Go from an empty account to a service, through bad releases, and back to an empty account."""
     deploy = prerequisites(rehearsal.stage.copy, "deploy")
     release = prerequisites(rehearsal.stage.copy, "release")
     rehearsal.make("deploy", *deploy)
@@ -261,7 +261,7 @@ FILES = 3
 
 @contextlib.contextmanager
 def files_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
-    """A folder of files that are alike, in a bucket, and what the answers to each must be."""
+    """Yield a folder of identical files in a bucket, and the expected predictions for each."""
     copy, environment = rehearsal.stage.copy, rehearsal.stage.environment
 
     def run(*command: str) -> str:
@@ -285,7 +285,7 @@ def files_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
 
 
 def compare(rehearsal: Rehearsal, places: list[str], expected: str) -> str:
-    """Whether files in S3 are as they must be."""
+    """Return 'ok' if files in S3 have the expected content."""
     if "batch-aws" in {target for left in rehearsal.skipped.values() for target in left}:
         return "not rehearsed"
     for place in places:
@@ -302,14 +302,14 @@ def compare(rehearsal: Rehearsal, places: list[str], expected: str) -> str:
 
 
 def prerequisites(copy: Path, target: str) -> list[str]:
-    """The steps of a target that does nothing but call them."""
+    """Return the prerequisites of a target that has no recipe."""
     (line,) = re.findall(rf"^{target}: (.+?) ##", (copy / tool.MAKEFILE).read_text(), re.M)
     return str(line).split()
 
 
 @contextlib.contextmanager
 def running(command: list[str], stage: Stage, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a command on the stage in a process group of its own, which an interruption ends whole."""
+    """Run a command on the stage in its own process group, all of which ends on an interrupt."""
     process = None
     try:
         with late_interrupt():
@@ -333,7 +333,7 @@ def running(command: list[str], stage: Stage, log: IO[str]) -> Iterator[subproce
 
 
 def end_group(leader: subprocess.Popen[str]) -> str:
-    """End a process group, by force after 5 s; return what it printed meanwhile."""
+    """Interrupt a process group, and kill it after 5 s; return its output meanwhile."""
     output = ""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGINT)
@@ -347,7 +347,7 @@ def end_group(leader: subprocess.Popen[str]) -> str:
 
 @contextlib.contextmanager
 def late_interrupt() -> Iterator[None]:
-    """Let a signal count at the end: a process that is half started is known to nobody who could end it."""
+    """Defer signals to the end: a process interrupted while starting could not be ended afterwards."""
     came: list[int] = []
     before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in INTERRUPTS}
     try:
@@ -360,7 +360,7 @@ def late_interrupt() -> Iterator[None]:
 
 
 def show(step: str, line: str) -> None:
-    """Show what happens in a step: on the terminal's last line, or below each other with V=1."""
+    """Show the progress of a step: on the terminal's last line, or as separate lines with V=1."""
     if IS_VERBOSE:
         print(f"{step} ..." if line == "..." else f"    {line.rstrip()}", flush=True)
     elif IS_TERMINAL:
@@ -369,23 +369,23 @@ def show(step: str, line: str) -> None:
 
 
 def clear_line() -> None:
-    """Make room for a line that stays."""
+    """Clear the progress line before printing a permanent line."""
     if IS_TERMINAL and not IS_VERBOSE:
         print("\r\x1b[K", end="")
 
 
 def report(rehearsal: Rehearsal) -> int:
-    """Print what was left out and the result; return the exit code."""
+    """Print skipped targets and the result; return the exit code."""
     skipped = rehearsal.skipped
     if optional := [name for name in OPTIONAL if name in skipped]:
-        print("\nLeft out, since these tools are optional:")
+        print("\nSkipped, because these tools are optional and missing:")
         for name in optional:
             print(f"  {', '.join(skipped[name])}: {OPTIONAL[name]}")
     if tool.BEYOND:
-        print("\nOnly an account can show:")
+        print("\nCan only be tested in an account:")
         for what, reason in tool.BEYOND.items():
             print(f"  {what}: {reason}")
-    print(f"\nWhat the steps printed: {LOG.name}. What they asked of AWS: {stage.LOG.name}.")
+    print(f"\nOutput of the steps: {LOG.name}. Their calls to AWS: {stage.LOG.name}.")
     failed = [row.step for row in rehearsal.rows if row.result[0].isupper()]
     if failed:
         print(f"failed: {', '.join(failed)}")
@@ -393,12 +393,12 @@ def report(rehearsal: Rehearsal) -> int:
     for name in skipped.keys() & tool.MISSING.keys():
         print(f"not rehearsed: {', '.join(skipped[name])}; {tool.MISSING[name]}")
         return NOT_REHEARSED
-    print("rehearsed: every step did what it must")
+    print("rehearsed: every step ended as expected")
     return 0
 
 
 def interrupt(number: int, _: object) -> None:
-    """Raise KeyboardInterrupt once, with the signal's number; what follows is cleaning up."""
+    """Raise KeyboardInterrupt with the signal's number, and ignore further signals during cleanup."""
     for each in INTERRUPTS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
@@ -429,7 +429,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt as interruption:
         (signal_number,) = interruption.args
         clear_line()
-        # Whoever sends another signal knows.
+        # The sender of another signal needs no message.
         if signal_number == signal.SIGINT:
             print(f"Stopped; nothing is left but {LOG.name} and {stage.LOG.name}.")
         sys.exit(128 + signal_number)

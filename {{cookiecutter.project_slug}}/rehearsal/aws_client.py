@@ -1,10 +1,10 @@
-"""The ``aws`` on a rehearsal's PATH: hand a call to the warm AWS CLI, and end as that call ends.
+"""The ``aws`` on a rehearsal's PATH: forward a call to the warm AWS CLI, and exit as that call exits.
 
-``python -I -S aws_client.py FOLDER ARGUMENTS...``; FOLDER has the socket of ``rehearsal.warm_aws``.
+``python -I -S aws_client.py FOLDER ARGUMENTS...``; FOLDER holds the socket of ``rehearsal.warm_aws``.
 """
 
 # A rehearsal starts this more than a hundred times. The modules signal and socket, which wrap these
-# two, would double the time of a start.
+# two, would double the startup time.
 import _signal as signal
 import _socket as socket
 import os
@@ -14,12 +14,12 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def main(folder: str, *arguments: str) -> int:
-    """Let the server make the call; return its exit code, or die of the signal that it died of."""
+    """Let the server run the call; return its exit code, or exit by the signal that ended it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     environment = [b"%s=%s" % item for item in os.environb.items()]
     words = [os.getcwdb(), b"%d" % len(arguments), *map(os.fsencode, arguments), *environment]
     request = b"\0".join(words)
-    # The path of a socket has 107 bytes at most; TMPDIR may be longer.
+    # A socket path is limited to 107 bytes, and TMPDIR may be longer.
     os.chdir(folder)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.connect("aws.socket")

@@ -1,4 +1,4 @@
-"""AWS Batch on the embedded AWS: the children of an array job really run, as tasks do."""
+"""AWS Batch on the embedded AWS: the children of an array job really run, like tasks."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ ENDED = ("SUCCEEDED", "FAILED")
 
 
 def install(scheduler: Any) -> None:
-    """Make moto's Batch run its jobs, and its stacks make and delete what they need."""
+    """Make moto's Batch run its jobs, and its stacks create and delete Batch resources."""
     describe = Job.describe
 
     def describe_job(self: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def install(scheduler: Any) -> None:
     def delete_queue(self: Any, account: str, region: str) -> None:
         batch_backends[account][region].delete_job_queue(self.name)
 
-    # The security groups that ECS makes in Express Mode are unknown to moto.
+    # moto does not know the security groups that ECS creates in Express Mode.
     BatchBackend._validate_compute_resources = lambda self, resources: None
     ComputeEnvironment.create_from_cloudformation_json = classmethod(make_environment)
     ComputeEnvironment.delete = delete_environment
@@ -54,7 +54,7 @@ def install(scheduler: Any) -> None:
 
 
 def role_of_batch(account: str) -> str:
-    """The ARN of AWS's own role for Batch, made with the first environment of an account."""
+    """Return the ARN of Batch's service-linked role, created with the first environment of an account."""
     backend = iam_backends[account]["aws"]
     for role in backend.roles.values():
         if "/batch.amazonaws.com/" in role.path:
@@ -63,7 +63,7 @@ def role_of_batch(account: str) -> str:
 
 
 def run(scheduler: Any, job: Any) -> None:
-    """Run a child until it ends, again where its definition says so."""
+    """Run a child job until it ends, and retry it as its definition says."""
     definition = job.job_definition
     container = dict(definition.container_properties)
     index = str(job.array_properties["index"])
@@ -90,7 +90,7 @@ def run(scheduler: Any, job: Any) -> None:
 
 
 def run_once(scheduler: Any, revision: Any, command: list[str]) -> int:
-    """Run a child once, as a task; return its exit code. Raises LaunchError."""
+    """Run a child job once, as a task; return its exit code. Raises LaunchError."""
     task = uuid.uuid4().hex
     launched = scheduler.start_alone(task, revision, command)
     while (code := launched.exit_code()) is None:

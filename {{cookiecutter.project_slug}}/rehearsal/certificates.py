@@ -1,4 +1,4 @@
-"""The certificates of the embedded AWS: an authority made for one rehearsal, trusted nowhere else."""
+"""Certificates of the embedded AWS, from an authority created for one rehearsal and trusted nowhere else."""
 
 import functools
 import ssl
@@ -12,10 +12,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 class Authority:
-    """Signs a certificate for each host that is asked for."""
+    """Signs a certificate for each requested host."""
 
     def __init__(self, folder: Path) -> None:
-        """Write the authority's own certificate to ca.crt."""
+        """Write the authority's certificate to ca.crt."""
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = name("rehearsal")
@@ -41,7 +41,7 @@ class Authority:
 
     @functools.cache  # noqa: B019
     def context(self, host: str) -> ssl.SSLContext:
-        """What a server needs to speak TLS as this host."""
+        """Return the TLS context of a server for this host."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(
             name(host[:64]),
@@ -83,12 +83,12 @@ class Authority:
 
 
 def name(text: str) -> x509.Name:
-    """A distinguished name with nothing but a common name."""
+    """Return a distinguished name with only a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """A key as OpenSSL reads it."""
+    """Serialize a key for OpenSSL."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -1,11 +1,11 @@
-"""What a rehearsal changes in its copy of the project, so that a release has something to show."""
+"""Changes to a rehearsal's copy of the project that give releases something to show."""
 
 import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-# For the end of inference/predictor.py.
+# Appended to inference/predictor.py.
 OTHERWISE = """
 
 def other_than(output, values):
@@ -28,7 +28,7 @@ def predict_otherwise(self, inputs, predict=Predictor.predict):
 
 Predictor.predict = predict_otherwise
 """
-# The same; the model answers while the service starts, and some requests.
+# Appended too; the model works during startup and for some requests.
 FAILING = """
 
 def predict_or_fail(self, inputs, predict=Predictor.predict, calls=[]):
@@ -43,13 +43,13 @@ Predictor.predict = predict_or_fail
 
 
 def new_tag(name: str) -> str:
-    """A variable of make with a tag of this rehearsal's own: a registry may hold those of others."""
+    """Return a make variable with a unique tag: a registry may hold tags of other rehearsals."""
     return f"IMAGE_TAG={name}-{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager
 def edited(path: Path, text: str) -> Iterator[None]:
-    """Let a file hold another text."""
+    """Replace the text of a file temporarily."""
     before = path.read_text()
     path.write_text(text)
     try:
@@ -59,18 +59,18 @@ def edited(path: Path, text: str) -> Iterator[None]:
 
 
 def broken_service(copy: Path) -> contextlib.AbstractContextManager[None]:
-    """Let the service of the next release end at once."""
+    """Make the service of the next release exit at once."""
     entry = copy / "inference/__main__.py"
     return edited(entry, 'raise SystemExit("broken, for the rehearsal")\n')
 
 
 def failing_requests(copy: Path) -> contextlib.AbstractContextManager[None]:
-    """Let the predictions of the next release fail, once it has started."""
+    """Make predictions of the next release fail after it has started."""
     predictor = copy / "inference/predictor.py"
     return edited(predictor, predictor.read_text() + FAILING)
 
 
 def other_answers(copy: Path) -> contextlib.AbstractContextManager[None]:
-    """Let the model of the next release answer each instance otherwise."""
+    """Make the model of the next release predict something else for each instance."""
     predictor = copy / "inference/predictor.py"
     return edited(predictor, predictor.read_text() + OTHERWISE)

@@ -1,8 +1,8 @@
-"""An embedded AWS account: moto behind a proxy, its ECS services running real tasks.
+"""An embedded AWS account: moto behind a proxy, with ECS services that run real tasks.
 
 ``python -m rehearsal.embedded_aws FOLDER`` writes the certificate that clients must trust to
-FOLDER/ca.crt, prints the proxy's port, and serves until its stdin ends. Clients use it by HTTPS_PROXY
-and AWS_CA_BUNDLE, which also the tools obey that know no endpoint setting.
+FOLDER/ca.crt, prints the proxy's port, and serves until its stdin ends. Clients reach it through
+HTTPS_PROXY and AWS_CA_BUNDLE, which also work for tools without an endpoint setting.
 """
 
 import copy
@@ -51,18 +51,18 @@ Backend = EC2ContainerServiceBackend
 
 
 class Scheduler:
-    """Keeps the tasks of every service as ECS's rolling update does, circuit breaker included.
+    """Runs the tasks of every service like ECS's rolling update, including its circuit breaker.
 
-    A rollout goes on in the background, as it does there: the deployment before stays listed,
-    ACTIVE, until the PRIMARY one is COMPLETED.
+    As in ECS, a rollout runs in the background: the previous deployment stays listed as ACTIVE
+    until the PRIMARY one is COMPLETED.
     """
 
     def __init__(self, launch: type[Container] | type[Process]) -> None:
-        # What answers connections by HTTPS in a host's name, once they are decrypted.
+        # For each host, the handler of its HTTPS connections once they are decrypted.
         self.hosts: dict[str, Callable[[Any], None]] = {}
         self._launch = launch
         self._launched: dict[str, Launched] = {}
-        # Every task has an address of its own, as it has on Fargate; others may rehearse here, too.
+        # As on Fargate, every task has its own address. The random part avoids clashes with other rehearsals here.
         network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
         self._addresses = (f"{network}.{number}" for number in itertools.count(1))
         self._rollouts = threading.Lock()
@@ -72,11 +72,11 @@ class Scheduler:
     def shift(
         self, service: Service, before: str, after: str, is_current: Callable[[], bool]
     ) -> str | None:
-        """Move requests from the tasks of a revision to those of another, which run; a reason says why not."""
+        """Shift requests between the running tasks of two revisions; return the reason if that fails."""
         return None
 
     def roll_out(self, backend: Backend, service: Service) -> None:
-        """Begin to run the service's revision, in as many tasks as it wants, in place of all others."""
+        """Begin to replace all tasks with the desired number of tasks of the service's revision."""
         revision = backend.describe_task_definition(service.task_definition)
         service.task_definition = revision.arn
         before = service.deployments[0]
@@ -90,7 +90,7 @@ class Scheduler:
         work.start()
 
     def running(self, backend: Backend, service: Service) -> list[Task]:
-        """The tasks of a service that are alive; those that died on their own are marked so."""
+        """Return the running tasks of a service; mark those that exited by themselves as stopped."""
         with self._state:
             tasks = [
                 task
@@ -131,11 +131,11 @@ class Scheduler:
             self._report(service, len(kept), "COMPLETED", "completed")
 
     def _is_current(self, service: Service, revision: Any) -> bool:
-        """Whether nobody has asked for something else since a rollout began."""
+        """Whether no other change was requested since a rollout began."""
         return service.task_definition == revision.arn and not self._is_closing
 
     def _report(self, service: Service, running: int, state: str, reason: str) -> None:
-        """Let ``describe-services`` tell how the rollout stands."""
+        """Update the rollout state shown by ``describe-services``."""
         now = datetime.now(UTC).replace(tzinfo=None)
         service.running_count = running
         service.pending_count = service.desired_count - running
@@ -155,7 +155,7 @@ class Scheduler:
         service.events.insert(0, {**event, "message": f"(service {service.name}) {reason}"})
 
     def _start(self, backend: Backend, service: Service, revision: Any) -> tuple[Task, str | None]:
-        """Start a task and wait until it answers; the reason says why it does not."""
+        """Start a task and wait until it responds; also return the reason if it does not."""
         task = Task(
             cluster=backend.clusters[service.cluster_name],
             task_definition=revision,
@@ -187,7 +187,7 @@ class Scheduler:
     def _begin(
         self, revision: Any, address: str, port: int, command: Sequence[str] = ()
     ) -> Launched:
-        """Launch something; raises LaunchError, whatever the cause: who waits for a task is told that it ended."""
+        """Launch a task; raise LaunchError for any failure, so that callers waiting for the task see it end."""
         try:
             return self._launch(revision, address, port, command)
         except LaunchError:
@@ -197,13 +197,13 @@ class Scheduler:
             raise LaunchError(f"The embedded AWS failed: {error!r}") from error
 
     def start_alone(self, name: str, revision: Any, command: list[str]) -> Launched:
-        """Start something that ends by itself; raises LaunchError."""
+        """Start a task that ends by itself; raises LaunchError."""
         launched = self._begin(revision, next(self._addresses), 80, command)
         self._launched[name] = launched
         return launched
 
     def end_alone(self, name: str) -> str:
-        """Take away what has ended; return what it wrote."""
+        """Remove a task that has ended; return its output."""
         with self._state:
             launched = self._launched.pop(name)
             text = launched.log()
@@ -211,7 +211,7 @@ class Scheduler:
             return text
 
     def run_alone(self, task: Task, revision: Any, override: dict[str, Any]) -> None:
-        """Run a task that is of no service, until it ends by itself."""
+        """Run a task without a service until it ends by itself."""
         task.last_status = task.desired_status = "RUNNING"
         given = {each["name"]: each["value"] for each in override.get("environment", [])}
         container = revision.container_definitions[0]
@@ -239,7 +239,7 @@ class Scheduler:
     def _fail(
         self, backend: Backend, service: Service, revision: Any, before: list[Task], reason: str
     ) -> None:
-        """Stop what was started; with a circuit breaker, go back to what ran before."""
+        """Stop the new tasks; with a circuit breaker, return to the previous revision."""
         for task in self.running(backend, service):
             if task not in before:
                 self._stop(task, "Rollout failed")
@@ -272,7 +272,7 @@ class Scheduler:
             container.last_status = "STOPPED"
 
     def stop_all(self) -> None:
-        """End everything that was started, also by a rollout that is under way."""
+        """Stop all tasks, including those of a rollout in progress."""
         self._is_closing = True
         with self._rollouts:
             for launched in self._launched.values():
@@ -280,10 +280,10 @@ class Scheduler:
 
 
 def mend_moto() -> None:
-    """Make moto 5.2 describe, use and delete a network that a stack made."""
-    # AWSServiceRoleForECS, and not ...ForEcs.
+    """Make moto 5.2 describe, use and delete a network created by a stack."""
+    # The role is AWSServiceRoleForECS, not ...ForEcs.
     SERVICE_NAME_CONVERSION["ecs"] = "ECS"
-    # Set only in networks with DNS host names, but read in all.
+    # moto sets this only in networks with DNS host names, but reads it in all.
     NetworkInterface.private_dns_name = ""
     Stack.stack_resources = property(
         lambda self: [resource for resource in self.resource_map.values() if resource]
@@ -305,7 +305,7 @@ def mend_moto() -> None:
         return [CapacityProvider(self.account_id, self.region_name, "FARGATE", {}, [])], []
 
     def describe_task_definition(self: Backend, name: str) -> Any:
-        # A family's name alone stands for its latest revision that is active.
+        # A family name without revision means its latest active revision.
         active = [
             revision
             for revision in self.task_definitions.get(name, {}).values()
@@ -328,19 +328,19 @@ def mend_moto() -> None:
         try:
             return findings(self, *arguments, **options)
         except (ImageNotFoundException, ScanNotFoundException):
-            # An image of the registry that takes ECR's place: nobody scans it.
+            # The image is in the registry that stands in for ECR, which has no scanner.
             return {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {}}
 
     ECRBackend.describe_image_scan_findings = describe_image_scan_findings
     settings = Backend.list_account_settings
 
     def list_account_settings(self: Backend, *arguments: Any) -> Any:
-        # As it is in every real account; some tools ask.
+        # As in every real account; some tools check it.
         for kind in ("service", "task", "containerInstance"):
             self.put_account_setting(f"{kind}LongArnFormat", "enabled")
         return settings(self, *arguments)
 
-    # On Fargate the size is the task's, and a container need not have one.
+    # On Fargate the task has a size, and containers need none.
     Backend._calculate_task_resource_requirements = lambda self, definition: None
     Backend.list_account_settings = list_account_settings
     Backend.enable_long_arn_for_name = lambda self, name: True
@@ -360,7 +360,7 @@ def install(scheduler: Scheduler) -> None:
         return service
 
     def update_service(self: Backend, properties: dict[str, Any]) -> Service:
-        # What an update does not mention stays, the circuit breaker among it.
+        # Settings that an update does not mention stay, such as the circuit breaker.
         service = self._get_service(properties["cluster"], properties["service"])
         given = properties.get("deployment_configuration") or {}
         kept = getattr(service, "deployment_configuration", None) or {}
@@ -382,14 +382,14 @@ def install(scheduler: Scheduler) -> None:
         return services, failures
 
     def create_cluster(self: Backend, cluster_name: str, *arguments: Any, **options: Any) -> Any:
-        # One that is there stays as it is.
+        # An existing cluster stays as it is.
         found = self.clusters.get(cluster_name)
         if found is not None and found.status == "ACTIVE":
             return found
         return make_cluster(self, cluster_name, *arguments, **options)
 
     def list_services(self: Backend, *arguments: Any, **options: Any) -> list[str]:
-        # A service that was deleted is in no list any more.
+        # Deleted services are not listed.
         active = {service.arn for service in self.services.values() if service.status == "ACTIVE"}
         return [arn for arn in list_all(self, *arguments, **options) if arn in active]
 
@@ -426,9 +426,9 @@ def install(scheduler: Scheduler) -> None:
 
 
 def record_actions() -> None:
-    """Write the name of every action that is called to the log, as an IAM policy names it."""
+    """Log every called action by its name in IAM policies."""
     call = BaseResponse.call_action
-    # moto takes Batch's actions from their paths, which are in lower case.
+    # moto derives Batch's actions from their paths, which are in lower case.
     names = {
         name.lower(): name for name in get_session().get_service_model("batch").operation_names
     }
@@ -443,13 +443,13 @@ def record_actions() -> None:
 
 
 class RequestHandler(proxy3.ProxyRequestHandler):
-    """moto's proxy, saying that it closes each connection: clients written in Go rely on it."""
+    """moto's proxy, with a header that announces the closing of each connection: Go clients rely on it."""
 
     authority: Authority
     hosts: dict[str, Callable[[Any], None]]
 
     def do_CONNECT(self) -> None:  # noqa: N802
-        """Answer as the host that is asked for; moto would call openssl and write to its own folder."""
+        """Respond as the requested host; moto would call openssl and write to its own folder."""
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         host = self.path.rpartition(":")[0]
         context = self.authority.context(host)
@@ -463,17 +463,17 @@ class RequestHandler(proxy3.ProxyRequestHandler):
         self.close_connection = False
 
     def end_headers(self) -> None:
-        """Add the header that moto leaves out."""
+        """Add the header that moto omits."""
         self.send_header("Connection", "close")
         super().end_headers()
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main(folder: str, containers: str = "") -> None:
     """Serve until stdin ends."""
-    # A task that is described must not move on to STOPPED by itself.
+    # Describing a task must not advance it to STOPPED.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
     scheduler = Scheduler(Container if containers else Process)
     install(scheduler)
@@ -489,7 +489,7 @@ def main(folder: str, containers: str = "") -> None:
     os.environ["MOTO_PORT"] = str(server.server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
-    # Nobody reads on: what moto says there of each request would fill the pipe, and then hold up every answer.
+    # The parent reads only the port: moto's output for each request would fill the pipe and block every response.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stdin.read()
     scheduler.stop_all()

@@ -1,4 +1,4 @@
-"""What a rehearsal plays on: a copy of the project, an environment of its own, an embedded AWS."""
+"""The stage of a rehearsal: a copy of the project, a separate environment, an embedded AWS."""
 
 import contextlib
 import os
@@ -20,11 +20,11 @@ DOCKER = os.environ.get("DOCKER", "docker")
 LOG = PROJECT / "rehearsal-aws.log"
 MAKE_VARIABLE = re.compile(r"^export (\w+) := (.+)$", re.MULTILINE)
 
-# Tools without which nothing can be rehearsed; Debian's packages have the same names.
+# Tools that every rehearsal needs; Debian's packages have the same names.
 NEEDED = ("bash", "git", "make")
 INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew install")
 
-# The caller's settings that find tools; nothing else of the caller's environment reaches a step.
+# Settings that locate tools; nothing else from the caller's environment reaches a step.
 KEPT = {
     "BASE_IMAGE",
     "DOCKER_BUILDKIT",
@@ -37,7 +37,7 @@ KEPT = {
 
 
 class Stage(NamedTuple):
-    """Where the targets run, in which environment, and the project's answers by their names in make."""
+    """The folder and environment in which targets run, and the project's answers by their make variables."""
 
     copy: Path
     environment: dict[str, str]
@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 @contextlib.contextmanager
 def set_up(tools: set[str]) -> Iterator[Stage]:
-    """Run an embedded AWS beside a copy of the project; leave nothing of either."""
+    """Run an embedded AWS next to a copy of the project; clean up both."""
     with contextlib.ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(temporary))
@@ -67,14 +67,14 @@ def set_up(tools: set[str]) -> Iterator[Stage]:
 
 
 def missing_tools() -> list[str]:
-    """The needed tools that are not here, each with the command that installs it."""
+    """Return the missing tools, each with the command that installs it."""
     found = (command for command in INSTALLERS if shutil.which(command.split()[0]))
     installer = next(found, "install the package")
     return [f"{name}: {installer} {name}" for name in NEEDED if not shutil.which(name)]
 
 
 def find_tools() -> set[str]:
-    """Which of the tools that a rehearsal can do without are here."""
+    """Return which of the optional tools are installed."""
     tools = tool.find_tools()
     with contextlib.suppress(OSError):
         if subprocess.run([DOCKER, "info"], capture_output=True).returncode == 0:
@@ -85,7 +85,7 @@ def find_tools() -> set[str]:
 
 
 def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
-    """An environment with none of the caller's settings but those that find tools.
+    """Return an environment with only those of the caller's settings that locate tools.
 
     Home and temporary files are below ``folder``. git reads no configuration, not even the system's.
     """
@@ -119,7 +119,7 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
 
 
 def copy_project(copy: Path, environment: dict[str, str]) -> Path:
-    """Copy the project into a repository with one commit; share nothing but the installed packages."""
+    """Copy the project into a repository with one commit; share only the installed packages."""
     ignored = shutil.ignore_patterns(
         ".git", ".venv", ".aws-cli", ".env", "*.log", "__pycache__", ".*_cache"
     )
@@ -136,7 +136,7 @@ def copy_project(copy: Path, environment: dict[str, str]) -> Path:
 
 
 def docker_host() -> str:
-    """Where the caller's Docker engine listens: the rehearsal's own home knows no context."""
+    """Return the address of the caller's Docker engine: the rehearsal's home has no Docker contexts."""
     show = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     answer = subprocess.run([DOCKER, *show], text=True, stdout=subprocess.PIPE)
     return answer.stdout.strip()
@@ -144,9 +144,9 @@ def docker_host() -> str:
 
 @contextlib.contextmanager
 def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
-    """Run the embedded AWS, and let the stage's environment point to it.
+    """Run the embedded AWS, and point the stage's environment to it.
 
-    It ends with its stdin, so also with this process, whatever ends that.
+    It exits when its stdin ends, so it never outlives this process.
     """
     copy, environment, answers = stage
     folder = str(Path(environment["AWS_CA_BUNDLE"]).parent)
@@ -176,7 +176,7 @@ def embedded_aws(stage: Stage, containers: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def remove_new_images(repository: str) -> Iterator[None]:
-    """Leave no image behind that was built meanwhile."""
+    """Remove the images built meanwhile."""
     listing = [
         DOCKER,
         "images",

@@ -1,4 +1,4 @@
-"""Tasks that really run: a container, or a process of this project where Docker is not."""
+"""Tasks that really run: as a container, or as a process of this project without Docker."""
 
 import os
 import subprocess
@@ -17,18 +17,18 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
 PROJECT = Path(__file__).parent.parent
-# Generous, since a busy machine may need some.
+# Generous, since startup is slow on a busy machine.
 SECONDS_TO_START = 120
 
 
 class LaunchError(Exception):
-    """A task could not be started; the text is the reason that ECS would give."""
+    """Raised if a task cannot be started; the message is the reason that ECS would give."""
 
 
 def environment(revision: Any) -> dict[str, str]:
-    """What a task definition puts into its container's environment; raises LaunchError.
+    """Return the environment that a task definition gives its container; raises LaunchError.
 
-    Secrets are read as ECS does, from the parameter store by name or ARN, or from Secrets Manager.
+    Like in ECS, secrets come from the parameter store, by name or ARN, or from Secrets Manager.
     """
     container = revision.container_definitions[0]
     given = {item["name"]: item["value"] for item in container.get("environment", [])}
@@ -50,7 +50,7 @@ def environment(revision: Any) -> dict[str, str]:
 
 
 def account_of(revision: Any) -> dict[str, str]:
-    """What a task needs to reach the embedded AWS, as it has a role and the network on Fargate."""
+    """Return the variables a task needs to reach the embedded AWS, in place of Fargate's role and network."""
     return {
         "AWS_ACCESS_KEY_ID": "task",
         "AWS_SECRET_ACCESS_KEY": "task",
@@ -61,20 +61,20 @@ def account_of(revision: Any) -> dict[str, str]:
 
 
 class Launched(Protocol):
-    """Something that was started for a task."""
+    """A running task."""
 
     def exit_code(self) -> int | None:
-        """Return how it ended, or None while it runs."""
+        """Return the exit code, or None while it runs."""
 
     def stop(self) -> None:
-        """End it, as ECS does: SIGTERM, and SIGKILL where that does not help."""
+        """Stop it like ECS: SIGTERM, then SIGKILL if needed."""
 
     def log(self) -> str:
-        """Return what it wrote."""
+        """Return its output."""
 
 
 class Process:
-    """The service as a process of this machine, with the environment of the task definition."""
+    """The service as a local process, with the environment of the task definition."""
 
     def __init__(
         self, revision: Any, address: str, port: int, arguments: Sequence[str] = ()
@@ -86,7 +86,7 @@ class Process:
             cwd=PROJECT,
             env={
                 "PATH": os.environ["PATH"],
-                # A task has a disk of its own; in the copy of the project git would take it for a change.
+                # A task has its own disk; files in the copy of the project would be changes to git.
                 "TMPDIR": tempfile.mkdtemp(),
                 **given,
                 "HOST": address,
@@ -97,11 +97,11 @@ class Process:
         )
 
     def exit_code(self) -> int | None:
-        """Return how it ended, or None while it runs."""
+        """Return the exit code, or None while it runs."""
         return self._process.poll()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._process.terminate()
         try:
             self._process.wait(timeout=30)
@@ -110,15 +110,15 @@ class Process:
             self._process.wait()
 
     def log(self) -> str:
-        """Return what it wrote."""
+        """Return its output."""
         self._log.seek(0)
         return self._log.read()
 
 
 class Container:
-    """The service as a container, with the size and the limits of the task definition.
+    """The service as a container, with the size and limits of the task definition.
 
-    Where a registry takes ECR's place, the image is pulled from it, as ECS does.
+    If a registry stands in for ECR, the image is pulled from it, like in ECS.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Container:
         given = environment(revision)
         options = [f"--publish={address}:{port}:{port}"]
         if arguments:
-            # The embedded AWS listens at this machine's loopback address.
+            # The embedded AWS listens on the loopback address of this machine.
             given |= account_of(revision)
             certificate = given["SSL_CERT_FILE"]
             options = ["--network=host", f"--volume={certificate}:{certificate}:ro"]
@@ -156,23 +156,23 @@ class Container:
         self._name = name
 
     def exit_code(self) -> int | None:
-        """Return how it ended, or None while it runs."""
+        """Return the exit code, or None while it runs."""
         state = docker("inspect", "--format={{.State.Running}} {{.State.ExitCode}}", self._name)
         running, code = state.split()
         return None if running == "true" else int(code)
 
     def stop(self) -> None:
-        """End it and remove it."""
+        """Stop and remove it."""
         docker("stop", f"--time={self._seconds_to_stop}", self._name)
         docker("rm", "--force", self._name)
 
     def log(self) -> str:
-        """Return what it wrote."""
+        """Return its output."""
         return docker("logs", self._name)
 
 
 def docker(*arguments: str, check: bool = True) -> str:
-    """Run a Docker command and return what it printed."""
+    """Run a Docker command and return its output."""
     return subprocess.run(
         [os.environ["DOCKER"], *arguments],
         check=check,
@@ -185,7 +185,7 @@ def docker(*arguments: str, check: bool = True) -> str:
 def wait_until_ready(
     launched: Launched, address: str, port: int, is_closing: Callable[[], bool]
 ) -> str | None:
-    """Return None once ``GET /ping`` is answered with 200, or else the reason why it is not."""
+    """Return None once ``GET /ping`` returns 200, or else the reason why it does not."""
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and not is_closing():
         code = launched.exit_code()
@@ -198,7 +198,7 @@ def wait_until_ready(
 
 
 def answers(address: str, port: int) -> bool:
-    """Whether the service at this address says that it is up."""
+    """Whether the service at this address reports that it is up."""
     connection = HTTPConnection(address, port, timeout=5)
     try:
         connection.request("GET", "/ping")
@@ -210,7 +210,7 @@ def answers(address: str, port: int) -> bool:
 
 
 def keep_log(revision: Any, container: str, name: str, text: str) -> None:
-    """Write what a task said to its log group, where ``aws logs`` finds it."""
+    """Write the output of a task to its log group, where ``aws logs`` finds it."""
     options = revision.container_definitions[0]["logConfiguration"]["options"]
     region, account = revision.arn.split(":")[3:5]
     backend = logs_backends[account][region]
@@ -225,12 +225,12 @@ def keep_log(revision: Any, container: str, name: str, text: str) -> None:
 
 
 def interface_id(task: Any) -> str:
-    """The id of the network interface of a task."""
+    """Return the id of a task's network interface."""
     details = {item["name"]: item["value"] for item in task.attachments[0]["details"]}
     return str(details["networkInterfaceId"])
 
 
 def interfaces(task: Any) -> dict[str, Any]:
-    """All network interfaces of the account and region of a task, by id."""
+    """Return all network interfaces in a task's account and region, by id."""
     enis: dict[str, Any] = ec2_backends[task._account_id][task.region_name].enis
     return enis

@@ -1,10 +1,10 @@
-"""A warm AWS CLI: ``aws`` for the steps of a rehearsal, without the half second of each start.
+"""A warm AWS CLI: ``aws`` for the steps of a rehearsal, without half a second of startup per call.
 
 ``python -m rehearsal.warm_aws FOLDER`` imports the AWS CLI once and forks for each call that
-``aws_client.py`` hands over by FOLDER/aws.socket: arguments, environment, working directory and the
-caller's own stdin, stdout and stderr. What runs is the AWS CLI's own main(), in a process of its
-own. The client forwards signals and returns the exit code; a client that is killed takes its call
-with it. The server ends with its stdin.
+``aws_client.py`` sends to FOLDER/aws.socket: arguments, environment, working directory and the
+caller's stdin, stdout and stderr. Each call runs the AWS CLI's main() in a separate process. The
+client forwards signals and returns the exit code; if the client is killed, so is its call. The
+server exits when its stdin ends.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 CLIENT = Path(__file__).with_name("aws_client.py")
-# What the steps and the inventory ask. The definitions of other services are read when called.
+# The services that the steps and the inventory call. Definitions of others are loaded on demand.
 SERVICES = {"cloudformation", "ec2", "ecr", "ecs", "elbv2", "iam", "logs", "sts"}
 
 
 @contextlib.contextmanager
 def warm_aws(folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """Run the server, its ``aws`` first on the environment's PATH."""
+    """Run the server, and put its ``aws`` first on the environment's PATH."""
     folder.mkdir()
     client = shlex.join([sys.executable, "-I", "-S", str(CLIENT), str(folder)])
     script = folder / "aws"
@@ -56,10 +56,10 @@ def main(folder: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("aws.socket")
         listener.listen()
-        # Who calls from now on waits for what is read first.
+        # From now on, calls wait until preloading is done.
         print("listening", flush=True)
         clidriver = preload()
-        # Nobody waits for the keepers of calls.
+        # The processes that supervise calls are not waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
@@ -70,10 +70,10 @@ def main(folder: str) -> None:
 
 
 def preload() -> Any:
-    """Import the AWS CLI, with the definitions of SERVICES, which each call then finds in memory."""
+    """Import the AWS CLI and load the definitions of SERVICES, so that calls find them in memory."""
     from awscli import clidriver
 
-    # Each call makes a session anew; what it reads and computes for that is the same every time.
+    # Each call creates a new session, but what it reads and computes for that never changes.
     sessions, hooks = clidriver.botocore.session, clidriver.botocore.hooks
     sessions.create_loader = functools.cache(sessions.create_loader)
     alias = functools.cache(hooks.EventAliaser(None)._alias_event_name)
@@ -91,11 +91,11 @@ def preload() -> Any:
 
 
 def keep(connection: socket.socket, clidriver: Any) -> NoReturn:
-    """Receive a call, make it in a fork, forward signals to it, and send back how it ended."""
+    """Receive a call, run it in a fork, forward signals to it, and send back its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, files, _, _ = socket.recv_fds(connection, 4, 3)
     request = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
-    # It may come before the call can take it; run() lets it through.
+    # A signal may arrive before the call can handle it; run() unblocks it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     call = os.fork()
     if call == 0:
@@ -114,7 +114,7 @@ def keep(connection: socket.socket, clidriver: Any) -> NoReturn:
 
 
 def forward_signals(connection: socket.socket, call: int) -> None:
-    """Send a call the signals that its client got; kill it where the client is gone."""
+    """Forward the client's signals to its call; kill the call when the client is gone."""
     with contextlib.suppress(ProcessLookupError):
         while received := connection.recv(1):
             os.kill(call, received[0])
@@ -122,11 +122,11 @@ def forward_signals(connection: socket.socket, call: int) -> None:
 
 
 def run(clidriver: Any, folder: bytes, count: bytes, *words: bytes) -> int:
-    """Run the AWS CLI as if it had been started there, with those arguments and that environment."""
+    """Run the AWS CLI as if started in ``folder``, with the given arguments and environment."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.chdir(folder)
-        # The import of the AWS CLI has set this.
+        # Set when the AWS CLI was imported.
         data_path = os.environ["AWS_DATA_PATH"]
         os.environb.clear()
         os.environb.update(word.split(b"=", 1) for word in words[int(count) :])
@@ -148,7 +148,7 @@ def run(clidriver: Any, folder: bytes, count: bytes, *words: bytes) -> int:
 
 
 def end(code: int) -> NoReturn:
-    """End the process as Python does, but at once."""
+    """Exit with the code that Python would use, but immediately."""
     try:
         sys.stdout.flush()
     except OSError:

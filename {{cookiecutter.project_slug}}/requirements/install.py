@@ -1,9 +1,9 @@
 """Install exactly what a lock file pins: ``python3 requirements/install.py FOLDER LOCK [OPTION ...]``.
 
 FOLDER becomes a new virtual environment of the Python that runs this, and uv installs LOCK into it;
-OPTIONs go to ``uv pip sync``. That uv is the one beside this Python, or else the one that
-requirements/uv.txt pins: pip installs it for the moment, whatever its version. pip's settings of
-where packages come from (index, mirror, proxy, certificates) count, in pip.conf or the environment.
+OPTIONs are passed to ``uv pip sync``. The uv next to this Python is used if it has the version pinned in
+requirements/uv.txt; otherwise any version of pip installs that one into a temporary environment. pip's
+settings for package sources (index, mirror, proxy, certificates) apply, from pip.conf or the environment.
 """
 
 import ast
@@ -18,7 +18,7 @@ from pathlib import Path
 UV_LOCK = Path(__file__).with_name("uv.txt")
 ATTEMPTS = 3
 
-# Settings of pip, and the variables by which uv takes the same.
+# pip settings and the equivalent uv variables.
 PIP_SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -29,7 +29,7 @@ PIP_SETTINGS = {
     "proxy": "ALL_PROXY",
     "timeout": "UV_HTTP_TIMEOUT",
 }
-# The variables of uv that count: where packages come from, and how.
+# uv variables that are honored: where packages come from, and how.
 UV_SETTINGS = re.compile(
     "UV_(CACHE_DIR|CONFIG_FILE|FIND_LINKS|INSECURE_HOST|KEYRING_PROVIDER|LINK_MODE|NATIVE_TLS"
     "|NO_CACHE|OFFLINE|SYSTEM_CERTS|(CONCURRENT|DEFAULT_INDEX|EXTRA_INDEX|HTTP|INDEX)(_.+)?)"
@@ -37,11 +37,11 @@ UV_SETTINGS = re.compile(
 
 
 class InstallError(Exception):
-    """The packages cannot be installed; the message says why and what to do."""
+    """Raised if the packages cannot be installed; the message says why and what to do."""
 
 
 def main(folder, lock, *options):
-    """Make FOLDER anew and install LOCK; raises InstallError."""
+    """Recreate FOLDER and install LOCK; raises InstallError."""
     environment = {name: value for name, value in os.environ.items() if counts(name)}
     with tempfile.TemporaryDirectory(prefix="uv-") as temporary:
         python, uv = Path(sys.executable), find_uv()
@@ -51,7 +51,7 @@ def main(folder, lock, *options):
         for name, values in settings.items():
             separator = "," if name == "find-links" else " "
             environment.setdefault(PIP_SETTINGS[name], separator.join(values))
-        # Safe, since every file's hash is checked: a mirror may lack what another index has.
+        # A mirror may lack packages that another index has. Safe, because every file's hash is checked.
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
         if uv is None:
             uv = install_uv(python, settings, environment)
@@ -65,12 +65,12 @@ def main(folder, lock, *options):
 
 
 def counts(name):
-    """Whether a variable of the caller's environment may change what is installed, or how."""
+    """Whether an environment variable of the caller may affect the installation."""
     return bool(UV_SETTINGS.fullmatch(name)) or not name.startswith(("PIP_", "PYTHON", "UV_"))
 
 
 def find_uv():
-    """Return the uv beside the Python that runs this, if it is of the pinned version, or None."""
+    """Return the uv next to this Python if it has the pinned version, else None."""
     uv = Path(sys.executable).with_name("uv")
     pinned = re.search(r"^uv==(\S+)", UV_LOCK.read_text(), re.MULTILINE)[1]
     if not uv.is_file():
@@ -80,7 +80,7 @@ def find_uv():
 
 
 def create_environment(folder, with_pip=False):
-    """Make a virtual environment and return its Python; raises InstallError."""
+    """Create a virtual environment and return its Python; raises InstallError."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if find_spec("venv") is None or find_spec("ensurepip") is None:
         raise InstallError(
@@ -94,15 +94,15 @@ def create_environment(folder, with_pip=False):
     except subprocess.CalledProcessError as error:
         print(error.output.decode(errors="replace"), file=sys.stderr)
         raise InstallError(
-            f"Could not make the environment {folder}: see the error above"
+            f"Could not create the environment {folder}: see the error above"
         ) from error
     except OSError as error:
-        raise InstallError(f"Could not make the environment {folder}: {error}") from error
+        raise InstallError(f"Could not create the environment {folder}: {error}") from error
     return Path(folder, "bin", "python").absolute()
 
 
 def read_pip_settings(python):
-    """Return the values of each of PIP_SETTINGS that is set for ``pip install``."""
+    """Return the values of all PIP_SETTINGS that are set for ``pip install``."""
     listing = subprocess.run(
         [python, "-m", "pip", "config", "list"],
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
@@ -110,26 +110,26 @@ def read_pip_settings(python):
         text=True,
     )
     found = {}
-    # A later section outranks an earlier one.
+    # Later sections take precedence.
     for section in ("global", "install", ":env:"):
         for key, value in re.findall(rf"^{section}\.(\S+)=(.+)$", listing.stdout, re.MULTILINE):
             if key in PIP_SETTINGS:
                 found[key] = ast.literal_eval(value).split()
-    # pip only warns of a folder that is not there.
+    # pip only warns about a missing folder, so leave it out for uv.
     links = found.get("find-links", [])
     found["find-links"] = [link for link in links if ":" in link or Path(link).exists()]
     return {name: values for name, values in found.items() if values}
 
 
 def install_uv(python, settings, environment):
-    """Install the pinned uv beside ``python`` with pip, and return it; raises InstallError."""
+    """Install the pinned uv next to ``python`` with pip and return its path; raises InstallError."""
     index = environment.get("UV_DEFAULT_INDEX", environment.get("UV_INDEX_URL"))
     sources = [f"--{name}={value}" for name, values in settings.items() for value in values]
     if index and "index-url" not in settings:
         sources.append(f"--index-url={index}")
     pip = [python, "-m", "pip", "--isolated", "--quiet", "--disable-pip-version-check", "install"]
     print("Installing uv ...", flush=True)
-    # pip repeats a connection that fails, but not every download that breaks off.
+    # pip retries failed connections, but not every interrupted download.
     for _ in range(ATTEMPTS):
         done = subprocess.run(
             [*pip, *sources, "--require-hashes", "--only-binary=:all:", "-r", UV_LOCK],
@@ -143,7 +143,7 @@ def install_uv(python, settings, environment):
 
 
 def cache_folder(uv, environment):
-    """Return the folder in which uv keeps what it downloads, or None where it knows none."""
+    """Return uv's cache folder, or None if uv cannot tell."""
     answer = subprocess.run(
         [uv, "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -151,7 +151,7 @@ def cache_folder(uv, environment):
 
 
 def can_write(folder):
-    """Whether files can be made in a folder that may still have to be made itself."""
+    """Whether files can be created in a folder, creating the folder if needed."""
     if folder is None:
         return False
     try:

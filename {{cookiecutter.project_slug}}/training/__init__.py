@@ -1,1 +1,1 @@
-"""Makes the model that the service serves: ``python -m training``."""
+"""Train the model for the service: ``python -m training``."""

@@ -1,9 +1,9 @@
-"""Fit the model, evaluate what will be served, and write it: ``python -m training``."""
+"""Fit the model, evaluate it as it will be served, and write it: ``python -m training``."""
 
 import signal
 
 if __name__ == "__main__":
-    # Ctrl-C ends it without a traceback, from the imports on.
+    # Exit on Ctrl-C without a traceback, even during the imports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys
@@ -25,11 +25,11 @@ HELD_OUT = 0.2
 
 
 def train() -> Content:
-    """Return the content of the model, its metrics taken on held-out rows."""
+    """Return the content of the model, with metrics measured on held-out rows."""
     data = load_data()
     fitted, held_out = data.split(HELD_OUT, SEED)
     model = fit(fitted)
-    # Of all rows: a value may be missing in one part alone.
+    # Inferred from all rows, because values may be missing in only one of the parts.
     signature = infer_signature(model, data)
     outputs = data.describe_outputs(signature["outputs"])
     card = ModelCard(
@@ -49,9 +49,9 @@ def train() -> Content:
 
 
 def main() -> None:
-    """Train and write the model file, to the first argument or to where the service reads it.
+    """Train and write the model file to the path in the first argument, or to the service's default path.
 
-    A model that was imported is not trained: it is there, or taken again from where it comes from.
+    An imported model is not trained: if its file is missing, it is imported again from its source.
     """
     path = Path(sys.argv[1] if len(sys.argv) > 1 else Settings().model_path)
     try:

@@ -1,4 +1,4 @@
-"""Training data, and what the model card says of it."""
+"""Training data, and its description for the model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,35 +20,34 @@ from inference.watch.distributions import (
     of_tensor,
 )
 
-# A column of text with more values than this is free text.
+# A text column with more distinct values than this is free text.
 MOST_CATEGORIES = 50
-# Quantiles part numbers into so many bins.
+# Number of quantile bins for numbers.
 BINS = 10
-# Of all examples together, and of the sample.
+# Limit for all examples together, and for the sample.
 MOST_CHARACTERS = 20_000
-# Enough to tell a share of them.
+# Enough to estimate shares.
 SAMPLE_SIZE = 100
-# Arrays of other types are served as these.
+# The served datatype for each kind of array.
 DATATYPES: dict[str, Any] = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP32"}
 
 
 class UnfitError(Exception):
-    """Data or a model that cannot be served; the message says why, and what to do instead."""
+    """Raised for data or a model that cannot be served; the message says why, and what to do instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What a model learns from: instances, and what is to be predicted for each.
+    """Training data: instances, and the labels to predict.
 
     ``rows`` is a pandas or polars DataFrame, an array of numbers of shape (rows, columns) with the names of its
-    columns in ``features``, an array of more dimensions, whose first is that of the instances, or several of these
-    by name. ``labels`` are as
-    they are: text, numbers or booleans of shape (rows,), several of shape (rows, targets) or a DataFrame, or None for
-    a model that learns without. ``target`` names what is predicted, a name for each of several. With ``classes``,
-    which names them, labels are their indices. So many ``examples`` are kept in the model file, one of each class first, and
-    offered on the page, and a sample of more, by which a release is compared with the one before: 0 keeps none, where
-    nobody may see a row. ``units`` are those of columns and targets, by name, and ``limits`` is what the model must not
-    be used for; the page shows both.
+    columns in ``features``, an array of more dimensions, the first of which is the instances, or a dict of such arrays
+    by name. ``labels`` are text, numbers or booleans of shape (rows,), of shape (rows, targets) or a DataFrame for
+    several targets, or None for unsupervised models. ``target`` is the name of the target, or a name for each of
+    several. If ``classes`` gives class names, labels are indices into it. ``examples`` is the number of instances
+    stored in the model file, one of each class first, and offered on the page; a larger sample is stored too, to
+    compare each release with the previous one. 0 stores neither, for data that no user may see. ``units`` are the
+    units of columns and targets, by name, and ``limits`` says what the model must not be used for; the page shows both.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Dataset:
     limits: str = ""
 
     def __post_init__(self) -> None:
-        """Bring rows and labels into one form; raise UnfitError where the parts do not fit each other."""
+        """Normalize rows and labels; raise UnfitError if they do not match."""
         rows = to_rows(self.rows, self.features)
         labels = self.labels
         if hasattr(labels, "to_pandas") or hasattr(labels, "to_numpy"):
@@ -84,16 +83,16 @@ class Dataset:
                 raise UnfitError(f"units names {name!r}, which is neither a column nor a target")
 
     def __len__(self) -> int:
-        """The number of instances."""
+        """Return the number of instances."""
         return count(self.rows)
 
     @property
     def targets(self) -> list[str]:
-        """The names of what is predicted."""
+        """The names of the targets."""
         return [self.target] if isinstance(self.target, str) else list(self.target)
 
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
-        """Part the instances at random in two; the second has the share ``held_out`` of them."""
+        """Split the instances randomly in two; the second part has the share ``held_out`` of them."""
         kept, held = train_test_split(
             np.arange(count(self.rows)),
             test_size=held_out,
@@ -113,16 +112,16 @@ class Dataset:
         return replace(self, rows=rows, labels=labels)
 
     def _can_stratify(self) -> bool:
-        """Whether the labels are classes, each often enough to be on both sides."""
+        """Whether the labels are classes, each frequent enough for both parts."""
         if self.labels is None or self.labels.ndim > 1 or self.labels.dtype.kind == "f":
             return False
         _, counts = np.unique(self.labels, return_counts=True)
         return bool(counts.min() >= 2 and len(counts) <= len(self.labels) * 0.1)
 
     def describe_columns(self) -> tuple[Column, ...]:
-        """Each column of a table with its type and what is in it; none for tensors.
+        """Describe the columns of a table, their types and values; return none for tensors.
 
-        Raises UnfitError, which names the column, for what cannot be served.
+        Raises UnfitError, which names the column, for one that cannot be served.
         """
         if isinstance(self.rows, pd.DataFrame):
             columns = [describe(str(name), self.rows[name]) for name in self.rows]
@@ -136,7 +135,7 @@ class Dataset:
             return ()
         is_frame = isinstance(self.rows, pd.DataFrame)
         if is_frame and all(column.type in ("number", "integer") for column in columns):
-            # A matrix has one type; which numbers are whole says nothing of those to come.
+            # A matrix has one type, and columns of whole numbers may get fractions later.
             columns = [as_number(column, self.rows[column.name]) for column in columns]
         return tuple(
             msgspec.structs.replace(column, unit=self.units.get(column.name, ""))
@@ -145,20 +144,20 @@ class Dataset:
 
     @property
     def is_tensors(self) -> bool:
-        """Whether the instances are arrays, no rows of a table."""
+        """Whether the instances are arrays, not rows of a table."""
         return isinstance(self.rows, dict) or (
             isinstance(self.rows, np.ndarray) and self.rows.ndim > 2
         )
 
     def describe_tensors(self) -> tuple[Tensor, ...]:
-        """Each tensor with its type, its shape and an example; none for a table."""
+        """Describe each tensor by type, shape and an example; return none for a table."""
         if not self.is_tensors:
             return ()
         arrays = self.rows if isinstance(self.rows, dict) else {MATRIX: self.rows}
         return tuple(describe_tensor(name, array) for name, array in arrays.items())
 
     def describe_outputs(self, outputs: Sequence[Output]) -> tuple[Output, ...]:
-        """The outputs with their units, and how the labels are distributed."""
+        """Add units and the distribution of the labels to the outputs."""
         outputs = [
             msgspec.structs.replace(output, unit=self.units.get(output.name, ""))
             for output in outputs
@@ -171,9 +170,9 @@ class Dataset:
         )
 
     def keep_examples(self, outputs: Sequence[Output]) -> tuple[Example, ...]:
-        """Instances for the page: one of each class first, or from the least label to the greatest.
+        """Return instances for the page: one of each class first, or spread from the lowest label to the highest.
 
-        Large ones are fewer.
+        Large instances are cut off at MOST_CHARACTERS in total.
         """
         places = np.arange(min(self.examples, len(self)))
         is_single = self.labels is not None and self.labels.ndim == 1
@@ -191,25 +190,25 @@ class Dataset:
         )
 
     def keep_sample(self) -> tuple[Any, ...]:
-        """Instances by whose answers one model is compared with another: none where no example is kept."""
+        """Return instances for comparing the predictions of two models; none if no examples are stored."""
         size = SAMPLE_SIZE if self.examples else 0
         return tuple(self._take(np.arange(min(size, len(self))))._first_instances())
 
     def _first_instances(self) -> list[Any]:
-        """The instances as a client sends them, as many as do not take too many characters together."""
+        """Return as many instances, in the form that clients send, as fit into MOST_CHARACTERS."""
         instances: list[Any] = shortest(self.inputs())
         lengths = np.cumsum([len(repr(instance)) for instance in instances])
         return instances[: int(np.sum(lengths <= MOST_CHARACTERS))]
 
     def known_classes(self) -> list[Scalar]:
-        """The classes that labels of one column name; none where they are floats, or there are none."""
+        """Return the classes of a single label column; none for floats or without labels."""
         if self.labels is None or self.labels.ndim > 1 or self.labels.dtype.kind == "f":
             return []
         classes: list[Scalar] = np.unique(self.labels).tolist()
         return classes
 
     def inputs(self) -> list[Any]:
-        """The instances as a client sends them, None for what is missing."""
+        """Return the instances in the form that clients send, with None for missing values."""
         if isinstance(self.rows, dict):
             instances = zip(*(array.tolist() for array in self.rows.values()), strict=True)
             return [dict(zip(self.rows, instance, strict=True)) for instance in instances]
@@ -223,12 +222,12 @@ class Dataset:
 
 
 def count(rows: Any) -> int:
-    """The number of instances."""
+    """Return the number of instances."""
     return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
 
 
 def distributed(output: Output, labels: NDArray[Any]) -> Output:
-    """An output with the counts of its classes, or of its numbers between their quantiles."""
+    """Add to an output the counts of its classes, or of its numbers in quantile bins."""
     if output.classes:
         counts = tuple(int(np.sum(labels == value)) for value in output.classes)
         return msgspec.structs.replace(output, counts=counts)
@@ -240,7 +239,7 @@ def distributed(output: Output, labels: NDArray[Any]) -> Output:
 
 
 def quantiles(values: NDArray[np.floating]) -> tuple[float, ...]:
-    """The edges of bins that hold about as many of the values each; of few different ones each has a bin."""
+    """Return the edges of bins with about equal counts; a few distinct values get a bin each."""
     distinct = np.unique(values)
     if not distinct.size:
         return ()
@@ -251,13 +250,13 @@ def quantiles(values: NDArray[np.floating]) -> tuple[float, ...]:
 
 
 def counted(distribution: Distribution, values: Any) -> tuple[int, ...]:
-    """How many of the values each bin has; none is outside of all."""
+    """Return the number of values in each bin; no value is outside of all bins."""
     counts = distribution.count(values).astype(int).tolist()
     return tuple(counts[:-2] if distribution.values else counts[1:-2])
 
 
 def describe_tensor(name: str, array: NDArray[Any]) -> Tensor:
-    """A tensor of an array whose first axis is that of the instances."""
+    """Describe an array, whose first axis is the instances, as a tensor."""
     is_text = array.dtype.kind in "OU"
     means = measure_text(array) if is_text else measure_mean(array)
     tensor = Tensor(
@@ -273,7 +272,7 @@ def describe_tensor(name: str, array: NDArray[Any]) -> Tensor:
 
 
 def to_rows(rows: Any, features: Sequence[str]) -> Any:
-    """A pandas DataFrame, an array or several by name; raises UnfitError for others, or where they do not fit."""
+    """Convert rows to a DataFrame, an array or a dict of arrays; raises UnfitError if they are invalid."""
     if isinstance(rows, dict):
         arrays = {name: np.asarray(array) for name, array in rows.items()}
         if len({len(array) for array in arrays.values()}) != 1:
@@ -291,13 +290,13 @@ def to_rows(rows: Any, features: Sequence[str]) -> Any:
     if rows.ndim < 2 or rows.dtype.kind not in "biuf":
         raise UnfitError(
             f"rows is an array of {rows.dtype} with {rows.ndim} dimension(s): give a DataFrame, or an array of "
-            "numbers whose first dimension is that of the instances"
+            "numbers whose first dimension is the instances"
         )
     if rows.ndim == 2:
         if len(features) != rows.shape[1]:
             raise UnfitError(f"rows has {rows.shape[1]} columns, features {len(features)} names")
         if not all(type(name) is str for name in features) or len(set(features)) < len(features):
-            raise UnfitError("features must be different names, each of them a str")
+            raise UnfitError("features must be different names, each a str")
         if (np.abs(rows.astype(float)) > FLOAT32_MAX).any():
             raise UnfitError("rows holds an infinity, or a number that float32 cannot hold")
     elif not (np.abs(rows.astype(float)) <= FLOAT32_MAX).all():
@@ -306,14 +305,14 @@ def to_rows(rows: Any, features: Sequence[str]) -> Any:
 
 
 def to_labels(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
-    """Labels of one type, those that are indices of ``classes`` as these; raises UnfitError for what is neither."""
+    """Return labels of one type, with indices replaced by ``classes``; raises UnfitError for other labels."""
     if classes:
         if not all(type(name) is str for name in classes) or len(set(classes)) < len(classes):
-            raise UnfitError("classes must be different names, each of them a str")
+            raise UnfitError("classes must be different names, each a str")
         if labels.dtype.kind in "iu" and set(labels.tolist()) == set(range(len(classes))):
             named: NDArray[Any] = np.array(classes, object)[labels]
             return named
-        # As they are once the data was split.
+        # After a split, labels are class names already.
         if not set(labels.tolist()) <= set(classes):
             raise UnfitError(
                 f"labels must be indices of the {len(classes)} classes, each at least once"
@@ -321,14 +320,14 @@ def to_labels(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
     if labels.dtype.kind == "U":
         labels = labels.astype(object)
     if labels.dtype.kind == "O" and len({type(label) for label in labels.ravel()}) > 1:
-        raise UnfitError("labels are of several types: text and numbers, or one is missing")
+        raise UnfitError("labels are of several types: text and numbers, or some are missing")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise UnfitError("labels hold a NaN or an infinity")
     return labels
 
 
 def describe(name: str, values: "pd.Series[Any]") -> Column:
-    """A column with its type, whether a value may be missing, what it holds, and one that is typical."""
+    """Describe a column: type, whether values may be missing, distribution, and a typical value."""
     missing = values.isna()
     given = values[~missing]
     if given.empty:
@@ -355,7 +354,7 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
     if kind == "boolean":
         if missing.any():
             raise UnfitError(
-                f"column {name!r} is boolean and has missing values: fill them in load_data(), or make numbers of it"
+                f"column {name!r} is boolean and has missing values: fill them in load_data(), or convert it to numbers"
             )
         column = Column(name=name, type="boolean", example=bool(given.mode().iloc[0]))
         return with_counts(column, given.astype(bool).tolist())
@@ -364,7 +363,7 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
     numbers = given.astype(float)
     if not (numbers.abs() <= FLOAT32_MAX).all():
         raise UnfitError(f"column {name!r} holds a number that float32 cannot hold")
-    # One that is there: the median of an even number of them may lie between.
+    # A value from the data: the median of an even number of values may lie between two.
     middle = numbers.quantile(interpolation="lower")
     column = Column(
         name=name,
@@ -379,7 +378,7 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
 
 
 def with_bins(column: Column, numbers: "pd.Series[float]") -> Column:
-    """A column of numbers with its bins, as float32 where they are served as that."""
+    """Add bins to a column of numbers, as float32 if it is served as float32."""
     values = numbers.to_numpy(np.float32 if column.type == "number" else np.float64)
     edges = quantiles(values.astype(np.float64))
     if column.type == "number":
@@ -388,12 +387,12 @@ def with_bins(column: Column, numbers: "pd.Series[float]") -> Column:
 
 
 def with_counts(column: Column, values: Any) -> Column:
-    """A column with how many of the values each of its bins has."""
+    """Add to a column the number of values in each of its bins."""
     return msgspec.structs.replace(column, counts=counted(of_column(column), values))
 
 
 def type_of(name: str, values: "pd.Series[Any]") -> Any:
-    """The type of a column whose values are all there; raises UnfitError where it has none that can be served."""
+    """Return the type of a column without missing values; raises UnfitError if it cannot be served."""
     if pd.api.types.is_bool_dtype(values.dtype):
         return "boolean"
     if pd.api.types.is_integer_dtype(values.dtype):
@@ -406,13 +405,13 @@ def type_of(name: str, values: "pd.Series[Any]") -> Any:
     if kinds == {bool}:
         return "boolean"
     raise UnfitError(
-        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: make numbers, booleans or "
-        "text of it in load_data()"
+        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: convert it to numbers, "
+        "booleans or text in load_data()"
     )
 
 
 def as_number(column: Column, values: Any) -> Column:
-    """A column of whole numbers as one of any."""
+    """Convert a column of whole numbers to one of any numbers."""
     if column.type == "number":
         return column
     example = None if column.example is None else float(column.example)
@@ -421,7 +420,7 @@ def as_number(column: Column, values: Any) -> Column:
 
 
 def shortest(value: Any) -> Any:
-    """Each float of nested lists with no more digits than float32 tells apart."""
+    """Round each float in nested lists or dicts to the shortest digits that identify it as float32."""
     if isinstance(value, dict):
         return {name: shortest(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -430,5 +429,5 @@ def shortest(value: Any) -> Any:
 
 
 def to_values(values: "pd.Series[Any]") -> list[Scalar | None]:
-    """A column's values as a client sends them."""
+    """Return a column's values in the form that clients send."""
     return [None if pd.isna(value) or value == "" else value for value in values.tolist()]

@@ -1,4 +1,4 @@
-"""How good a model is, measured as it will be served."""
+"""Metrics of a model, measured as it will be served."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from training.dataset import Dataset
 
 
 def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
-    """Measure the model as it will be served, on instances whose labels are known.
+    """Measure the model as it will be served, on labeled instances.
 
-    A model that learned without labels is told by how it parts them: the share of its least class.
+    The metric of a model trained without labels is the share of its smallest class.
     """
     card, instances = predictor.card, data.inputs()
     predictions = keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
@@ -28,7 +28,7 @@ def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
 def measure(
     card: ModelCard, actual: Sequence[NDArray[Any]] | None, predicted: Sequence[NDArray[Any]]
 ) -> dict[str, float]:
-    """Measure predictions by what is true, or by themselves; an array of shape (instances,) for each output."""
+    """Compare predictions with the labels, if any; both have an array of shape (instances,) for each output."""
     metrics: dict[str, float] = {}
     labels = [None] * len(predicted) if actual is None else actual
     for output, truth, values in zip(card.outputs, labels, predicted, strict=True):
@@ -39,7 +39,7 @@ def measure(
 
 
 def score(output: Output, actual: NDArray[Any] | None, predicted: NDArray[Any]) -> dict[str, float]:
-    """Measure the predictions of an output."""
+    """Return the metrics of one output."""
     if actual is None:
         _, counts = np.unique(predicted, return_counts=True)
         return {"smallest_share": counts.min() / len(predicted)}
@@ -56,5 +56,5 @@ def score(output: Output, actual: NDArray[Any] | None, predicted: NDArray[Any]) 
 
 
 def describe_metrics(metrics: dict[str, float]) -> str:
-    """Metrics as a line has them."""
+    """Format metrics on one line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -1,11 +1,11 @@
-"""What the service kept of its requests, read again: ``python -m training.live rows`` or ``... evaluate``.
+"""Read the service's sample of live requests: ``python -m training.live rows`` or ``... evaluate``.
 
-``rows SAMPLE OUT`` writes it as a file for ``load_data()``: a column of each input, with the prediction, the request
-and the time after them. ``evaluate SAMPLE LABELS`` joins what became true and measures the model as training did.
+``rows SAMPLE OUT`` writes it to a CSV file for ``load_data()``: a column for each input, followed by the prediction,
+the request and the time. ``evaluate SAMPLE LABELS`` joins the sample with labels and computes the metrics of training.
 
 SAMPLE is a file of JSON lines, a folder of such files at any depth, an ``s3://`` URL of one, or ``-`` for standard
-input, where ``make`` puts the service's log; lines that are no rows of the sample are passed over. LABELS is a CSV file
-with the columns ``request_id``, ``row`` where requests have several, and one of each output's name.
+input, to which ``make`` pipes the service's log; lines that are not part of the sample are skipped. LABELS is a CSV
+file with the columns ``request_id``, ``row`` if requests have several, and one for each output, by its name.
 """
 
 import sys
@@ -32,7 +32,7 @@ ABOUT = ("time", "request_id", "row", "model_version")
 
 
 def read(place: str) -> list[SampledRow]:
-    """The rows of a sample, each once, in the order of their time; raises UnfitError where there is none."""
+    """Return the rows of a sample, without duplicates, sorted by time; raises UnfitError if there are none."""
     rows = {}
     for line in lines_of(place):
         if b'"inference.sample"' not in line:
@@ -40,18 +40,18 @@ def read(place: str) -> list[SampledRow]:
         try:
             row = decoder.decode(line)
         except msgspec.DecodeError:
-            # A warning of the sample itself, or half a line.
+            # A warning logged by the sample itself, or a truncated line.
             continue
         rows[row.request_id, row.row] = row
     if not rows:
         raise UnfitError(
-            f"{place} holds no row of a sample: SAMPLE_SHARE keeps some of the requests"
+            f"{place} holds no rows of a sample: set SAMPLE_SHARE to sample some of the requests"
         )
     return sorted(rows.values(), key=lambda row: (row.time, row.request_id, row.row))
 
 
 def lines_of(place: str) -> Iterator[bytes]:
-    """The lines of all files of a sample; raises UnfitError where they cannot be read."""
+    """Yield the lines of all files of a sample; raises UnfitError if they cannot be read."""
     if place == "-":
         yield from sys.stdin.buffer
     elif is_remote(place):
@@ -76,7 +76,7 @@ def lines_of(place: str) -> Iterator[bytes]:
 
 
 def to_frame(rows: Sequence[SampledRow]) -> pd.DataFrame:
-    """A table of the rows: the inputs, the predictions, and which request they are of."""
+    """Return a table of the rows: inputs, predictions, and the request of each."""
     instances = pd.DataFrame([row.instance for row in rows])
     predictions = pd.DataFrame(
         [
@@ -89,14 +89,14 @@ def to_frame(rows: Sequence[SampledRow]) -> pd.DataFrame:
 
 
 def outputs_of(row: SampledRow, only: str) -> dict[str, Any]:
-    """The predictions of a row by output; the one of a single output by the name ``only``."""
+    """Return the predictions of a row by output; a single prediction is named ``only``."""
     return row.prediction if isinstance(row.prediction, dict) else {only: row.prediction}
 
 
 def evaluate(rows: Iterable[SampledRow], labels: pd.DataFrame, card: ModelCard) -> dict[str, float]:
-    """Measure the predictions by what became true, and print how many rows of both belong together.
+    """Compare the predictions with the labels, and print how many rows have a label.
 
-    Raises UnfitError where the labels name no request, or none of the sample.
+    Raises UnfitError if the labels lack a column, or match no request of the sample.
     """
     names = [output.name for output in card.outputs]
     for name in ("request_id", *names):
@@ -120,7 +120,7 @@ def evaluate(rows: Iterable[SampledRow], labels: pd.DataFrame, card: ModelCard) 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do what the first argument says."""
+    """Run the command in the first argument."""
     what, place, other = arguments
     try:
         if not other:
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> None:
         others = {row.model_version for row in rows} - {model.version}
         if others:
             print(
-                f"note: some rows are of other versions of the model: {', '.join(sorted(others))}"
+                f"note: some rows are from other versions of the model: {', '.join(sorted(others))}"
             )
         metrics = evaluate(rows, pd.read_csv(other), card)
     except (UnfitError, StartupError, OSError, ValueError) as error:

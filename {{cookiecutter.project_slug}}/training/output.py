@@ -1,4 +1,4 @@
-"""What training leaves for the service: the model file, its checksum, and how it is best served."""
+"""Output of training: the model file, its checksum, and the measured settings for serving it."""
 
 import hashlib
 import math
@@ -28,18 +28,18 @@ from inference.runtime.artifact import (
 from inference.runtime.serving import Serving, path_of
 from inference.runtime.signature import Inputs, Predict, to_inputs
 
-# The file of a model, or several by name, or a folder of them.
+# A model file, several files by name, or a folder of files.
 Content = bytes | Mapping[str, bytes] | Path
-# A queue costs a request some tens of microseconds: batches must save the model more than that.
+# A queue costs each request some tens of microseconds: batching must save more than that.
 WORTHWHILE_SECONDS = 100e-6
-# A slower model must not be asked by more clients at once than will wait for it.
+# A slower model needs a queue, so that no more clients call it at once than will wait for it.
 SLOW_SECONDS = 1e-3
 ROWS = 32
-# So long an event loop may be busy with one request.
+# The longest time that one request may block the event loop.
 INLINE_SECONDS = 1e-3
-# The JSON of more rows keeps the event loop for longer than the model does.
+# With more rows, JSON blocks the event loop for longer than the model does.
 MAX_INLINE_ROWS = 1000
-# With default settings, not what happens to be set here.
+# Uses default settings, not those set on this machine.
 LOAD_SERVICE = """
 import sys
 from inference.app import create_app
@@ -51,7 +51,7 @@ print(open("/proc/self/status").read())
 
 
 def today() -> str:
-    """The date of SOURCE_DATE_EPOCH, so that a build can be repeated, or else the current one."""
+    """Return the date of SOURCE_DATE_EPOCH, for reproducible builds, or else the current date."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     return now.date().isoformat()
@@ -59,17 +59,17 @@ def today() -> str:
 
 @contextmanager
 def loaded(content: Content) -> Iterator[Predictor]:
-    """A predictor of a model that is not published yet."""
+    """Load a predictor from a model that is not published yet."""
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         yield Predictor.load(write_model(Path(folder) / "model", content).content)
 
 
 def publish(path: Path, content: Content) -> None:
-    """Write a model, measure how it is best served, and say what it became."""
+    """Write a model, measure how best to serve it, and report its size and version."""
     model = write_model(path, content)
     predictor = Predictor.load(model.content)
     example = to_inputs(predictor.card, [predictor.card.example])
-    # A predictor that does not say is one that may.
+    # A predictor without the attribute may block.
     max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
     serving = measure(predictor.predict, example, max_inline)
     write_serving(path, msgspec.structs.replace(serving, worker_mib=measure_memory(path)))
@@ -78,7 +78,7 @@ def publish(path: Path, content: Content) -> None:
 
 
 def write_model(path: Path, content: Content) -> Artifact:
-    """Write a model file, or a folder, and its checksum; a reader never sees half of a file."""
+    """Write a model file or folder and its checksum; readers never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, bytes):
         digest = hashlib.sha256(content).hexdigest()
@@ -104,22 +104,22 @@ def write_model(path: Path, content: Content) -> Artifact:
 
 
 def write_serving(model_path: Path, serving: Serving) -> None:
-    """Write beside the model file how it is best served."""
+    """Write the settings for serving a model next to its file."""
     replace(path_of(model_path), msgspec.json.encode(serving) + b"\n")
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another in one step."""
+    """Replace a file atomically."""
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)
     partial.replace(path)
 
 
 def measure(predict: Predict, example: Inputs, max_inline: int = 0) -> Serving:
-    """Time ``predict`` on one instance, alone and many times in a batch.
+    """Time ``predict`` on one instance, alone and repeated in a batch.
 
-    Requests of up to ``max_inline`` rows may be answered on the event loop, where that is quick: 0 for
-    a model that may block.
+    Requests of up to ``max_inline`` rows may be answered on the event loop if that is fast enough. Pass 0
+    for a model that may block.
     """
     alone = fastest(predict, example)
     saved = alone - fastest(predict, repeat(example, ROWS)) / ROWS
@@ -128,7 +128,7 @@ def measure(predict: Predict, example: Inputs, max_inline: int = 0) -> Serving:
 
 
 def count_inline_rows(predict: Predict, example: Inputs, max_rows: int) -> int:
-    """The largest of 1, 2, 4, ... and ``max_rows`` rows that ``predict`` answers in time."""
+    """Return the largest of 1, 2, 4, ... and ``max_rows`` rows that ``predict`` handles within INLINE_SECONDS."""
     quick = 0
     while quick < max_rows:
         rows = min(2 * quick or 1, max_rows)
@@ -139,7 +139,7 @@ def count_inline_rows(predict: Predict, example: Inputs, max_rows: int) -> int:
 
 
 def measure_memory(path: Path) -> int:
-    """The most memory, in MiB, of a process that loads the service with this model; 0 where there is no /proc."""
+    """Return the peak memory, in MiB, of a process that loads the service with this model; 0 without /proc."""
     command = [sys.executable, "-c", LOAD_SERVICE, str(path)]
     service = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
     peak = re.search(r"^VmHWM:\s+(\d+) kB$", service.stdout, re.MULTILINE)
@@ -147,12 +147,12 @@ def measure_memory(path: Path) -> int:
 
 
 def repeat(example: Inputs, rows: int) -> Inputs:
-    """One instance, so many times."""
+    """Repeat one instance ``rows`` times."""
     return {name: np.repeat(array, rows, axis=0) for name, array in example.items()}
 
 
 def fastest(predict: Predict, inputs: Inputs, times: int = 20) -> float:
-    """The least of the seconds that some calls took: the others were disturbed."""
+    """Return the seconds of the fastest of several calls, which was disturbed least."""
     seconds = []
     for _ in range(times):
         started = time.perf_counter()

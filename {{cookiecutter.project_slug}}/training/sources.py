@@ -1,4 +1,4 @@
-"""Where a model comes from that was not trained here: ``model/source.json``, which is committed."""
+"""The source of an imported model: ``model/source.json``, which is committed."""
 
 import os
 import subprocess
@@ -14,16 +14,16 @@ from inference.runtime.signature import Scalar
 from training.dataset import UnfitError
 
 PATH = ROOT / "model" / "source.json"
-# Another model for this run.
+# Overrides the model for this run.
 OTHER = os.environ.get("MODEL_SOURCE", "")
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model as ``make import`` was given it.
+    """The arguments of ``make import``.
 
-    ``model`` is a path, ``s3://BUCKET/KEY``, or ``models:/NAME/VERSION`` of an MLflow registry; ``sample`` is the
-    path of a file of rows, ``target`` the name of its column that holds what is to be predicted; ``names`` are those
-    of the other columns, ``classes`` those of what is predicted.
+    ``model`` is a path, ``s3://BUCKET/KEY``, or ``models:/NAME/VERSION`` in an MLflow registry. ``sample`` is the path
+    of a file with rows, ``target`` the name of its column to predict, and ``names`` are the names of the other
+    columns. ``classes`` are the classes of the target.
     """
 
     model: str
@@ -34,45 +34,45 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def read() -> Source | None:
-    """What was imported last, with the model of MODEL_SOURCE if that is set; None where a model is trained.
+    """Return the last imported source, with the model of MODEL_SOURCE if set; None if the model is trained.
 
-    Raises UnfitError where the file is not what ``make import`` wrote.
+    Raises UnfitError if the file was not written by ``make import``.
     """
     try:
         source = msgspec.json.decode(PATH.read_bytes(), type=Source)
     except FileNotFoundError:
         return Source(model=OTHER) if OTHER else None
     except msgspec.DecodeError as error:
-        raise UnfitError(f"{PATH}: {error}; write it anew by make import") from error
+        raise UnfitError(f"{PATH}: {error}; write it again with make import") from error
     return msgspec.structs.replace(source, model=OTHER) if OTHER else source
 
 
 def write(source: Source) -> None:
-    """Let the next ``make train``, here and in the pipeline, take the same model."""
+    """Make the next ``make train``, here and in the pipeline, use the same model."""
     PATH.write_bytes(msgspec.json.format(msgspec.json.encode(source), indent=2) + b"\n")
 
 
 def is_here(path: Path) -> bool:
-    """Whether the imported model is here, its checksum verified; raises StartupError where it is another.
+    """Whether the imported model is present; raises StartupError if its checksum does not match.
 
-    With MODEL_SOURCE it is another's until that is taken.
+    With MODEL_SOURCE, it is always imported again.
     """
     if OTHER or not path.exists():
         return False
-    print(f"{path}: version {artifact.read(path).version}, as it was imported")
+    print(f"{path}: version {artifact.read(path).version}, already imported")
     return True
 
 
 def fetch(address: str, stack: ExitStack) -> Path:
-    """The file or folder of an address, downloaded into a folder that goes with the stack where it is not here.
+    """Return the path of a file or folder; download remote ones into a folder that ``stack`` removes.
 
-    Raises UnfitError where it cannot be had.
+    Raises UnfitError if it cannot be fetched.
     """
     if not address.startswith(("s3://", "models:/")):
         path = Path(address)
         if not path.exists():
             raise UnfitError(
-                f"There is no {address}: MODEL is a file, a folder, s3://… or models:/…."
+                f"There is no {address}: MODEL must be a file, a folder, s3://… or models:/…."
             )
         return path
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="model-")))
@@ -92,12 +92,12 @@ def fetch(address: str, stack: ExitStack) -> Path:
 
 
 def fetch_from_registry(address: str, folder: Path) -> Path:
-    """Download a model of an MLflow registry, that of MLFLOW_TRACKING_URI."""
+    """Download a model from the MLflow registry at MLFLOW_TRACKING_URI."""
     try:
         from mlflow.artifacts import download_artifacts
     except ImportError as error:
         raise UnfitError(
-            f"Fetching {address} needs mlflow-skinny: put it into requirements/train.in, then make lock setup."
+            f"Fetching {address} needs mlflow-skinny: add it to requirements/train.in, then run make lock setup."
         ) from error
     try:
         return Path(download_artifacts(address, dst_path=str(folder)))

@@ -1,4 +1,4 @@
-"""A load balancer that forwards to the tasks that run."""
+"""A load balancer that forwards to running tasks."""
 
 import contextlib
 import itertools
@@ -14,14 +14,14 @@ from moto.elbv2.models import elbv2_backends
 
 from rehearsal.tasks import interface_id, interfaces
 
-# Services, each with the port of its container.
+# Services with their container ports.
 Services = Callable[[], Iterable[tuple[Any, int]]]
 
 
 class Balancer:
     """Forwards connections to the tasks of services, in turn.
 
-    While a release moves the requests in steps, each revision gets its share of every hundred.
+    While a release shifts requests in steps, each revision gets its share of every hundred.
     """
 
     def __init__(self, scheduler: Any, services: Services) -> None:
@@ -30,7 +30,7 @@ class Balancer:
         self._turn = itertools.count()
 
     def listen(self, is_test: bool = False) -> str:
-        """Serve on a free port; return its address. In a test, tasks answer that a release tries before."""
+        """Listen on a free port; return its address. ``is_test`` forwards to tasks that a release tests first."""
         balancer = self
 
         class Handler(BaseRequestHandler):
@@ -43,7 +43,7 @@ class Balancer:
         return f"127.0.0.1:{server.server_address[1]}"
 
     def targets(self, turn: int, is_test: bool) -> Iterator[tuple[str, int]]:
-        """Address and port of each task that runs and may have the request of this turn."""
+        """Yield address and port of each running task that may get the request of this turn."""
         for service, port in self._services():
             tested = getattr(service, "tested", "") if is_test else ""
             chosen = tested or choose(shares_of(service), turn)
@@ -53,7 +53,7 @@ class Balancer:
                 yield interfaces(task)[interface_id(task)].public_ip, port
 
     def forward(self, client: socket.socket, is_test: bool = False) -> None:
-        """Carry a connection to a task and back; without one it is closed, for want of a 503."""
+        """Forward a connection to a task; without tasks it is closed instead of answered with 503."""
         turn = next(self._turn)
         targets = list(self.targets(turn, is_test))
         if not targets:
@@ -63,7 +63,7 @@ class Balancer:
 
 
 def behind(arn: str) -> Iterator[tuple[Any, int]]:
-    """The services in the target groups of a load balancer, each with the port of its container."""
+    """Yield the services in the target groups of a load balancer, with their container ports."""
     _, _, _, region, account, _ = arn.split(":", 5)
     groups = elbv2_backends[account][region].target_groups
     for service in ecs_backends[account][region].services.values():
@@ -74,9 +74,9 @@ def behind(arn: str) -> Iterator[tuple[Any, int]]:
 
 
 def shares_of(service: Any) -> dict[str, float]:
-    """Which share of the requests each revision has; nothing where all tasks are alike.
+    """Return each revision's share of the requests; empty if all tasks are equal.
 
-    Unless tasks are replaced one by one, new ones have none until a release moves the requests.
+    Except in rolling updates, new tasks get no requests until a release shifts them.
     """
     shares: dict[str, float] = getattr(service, "shares", {})
     is_rolling = service.deployment_configuration.get("strategy", "ROLLING") == "ROLLING"
@@ -86,8 +86,8 @@ def shares_of(service: Any) -> dict[str, float]:
 
 
 def choose(shares: dict[str, float], turn: int) -> str:
-    """The revision that has a turn, by the shares of each in percent; none where there are no shares."""
-    # 61 and 100 have no common divisor: each hundred turns come in another order, every one once.
+    """Return the revision for a turn, by shares in percent; empty without shares."""
+    # 61 and 100 are coprime: every hundred turns take each place once, in mixed order.
     place = turn * 61 % 100
     for revision, share in shares.items():
         if place < share:
@@ -97,7 +97,7 @@ def choose(shares: dict[str, float], turn: int) -> str:
 
 
 def carry(client: socket.socket, task: socket.socket) -> None:
-    """Copy bytes both ways until neither has more, in one thread: two must not use one connection of TLS."""
+    """Copy bytes both ways until both ends close, in one thread: two must not share a TLS connection."""
     sinks = {client: task, task: client}
     with contextlib.suppress(OSError):
         while sinks:
@@ -111,6 +111,6 @@ def carry(client: socket.socket, task: socket.socket) -> None:
 
 
 def has_decrypted(source: socket.socket) -> bool:
-    """Whether a connection of TLS holds bytes of which the system does not know any more."""
+    """Whether a TLS connection has buffered bytes, which select() does not see."""
     pending = getattr(source, "pending", None)
     return pending is not None and pending() > 0

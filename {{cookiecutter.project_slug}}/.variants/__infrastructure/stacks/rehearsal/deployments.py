@@ -1,8 +1,9 @@
-"""Releases whose requests move in steps, as ECS has them: BLUE_GREEN, CANARY and LINEAR.
+"""ECS releases that shift requests in steps: BLUE_GREEN, CANARY and LINEAR.
 
-New tasks run beside the old ones, and the load balancer sends them their share. A minute of ECS lasts a second.
-An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) takes a release back. A hook that pauses a release
-waits, in real minutes, for ``aws ecs continue-service-deployment``; until then the test listener alone has the new tasks.
+New tasks run next to the old ones, and the load balancer sends them their share. A minute of ECS lasts a second.
+An alarm that goes off meanwhile (``aws cloudwatch set-alarm-state``) rolls a release back. A hook that pauses a release
+waits, in real minutes, for ``aws ecs continue-service-deployment``; until then only the test listener reaches the new
+tasks.
 """
 
 import time
@@ -23,19 +24,19 @@ Json = dict[str, Any]
 
 
 class StackAlarm(CloudFormationModel):
-    """An alarm that a stack makes, by its name; it measures nothing."""
+    """An alarm created by a stack; it measures nothing."""
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
 
     @staticmethod
     def cloudformation_name_type() -> str:
-        """The property that names it."""
+        """Return the property that holds its name."""
         return "AlarmName"
 
     @staticmethod
     def cloudformation_type() -> str:
-        """Its type in a template."""
+        """Return its type in templates."""
         return "AWS::CloudWatch::Alarm"
 
     @classmethod
@@ -47,7 +48,7 @@ class StackAlarm(CloudFormationModel):
         region_name: str,
         **_: Any,
     ) -> "StackAlarm":
-        """Make it."""
+        """Create it."""
         properties = cloudformation_json["Properties"]
         cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=properties["AlarmName"],
@@ -70,7 +71,7 @@ class StackAlarm(CloudFormationModel):
 
 
 def steps(configuration: Json) -> Iterator[tuple[float, float]]:
-    """The share of the requests that new tasks have, in percent, and for how many minutes."""
+    """Yield the share of requests for new tasks, in percent, and its duration in minutes."""
     match configuration["strategy"]:
         case "CANARY":
             canary = configuration["canaryConfiguration"]
@@ -85,7 +86,7 @@ def steps(configuration: Json) -> Iterator[tuple[float, float]]:
 
 
 def alarms_of(service: Any, account: str, region: str) -> list[str]:
-    """The alarms of a service's releases that have gone off."""
+    """Return the alarms for a service's releases that have gone off."""
     alarms = service.deployment_configuration.get("alarms", {})
     if str(alarms.get("enable")).lower() != "true":
         return []
@@ -95,7 +96,7 @@ def alarms_of(service: Any, account: str, region: str) -> list[str]:
 
 
 class Deployments:
-    """What ECS tells about the releases of its services."""
+    """The releases of all services, as reported by ECS."""
 
     def __init__(self) -> None:
         self._known: list[Json] = []
@@ -103,9 +104,9 @@ class Deployments:
     def shift(
         self, service: Any, before: str, after: str, is_current: Callable[[], bool]
     ) -> str | None:
-        """Move requests from the tasks of one revision to those of another; a reason says why it went back.
+        """Shift requests between the tasks of two revisions; return the reason if it was rolled back.
 
-        It ends at once where something else is asked for meanwhile.
+        Returns at once if another change is requested meanwhile.
         """
         configuration = getattr(service, "deployment_configuration", {})
         if configuration.get("strategy", "ROLLING") == "ROLLING":
@@ -147,12 +148,12 @@ class Deployments:
                 time.sleep(0.1)
         told["lifecycleStage"] = "CLEAN_UP"
         told["status"] = "SUCCESSFUL" if is_current() else "STOPPED"
-        # Until the old tasks are gone.
+        # In effect until the old tasks are gone.
         service.shares = {after: 100} if is_current() else {}
         return None
 
     def _pause(self, told: Json, timeout: Json, is_current: Callable[[], bool]) -> str | None:
-        """Wait for whoever lets a release go on or back; a reason says why it went back."""
+        """Wait until a paused release is continued or rolled back; return the reason if it was rolled back."""
         minutes = timedelta(minutes=float(timeout["timeoutInMinutes"]))
         hook = {
             "hookId": f"ecs-pause-{uuid.uuid4().hex}",
@@ -175,7 +176,7 @@ class Deployments:
         return reason
 
     def go_on(self, arn: str, hook_id: str, action: str) -> None:
-        """Let a release that waits go on or back; raises where it does not wait."""
+        """Continue or roll back a paused release; raises if it is not paused."""
         for told in self.by_arn([arn]):
             for hook in told.get("lifecycleHookDetails", []):
                 if hook["hookId"] == hook_id and hook["status"] == "AWAITING_ACTION":
@@ -186,17 +187,17 @@ class Deployments:
         )
 
     def of_service(self, cluster: str, name: str) -> list[Json]:
-        """The releases of a service, the last one first."""
+        """Return the releases of a service, newest first."""
         end = f"/{cluster}/{name}"
         return [told for told in reversed(self._known) if told["serviceArn"].endswith(end)]
 
     def by_arn(self, arns: list[str]) -> list[Json]:
-        """The releases of these names."""
+        """Return the releases with these ARNs."""
         return [told for told in self._known if told["serviceDeploymentArn"] in arns]
 
 
 def install(scheduler: Any) -> None:
-    """Make moto's ECS move requests in steps, and tell about it."""
+    """Make moto's ECS shift requests in steps, and report it."""
     deployments = Deployments()
     scheduler.shift = deployments.shift
 

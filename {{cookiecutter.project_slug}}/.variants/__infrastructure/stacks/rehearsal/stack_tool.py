@@ -1,11 +1,11 @@
-"""What the rehearsal knows about a tool that deploys by stacks of CloudFormation."""
+"""Rehearsal settings for tools that deploy CloudFormation stacks."""
 
 MAKEFILE = "deploy/stacks.mk"
 CLUSTER = "{CLUSTER}-staging"
-# Environment variables passed on so that the tool is found.
+# Environment variables passed through to locate the tool.
 KEPT: set[str] = set()
 
-# Tools that a target needs besides the AWS CLI.
+# Tools that targets need in addition to the AWS CLI.
 NEEDS = {
     "doctor": {"docker"},
     "ecr-login": {"registry"},
@@ -13,10 +13,10 @@ NEEDS = {
     "docker-push": {"registry"},
     "image-scan": {"registry"},
 }
-# Without these no service runs.
+# Tools without which no service can run.
 MISSING: dict[str, str] = {}
 
 
 def find_tools() -> set[str]:
-    """Which of the tools that only this deploy tool needs are here: it needs none."""
+    """Return the installed tools that only this deploy tool needs: there are none."""
     return set()

@@ -1,9 +1,9 @@
-"""CloudFormation on the embedded AWS, as honest as a release needs it.
+"""CloudFormation on the embedded AWS, as realistic as a release needs.
 
-moto makes the resources. Added here: parameters and rules are checked before there is a change set; a
-stack changes in the background, with events; the rollout of its service decides about the change, which
-is rolled back with it; its load balancer forwards to the tasks. An update changes the task definition and
-the service, nothing else.
+moto creates the resources. Added here: parameters and rules are checked before a change set is created;
+a stack changes in the background, with events; a change succeeds only if the rollout of its service does,
+and is rolled back otherwise; the load balancer forwards to the tasks. An update changes only the task
+definition and the service.
 """
 
 import ipaddress
@@ -31,9 +31,9 @@ from moto.utilities.utils import get_partition
 
 from rehearsal.balancer import Balancer, behind
 
-# What an update changes.
+# Resource types that an update changes.
 CHANGEABLE = {"AWS::ECS::TaskDefinition", "AWS::ECS::Service", "AWS::ECS::ExpressGatewayService"}
-# How long a rollback waits for whoever follows the stack.
+# How long a rollback waits for a client that follows the stack.
 SECONDS_TO_ASK = 30
 BREAKER = (
     "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'. "
@@ -44,7 +44,7 @@ Json = dict[str, Any]
 
 
 def find_faults(template: Json, parameters: dict[str, str]) -> Iterator[str]:
-    """What CloudFormation refuses about parameters, in its words."""
+    """Yield CloudFormation's error messages for invalid parameters."""
     slots = template.get("Parameters", {})
     for name in parameters.keys() - slots.keys():
         yield f"Parameters: [{name}] do not exist in the template"
@@ -71,7 +71,7 @@ def find_faults(template: Json, parameters: dict[str, str]) -> Iterator[str]:
 
 
 def in_range(slot: Json, value: str) -> bool:
-    """Whether a value is a number between the least and the most."""
+    """Whether a value is a number between the parameter's minimum and maximum."""
     try:
         return (
             slot.get("MinValue", float("-inf"))
@@ -83,7 +83,7 @@ def in_range(slot: Json, value: str) -> bool:
 
 
 def holds(expression: Json, values: Json) -> bool:
-    """A condition of a rule; it knows parameters only."""
+    """Evaluate the condition of a rule, which may refer only to parameters."""
 
     def value(operand: Any) -> str:
         return str(values[operand["Ref"]] if isinstance(operand, dict) else operand)
@@ -104,7 +104,7 @@ def holds(expression: Json, values: Json) -> bool:
 
 
 def touched(template: Json, before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """The resources that another value of a parameter changes."""
+    """Return the resources affected by changed parameter values."""
     changed = [name for name in after if before.get(name) != after[name]]
     names = {
         resource
@@ -116,15 +116,15 @@ def touched(template: Json, before: dict[str, str], after: dict[str, str]) -> se
 
 
 class Changes:
-    """Carries change sets out."""
+    """Executes change sets."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
-        # For each stack, how many events it had at each question about them.
+        # For each stack, the number of events at each time they were requested.
         self.events_seen: dict[str, list[int]] = defaultdict(list)
 
     def execute(self, backend: CloudFormationBackend, name: str) -> None:
-        """Begin to change a stack."""
+        """Start changing a stack."""
         change_set: Any = backend.describe_change_set(name)
         stack = backend.stacks[change_set.stack_id]
         change_set.execution_status = "EXECUTE_IN_PROGRESS"
@@ -154,14 +154,14 @@ class Changes:
                 tell(stack, "DELETE_FAILED", protection_of(stack, error), "LoadBalancer")
                 tell(stack, "ROLLBACK_FAILED")
             else:
-                # To delete it later would make anew what is not there.
+                # Otherwise, deleting the stack later would create its resources again.
                 stack.resource_map._resource_json_map = {}
                 tell(stack, "ROLLBACK_COMPLETE")
         else:
             tell(stack, "CREATE_COMPLETE")
 
     def _make(self, stack: Stack) -> tuple[str, str] | None:
-        """Make all resources; return the one that failed, and why."""
+        """Create all resources; return the one that failed, and the reason."""
         resources = stack.template_dict["Resources"]
         for name in dependencies_first(resources):
             try:
@@ -212,9 +212,9 @@ class Changes:
         tell(stack, "UPDATE_ROLLBACK_COMPLETE")
 
     def _wait_for_questions(self, stack: Stack) -> None:
-        """Keep what failed until whoever follows the stack has seen the failure and comes back.
+        """Keep what failed until the client that follows the stack has seen the failure and requests events again.
 
-        A rollback takes tasks and log away; in an account it takes minutes.
+        A rollback removes tasks and log; in a real account it takes minutes.
         """
         told = len(stack.events)
         deadline = time.monotonic() + SECONDS_TO_ASK
@@ -224,7 +224,7 @@ class Changes:
             time.sleep(0.1)
 
     def _load(self, stack: Stack, template: str, parameters: dict[str, str]) -> None:
-        """Let a stack be of this template."""
+        """Switch a stack to this template."""
         stack.template, stack.parameters = template, parameters
         stack._parse_template()
         resources = stack.resource_map
@@ -236,7 +236,7 @@ class Changes:
         resources.load_conditions()
 
     def _is_rolled_out(self, stack: Stack) -> bool:
-        """Wait for the rollout of a stack's service, if it has one; return whether it went well."""
+        """Wait for the rollout of a stack's service, if it has one; return whether it succeeded."""
         service = service_of(stack)
         if service is None:
             return True
@@ -247,7 +247,7 @@ class Changes:
 
 
 def tell(stack: Stack, status: str, reason: str | None = None, resource: str = "") -> None:
-    """Add an event of a resource, or of the stack, which has that status from now on."""
+    """Add an event for a resource, or for the stack, whose status is then updated."""
     kind = stack.template_dict.get("Resources", {}).get(resource, {}).get("Type")
     event = Event(
         stack_id=stack.stack_id,
@@ -265,19 +265,19 @@ def tell(stack: Stack, status: str, reason: str | None = None, resource: str = "
 
 
 def is_protected(balancer: Any) -> bool:
-    """Whether a load balancer must not be deleted."""
+    """Whether a load balancer is protected from deletion."""
     return balancer is not None and balancer.attrs.get("deletion_protection.enabled") == "true"
 
 
 def protection_of(stack: Stack, error: Exception) -> str:
-    """Why a stack cannot be deleted; raises any error that has another cause."""
+    """Return why a stack cannot be deleted; raises ``error`` if that has another cause."""
     if not is_protected(stack.resource_map._parsed_resources.get("LoadBalancer")):
         raise error
     return "Load balancer cannot be deleted because deletion protection is enabled"
 
 
 def set_attributes(stack: Stack) -> None:
-    """Give the load balancer of a stack, if it has one, the attributes of the template, which moto passes over."""
+    """Set the template's attributes on the load balancer of a stack, if it has one; moto ignores them."""
     if balancer := stack.resource_map._parsed_resources.get("LoadBalancer"):
         resource = stack.template_dict["Resources"]["LoadBalancer"]
         properties = parsing.clean_json(resource, stack.resource_map)["Properties"]
@@ -286,7 +286,7 @@ def set_attributes(stack: Stack) -> None:
 
 
 def require_gateway(properties: Json, account_id: str, region_name: str) -> None:
-    """Refuse a load balancer for the internet in a network that has no way there yet, as AWS does."""
+    """Refuse an internet-facing load balancer in a network without an internet gateway, as AWS does."""
     if properties["Scheme"] == "internal":
         return
     backend = ec2_backends[account_id][region_name]
@@ -298,14 +298,14 @@ def require_gateway(properties: Json, account_id: str, region_name: str) -> None
 
 
 def require_service_linked_role(_: Json, account_id: str, region_name: str) -> None:
-    """Refuse a cluster with capacity providers in an account in which ECS has no role yet, as AWS does."""
+    """Refuse a cluster with capacity providers if the account has no ECS role yet, as AWS does."""
     backend = iam_backends[account_id][get_partition(region_name)]
     if "AWSServiceRoleForECS" not in {role.name for role in backend.get_roles()}:
         raise ValueError("Unable to assume the service linked role of ECS (Code: InvalidParameter)")
 
 
 def check_before(kind: Any, check: Any) -> None:
-    """Have CloudFormation make a resource of a kind only where ``check`` raises nothing."""
+    """Make CloudFormation run ``check`` before it creates a resource of a kind."""
     make = kind.create_from_cloudformation_json.__func__
 
     def create(
@@ -318,29 +318,29 @@ def check_before(kind: Any, check: Any) -> None:
 
 
 def dependencies_first(resources: Json) -> list[str]:
-    """The names of resources, each after the one that DependsOn names."""
+    """Return the names of resources, those with DependsOn last."""
     return sorted(resources, key=lambda name: "DependsOn" in resources[name])
 
 
 def service_of(stack: Stack) -> Any:
-    """The service of a stack, or None."""
+    """Return the service of a stack, or None."""
     return stack.resource_map._parsed_resources.get("Service")
 
 
 def revision_of(stack: Stack) -> Any:
-    """The task definition of a stack."""
+    """Return the task definition of a stack."""
     return stack.resource_map._parsed_resources["TaskDefinition"]
 
 
 def run_revision(stack: Stack, service: Any) -> None:
-    """Let a service run the stack's task definition."""
+    """Make a service run the stack's task definition."""
     backend = ecs_backends[stack.account_id][stack.region_name]
     wanted = {"cluster": service.cluster_name, "service": service.name}
     backend.update_service({**wanted, "task_definition": revision_of(stack).arn})
 
 
 def register(properties: Json, backend: Any) -> Any:
-    """Make a task definition of all its properties; moto takes four of them."""
+    """Register a task definition with all its properties; moto uses only four of them."""
     given = remap_nested_keys(properties, pascal_to_camelcase)
     definition = backend.register_task_definition(
         family=given["family"],
@@ -358,12 +358,12 @@ def register(properties: Json, backend: Any) -> Any:
 
 
 def renew(definition: Any, properties: Json, backend: Any) -> Any:
-    """Make another task definition where the properties have changed."""
+    """Register a new task definition if the properties have changed."""
     return definition if definition.properties == properties else register(properties, backend)
 
 
 def create_service(properties: Json, backend: Any) -> Any:
-    """Make a service of the properties that decide about its tasks."""
+    """Create a service from the properties that affect its tasks."""
     given = remap_nested_keys(properties, pascal_to_camelcase)
     service = backend.create_service(
         given["cluster"],
@@ -380,7 +380,7 @@ def create_service(properties: Json, backend: Any) -> Any:
 
 
 def update_service(service: Any, properties: Json, backend: Any) -> Any:
-    """Let a service run the revision that its properties name."""
+    """Make a service run the revision named in its properties."""
     given = remap_nested_keys(properties, pascal_to_camelcase)
     service.deployment_configuration = given["deploymentConfiguration"]
     service.enable_execute_command = properties["EnableExecuteCommand"] == "true"
@@ -391,7 +391,7 @@ def update_service(service: Any, properties: Json, backend: Any) -> Any:
 
 
 def let_stacks_make(kind: Any, create: Any, update: Any, delete: Any) -> None:
-    """Have CloudFormation make, change and delete resources of a kind by these."""
+    """Make CloudFormation create, update and delete resources of a kind with these functions."""
 
     def create_from_json(
         cls: type,
@@ -420,7 +420,7 @@ def let_stacks_make(kind: Any, create: Any, update: Any, delete: Any) -> None:
 
 
 def install(scheduler: Any) -> None:
-    """Make moto's CloudFormation keep what it promises."""
+    """Make moto's CloudFormation behave like the real one."""
     changes = Changes(scheduler)
     create_change_set = CloudFormationBackend.create_change_set
     describe = CloudFormationBackend.describe_stack_events
@@ -479,7 +479,7 @@ def install(scheduler: Any) -> None:
         changes.events_seen[self.get_stack(*given).stack_id].append(len(events))
         return events
 
-    # The parser in C: a template is read a dozen times in each change.
+    # Use the C parser: each change parses the template a dozen times.
     yaml.CLoader.add_multi_constructor("", yaml_tag_constructor)
     yaml.Loader = yaml.CLoader
     clean = parsing.clean_json
@@ -538,12 +538,12 @@ def install(scheduler: Any) -> None:
     CloudFormationBackend.delete_stack = delete_or_fail
     attribute = FakeLoadBalancer.get_cfn_attribute
     parse_output = parsing.parse_output
-    # By the address of each load balancer that of its test listener.
+    # Maps the address of each load balancer to that of its test listener.
     test_addresses: dict[str, str] = {}
 
     def parse_output_with_ports(name: str, output: Json, resources: Any) -> Any:
         parsed = parse_output(name, output, resources)
-        # The address has a port already, a free one.
+        # The address already includes a free port.
         if parsed and (found := re.fullmatch(r"http://(127\.0\.0\.1:\d+):8080", parsed.value)):
             parsed.value = f"http://{test_addresses[found[1]]}"
         return parsed

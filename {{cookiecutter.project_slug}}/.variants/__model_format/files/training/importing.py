@@ -1,6 +1,6 @@
-"""Take over the files of a model that was made elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
+"""Import the files of a model trained elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
 
-``Predictor`` must be able to load and run them; only then they take the place of those that are served.
+They replace the served model only after ``Predictor`` has loaded and run them.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from training.sources import Source
 
 
 def take(path: Path, source: Source) -> None:
-    """Let ``Predictor`` load the files and answer its example and the sample, and put them in the model's place.
+    """Let ``Predictor`` load the files and predict its example and the sample, then replace the served model.
 
-    Raises UnfitError where it cannot; then nothing is written.
+    Raises UnfitError if that fails; then nothing is written.
     """
     with ExitStack() as stack:
         fetched = sources.fetch(source.model, stack)
@@ -46,7 +46,7 @@ def take(path: Path, source: Source) -> None:
 
 
 def read_rows(sample: str) -> Sequence[Any]:
-    """The instances of a JSON file, as ``/predict`` takes them; raises UnfitError where it holds none."""
+    """Read instances from a JSON file in the format of ``/predict``; raises UnfitError if there are none."""
     try:
         content = msgspec.json.decode(Path(sample).read_bytes())
         rows: list[Any] = content["instances"] if isinstance(content, dict) else content
@@ -58,13 +58,13 @@ def read_rows(sample: str) -> Sequence[Any]:
 
 
 def main() -> None:
-    """Import the model of the command line, and keep where it comes from for the pipeline."""
+    """Import the model given on the command line, and store its source for the pipeline."""
     parser = argparse.ArgumentParser(prog="make import", description=__doc__)
     parser.add_argument("model", help="a file, a folder, s3://BUCKET/KEY or models:/NAME/VERSION")
     parser.add_argument(
-        "--sample", default="", help="instances as /predict takes them: a .json file"
+        "--sample", default="", help="instances in the format of /predict: a .json file"
     )
-    # What a file does not say, Predictor does.
+    # Not needed: Predictor supplies these.
     parser.add_argument("--target", default="", help=argparse.SUPPRESS)
     parser.add_argument("--names", default="", help=argparse.SUPPRESS)
     parser.add_argument("--classes", default="", help=argparse.SUPPRESS)

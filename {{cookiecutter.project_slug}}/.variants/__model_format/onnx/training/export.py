@@ -1,4 +1,4 @@
-"""What ``fit`` returned as an ONNX model that describes itself, by the framework that it is of."""
+"""Convert the result of ``fit`` to a self-describing ONNX model, depending on its framework."""
 
 from importlib import import_module
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from inference.runtime.signature import ModelCard
 from training.dataset import Dataset, UnfitError
 
-# The module of training/frameworks that converts the classes of a package.
+# For each package, the module of training/frameworks that converts its classes.
 FRAMEWORKS = {
     "lightgbm": "scikit_learn",
     "sklearn": "scikit_learn",
@@ -18,7 +18,7 @@ FRAMEWORKS = {
 
 
 def framework_of(model: Any) -> Any:
-    """The module of training/frameworks that converts a model; raises UnfitError where there is none."""
+    """Return the module of training/frameworks that converts a model; raises UnfitError if there is none."""
     for base in type(model).__mro__:
         for package, module in FRAMEWORKS.items():
             if f"{base.__module__}.".startswith(f"{package}."):
@@ -31,7 +31,7 @@ def framework_of(model: Any) -> Any:
 
 
 def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
-    """What a fitted model takes and predicts, as fields of the model card."""
+    """Return the inputs and outputs of a fitted model, as fields of the model card."""
     fields: dict[str, Any] = framework_of(model).infer_signature(model, data, data.known_classes())
     return fields
 
@@ -39,8 +39,8 @@ def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
 def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
     """Convert ``model`` to ONNX, with the fields of ``card`` as its metadata.
 
-    Raises UnfitError when the model cannot be converted, or when the converted one answers the instances of
-    ``data`` otherwise than its framework.
+    Raises UnfitError if the model cannot be converted, or if the converted model and the framework give different
+    predictions for the instances of ``data``.
     """
     content: bytes = framework_of(model).export(model, card, data).content
     return content

@@ -9,7 +9,7 @@ from inference.runtime.signature import MATRIX
 
 
 def join_columns(graph: GraphProto) -> None:
-    """Let a graph take one matrix in place of its inputs, which are its columns."""
+    """Replace the inputs of a graph, one per column, by a single matrix."""
     names = [given.name for given in graph.input]
     sizes = helper.make_tensor("columns_sizes", TensorProto.INT64, [len(names)], [1] * len(names))
     graph.initializer.append(sizes)
@@ -21,7 +21,7 @@ def join_columns(graph: GraphProto) -> None:
 
 
 def rename(graph: GraphProto, old: str, new: str) -> None:
-    """Give a value of a graph another name."""
+    """Rename a value of a graph."""
     for node in graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
@@ -33,7 +33,7 @@ def rename(graph: GraphProto, old: str, new: str) -> None:
 
 
 def look_up(graph: GraphProto, name: str, numbers: Sequence[Any]) -> None:
-    """Let an output of indices hold the whole numbers at them."""
+    """Map an output of indices to the whole numbers at these indices."""
     table = helper.make_tensor(f"{name}_table", TensorProto.INT64, [len(numbers)], numbers)
     graph.initializer.append(table)
     rename(graph, name, f"{name}_index")

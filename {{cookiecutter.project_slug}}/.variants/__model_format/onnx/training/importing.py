@@ -1,6 +1,6 @@
-"""Take over a model that was made elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
+"""Import a model trained elsewhere: ``python -m training.importing MODEL [OPTION ...]``.
 
-It is converted, held against its framework, and only then takes the place of the model that is served.
+It is converted, compared with its framework, and only then replaces the served model.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from training.output import publish, today
 from training.sources import Source
 from training.verification import Converted
 
-# The module of training/frameworks that reads files of each ending.
+# For each file extension, the module of training/frameworks that reads it.
 READERS = {
     ".bst": "xgboost",
     ".json": "xgboost",
@@ -44,7 +44,7 @@ READERS = {
     ".xgb": "xgboost",
 }
 PICKLES = (".joblib", ".pickle", ".pkl", ".skops")
-# What to install for a package that is missing.
+# What to install if a package is missing.
 PACKAGES = {
     "lightgbm": "lightgbm and onnxmltools",
     "sklearn": "scikit-learn and skl2onnx",
@@ -58,7 +58,7 @@ MOST_NAMED = 12
 
 
 class Found(NamedTuple):
-    """A model from a file: in words what it is, the names of its columns and rows, where the file has them."""
+    """A model read from a file: a description, and column names and rows if the file has them."""
 
     model: Any
     kind: str
@@ -67,9 +67,9 @@ class Found(NamedTuple):
 
 
 def take(path: Path, source: Source) -> None:
-    """Convert a model, hold it against its framework, put it in the place of the model file, and report.
+    """Convert a model, compare it with its framework, replace the model file, and report.
 
-    Raises UnfitError, in at most three lines, where it cannot be served; then nothing is written.
+    Raises UnfitError, in at most three lines, if the model cannot be served; then nothing is written.
     """
     with ExitStack() as stack:
         found = read(sources.fetch(source.model, stack))
@@ -101,11 +101,11 @@ def take(path: Path, source: Source) -> None:
 
 
 def read(path: Path) -> Found:
-    """Read a model by the kind of its file; raises UnfitError where that is unknown, or its library not there."""
+    """Read a model by its file type; raises UnfitError if the type is unknown or its library is not installed."""
     if path.is_dir():
         if not (path / "MLmodel").is_file():
             raise UnfitError(
-                f"{path} is a folder without MLmodel: MLflow's are the only folders that can be read."
+                f"{path} is a folder without MLmodel: only folders saved by MLflow can be read."
             )
         return read_mlflow(path)
     if is_pointer(path):
@@ -114,14 +114,14 @@ def read(path: Path) -> Found:
         return read_pickle(path)
     if path.suffix not in READERS:
         known = ", ".join(sorted([*READERS, *PICKLES]))
-        raise UnfitError(f"{path}: of what kind is it? Known are folders of MLflow, and {known}.")
+        raise UnfitError(f"{path}: of what kind is it? Supported are MLflow folders, and {known}.")
     name = READERS[path.suffix]
     model = import_framework(name).load(path)
     return Found(model, kind_of(model, name), framework_of(model).column_names(model))
 
 
 def import_framework(name: str) -> Any:
-    """A module of training/frameworks; raises UnfitError where its library is not installed."""
+    """Import a module of training/frameworks; raises UnfitError if its library is not installed."""
     try:
         return importlib.import_module(f"training.frameworks.{name}")
     except ModuleNotFoundError as error:
@@ -131,12 +131,12 @@ def import_framework(name: str) -> Any:
 
 
 def not_loaded(error: OSError) -> UnfitError:
-    """What to do where a package is here, and a library of the machine that it needs is not."""
+    """Return the error for an installed package whose system library is missing."""
     return UnfitError(f"{error}. LightGBM needs OpenMP: {OPENMP}.")
 
 
 def missing(error: ModuleNotFoundError) -> UnfitError:
-    """What to do about a module that cannot be imported."""
+    """Return the error for a module that cannot be imported."""
     package = (error.name or "").partition(".")[0]
     if package not in PACKAGES:
         return UnfitError(
@@ -144,12 +144,12 @@ def missing(error: ModuleNotFoundError) -> UnfitError:
             "which serves any code."
         )
     return UnfitError(
-        f"Reading it needs {PACKAGES[package]}: put that into requirements/train.in, then make lock setup."
+        f"Reading it needs {PACKAGES[package]}: put that into requirements/train.in, then run make lock setup."
     )
 
 
 def read_pickle(path: Path) -> Found:
-    """Load an estimator from a pickle, of joblib too, or from a file of skops."""
+    """Load an estimator from a pickle, a joblib file or a skops file."""
     if path.suffix == ".skops":
         return read_skops(path)
     print(f"Loading {path} runs the code in it: only do that with files that you trust", flush=True)
@@ -164,7 +164,7 @@ def read_pickle(path: Path) -> Found:
             raise not_loaded(error) from error
         except (AttributeError, ImportError) as error:
             raise UnfitError(
-                f"{path} was made with another version of a library, or of code that is not here: {error}"
+                f"{path} was saved with another version of a library, or with code that is not here: {error}"
             ) from error
         except Exception as error:
             raise UnfitError(f"{path} is no pickle, or a part of one: {error!r}") from error
@@ -183,25 +183,25 @@ def read_pickle(path: Path) -> Found:
 
 
 def read_skops(path: Path) -> Found:
-    """Load an estimator from a file of skops, of whose types none is run unasked."""
+    """Load an estimator from a skops file, trusting only types of known libraries."""
     try:
         from skops import io
     except ModuleNotFoundError as error:
         raise UnfitError(
-            "Reading it needs skops: put it into requirements/train.in, then make lock setup."
+            "Reading it needs skops: put it into requirements/train.in, then run make lock setup."
         ) from error
     untrusted = io.get_untrusted_types(file=path)
     strange = [
         name for name in untrusted if name.partition(".")[0] not in (*PACKAGES, "numpy", "scipy")
     ]
     if strange:
-        raise UnfitError(f"{path} holds {strange[0]}, which is of no known library.")
+        raise UnfitError(f"{path} holds {strange[0]}, which is not from a known library.")
     model = io.load(path, trusted=untrusted)
     return Found(model, kind_of(model, "sklearn"), framework_of(model).column_names(model))
 
 
 def read_mlflow(folder: Path) -> Found:
-    """Load the model of a folder of MLflow, with the names and the example that it has."""
+    """Load the model in an MLflow folder, with its column names and example."""
     saved = import_framework("mlflow").read(folder)
     found = read(saved.path)
     return found._replace(
@@ -212,7 +212,7 @@ def read_mlflow(folder: Path) -> Found:
 
 
 def kind_of(model: Any, library: str, made_with: str = "") -> str:
-    """In words what a model is, of which version of its library, and of which it is read by."""
+    """Describe a model, the version of its library, and the version that reads it."""
     module = type(getattr(model, "steps", [("", model)])[-1][1])
     package = DISTRIBUTIONS.get(library, library)
     try:
@@ -228,7 +228,7 @@ def kind_of(model: Any, library: str, made_with: str = "") -> str:
 
 
 def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
-    """Rows to describe the model by and to hold it against, and in words which; raises UnfitError for what is missing."""
+    """Return rows to describe and verify the model, and their origin; raises UnfitError if anything is missing."""
     framework = framework_of(found.model)
     if source.names and found.names and not isinstance(found.model, onnx.Original):
         raise UnfitError(
@@ -258,7 +258,7 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
 
 
 def describe(card: ModelCard) -> str:
-    """In a line what the service will take and answer."""
+    """Describe the inputs and outputs of the service on one line."""
     inputs = [f"{column.name} ({column.type})" for column in card.columns]
     inputs += [f"{tensor.name} ({tensor.datatype} {list(tensor.shape)})" for tensor in card.tensors]
     if len(inputs) > MOST_NAMED:
@@ -271,13 +271,13 @@ def describe(card: ModelCard) -> str:
 
 
 def main() -> None:
-    """Import the model of the command line, and keep where it comes from for the pipeline."""
+    """Import the model given on the command line, and store its source for the pipeline."""
     parser = argparse.ArgumentParser(prog="make import", description=__doc__)
     parser.add_argument("model", help="a file, a folder, s3://BUCKET/KEY or models:/NAME/VERSION")
     parser.add_argument("--sample", default="", help=f"rows: a {sample.KINDS} file")
-    parser.add_argument("--target", default="", help="the column of the sample that is predicted")
-    parser.add_argument("--names", default="", help="names of the columns, with commas")
-    parser.add_argument("--classes", default="", help="names of the classes, with commas")
+    parser.add_argument("--target", default="", help="the column of the sample to predict")
+    parser.add_argument("--names", default="", help="names of the columns, separated by commas")
+    parser.add_argument("--classes", default="", help="names of the classes, separated by commas")
     options = parser.parse_args()
     classes: list[Any] = split(options.classes)
     if classes and all(re.fullmatch(r"-?\d+", text) for text in classes):
@@ -292,7 +292,7 @@ def main() -> None:
     try:
         if not options.model:
             raise UnfitError(
-                "Which model? make import MODEL=path, with SAMPLE=rows.csv where you have some"
+                "Which model? make import MODEL=path, with SAMPLE=rows.csv if you have some"
             )
         take(Path(Settings().model_path), source)
     except UnfitError as error:
@@ -301,7 +301,7 @@ def main() -> None:
 
 
 def split(text: str) -> list[str]:
-    """The parts of a line with commas; quotes hold what has some."""
+    """Split a comma-separated line; parts that contain commas are quoted."""
     return [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
 
 

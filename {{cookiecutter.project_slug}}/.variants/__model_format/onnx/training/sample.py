@@ -1,4 +1,4 @@
-"""Rows from a file, to describe a model by and to hold it against its framework."""
+"""Sample rows from a file, to describe a model and compare it with its framework."""
 
 import json
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ MADE_UP_ROWS = 100
 
 
 def read(path: Path) -> Any:
-    """A DataFrame, an array or several by name, of a CSV file with a heading, of JSON or of NumPy's files.
+    """Read a CSV file with a header, a JSON file or a NumPy file, as a DataFrame, an array or a dict of arrays.
 
-    JSON is what ``/predict`` takes, or a list of rows or objects, or a DataFrame as pandas writes it with
-    ``orient="split"``. Raises UnfitError where the file is none of these.
+    JSON may have the format of ``/predict``, be a list of rows or objects, or a DataFrame written by pandas with
+    ``orient="split"``. Raises UnfitError if the file is none of these.
     """
     readers = {".csv": pd.read_csv, ".json": read_json, ".npz": read_npz, ".npy": np.load}
     if path.suffix not in readers:
-        raise UnfitError(f"SAMPLE must be a {KINDS} file, {path} is none.")
+        raise UnfitError(f"SAMPLE must be a {KINDS} file, {path} is not.")
     try:
         rows = readers[path.suffix](path)
     except OSError as error:
@@ -36,13 +36,13 @@ def read(path: Path) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The rows of a JSON file."""
-    # Not by msgspec: pandas writes NaN, which is not JSON.
+    """Read the rows of a JSON file."""
+    # Not with msgspec: pandas writes NaN, which is not valid JSON.
     return from_json(json.loads(path.read_bytes()))
 
 
 def from_json(content: Any) -> Any:
-    """Rows of what JSON holds."""
+    """Return the rows in decoded JSON."""
     if isinstance(content, dict):
         for name in ("instances", "inputs", "dataframe_split", "dataframe_records"):
             if name in content:
@@ -59,13 +59,13 @@ def from_json(content: Any) -> Any:
 
 
 def read_npz(path: Path) -> Any:
-    """The arrays of NumPy's file."""
+    """Read the arrays of an .npz file."""
     with np.load(path) as arrays:
         return dict(arrays)
 
 
 def take_target(rows: Any, target: str, source: str) -> tuple[Any, Any]:
-    """Rows without the column of that name, and this; raises UnfitError where there is none."""
+    """Return the rows without the target column, and that column; raises UnfitError if it is missing."""
     if isinstance(rows, pd.DataFrame) and target in rows.columns:
         return rows.drop(columns=target), rows[target]
     if isinstance(rows, dict) and target in rows:
@@ -74,7 +74,7 @@ def take_target(rows: Any, target: str, source: str) -> tuple[Any, Any]:
 
 
 def choose_columns(rows: Any, names: Sequence[str], source: str) -> Any:
-    """The named columns of a DataFrame; raises UnfitError where it has not all of them."""
+    """Return the named columns of a DataFrame; raises UnfitError if any is missing."""
     if not isinstance(rows, pd.DataFrame) or not names:
         return rows
     missing = [name for name in names if name not in rows.columns]
@@ -89,7 +89,7 @@ def choose_columns(rows: Any, names: Sequence[str], source: str) -> Any:
 
 
 def make_up_columns(names: Sequence[str], kinds: Sequence[str]) -> pd.DataFrame:
-    """Rows of numbers around 0, for columns of numbers, whole numbers and booleans."""
+    """Generate rows of numbers around 0, for columns of numbers, whole numbers and booleans."""
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {}
     for name, kind in zip(names, kinds, strict=True):
@@ -101,6 +101,6 @@ def make_up_columns(names: Sequence[str], kinds: Sequence[str]) -> pd.DataFrame:
 
 
 def make_up_tensor(shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
-    """Instances between 0 and 1, or 0 and 1 themselves."""
+    """Generate instances of floats between 0 and 1, or of zeros and ones for other dtypes."""
     numbers = np.random.default_rng(0).random(size=(MADE_UP_ROWS, *shape))
     return numbers.astype(dtype) if dtype.kind == "f" else (numbers > 0.5).astype(dtype)

@@ -1,4 +1,4 @@
-"""The converted model against the framework's own: instance by instance, values and probabilities."""
+"""Compare the converted model with the original: values and probabilities of each instance."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,16 +10,16 @@ from inference.predictor import Predictor
 from inference.runtime.contract import keep
 from inference.runtime.signature import ModelCard, Output, Predictions, to_inputs
 
-# Of the instances, how many may be answered otherwise, and by how much probabilities and numbers may differ.
+# The share of instances that may disagree, and the tolerance for probabilities and numbers.
 DISAGREE = 0.005
 TOLERANCE = 1e-3
-# Numbers of 16 bits have three digits.
+# 16-bit numbers have three digits.
 HALF_TOLERANCE = 1e-2
 INSTANCES_TO_CHECK = 2000
 
 
 class Converted(NamedTuple):
-    """A model file, of how many instances it was held against its framework, and how closely it agreed."""
+    """A converted model file, the number of instances compared with the framework, and how closely they agreed."""
 
     content: bytes
     instances: int
@@ -28,7 +28,7 @@ class Converted(NamedTuple):
 
 
 def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
-    """What the service answers to instances."""
+    """Return the predictions of the service."""
     card = predictor.card
     return keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
 
@@ -36,7 +36,7 @@ def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
 def agreement(
     card: ModelCard, served: Predictions, expected: Predictions, tolerance: float = TOLERANCE
 ) -> NDArray[np.bool_]:
-    """Which instances are answered alike in every output: an array of shape (instances,)."""
+    """Return which instances agree in every output: an array of shape (instances,)."""
     agree = np.ones(len(served[0].values), bool)
     for output, mine, its in zip(card.outputs, served, expected, strict=True):
         if output.classes or output.type != "number":
@@ -52,7 +52,7 @@ def agreement(
 def largest_difference(
     served: Predictions, expected: Predictions, agree: NDArray[np.bool_]
 ) -> float:
-    """The most by which a number or a probability of those that agree differs."""
+    """Return the largest difference in a number or probability among instances that agree."""
     pairs = []
     for mine, its in zip(served, expected, strict=True):
         if mine.probabilities is not None and its.probabilities is not None:
@@ -64,6 +64,6 @@ def largest_difference(
 
 
 def is_index(output: Output, array: NDArray[Any]) -> bool:
-    """Whether an array of whole numbers holds the indices of classes, not these themselves."""
+    """Whether an array holds indices of classes instead of the classes themselves."""
     has_names = bool(output.classes) and output.type in ("string", "boolean")
     return has_names and array.dtype.kind in "iu"

@@ -1,4 +1,4 @@
-"""What the rehearsal knows about CloudFormation."""
+"""Rehearsal settings for CloudFormation."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,20 @@ from rehearsal.stack_tool import CLUSTER, KEPT, MAKEFILE, MISSING, NEEDS, find_t
 
 __all__ = ["CLUSTER", "KEPT", "MAKEFILE", "MISSING", "NEEDS", "find_tools"]
 
-# What only an account can show.
+# What can only be tested in an account.
 BEYOND = {
-    "rights": "the embedded AWS allows everything; the tests hold the role's policy against what is called",
-    "HTTPS and DNS": "no certificate is issued, no name resolved",
-    "autoscaling and alarms": "they are checked in the template, but nothing measures here; a release goes back "
-    "where an alarm is set off by hand",
+    "rights": "the embedded AWS allows everything; the tests compare the role's policy with the called actions",
+    "HTTPS and DNS": "no certificates are issued, and no names resolved",
+    "autoscaling and alarms": "the template is checked, but no metrics are measured here; a release is rolled back "
+    "if an alarm is set off by hand",
     "an update of network, load balancer or roles": "only task definition and service change here",
-    "private subnets, endpoints, web ACL, access logs, sign-in": "the load balancer is this machine's",
+    "private subnets, endpoints, web ACL, access logs, sign-in": "the load balancer runs on this machine",
     "office hours": "no clock scales the service",
     "exec": "there is no session to open",
 }
 
 
-# A minute lasts a second here.
+# In a rehearsal, a minute lasts a second.
 IN_STEPS = {
     "DeploymentStrategy": "CANARY",
     "StepMinutes": "2",
@@ -32,7 +32,7 @@ IN_STEPS = {
 
 
 def rehearse_more(rehearsal: Any, deploy: list[str], release: list[str]) -> None:
-    """Releases whose tasks are tried before any client reaches them, and get their requests in steps."""
+    """Rehearse releases whose tasks are tested before clients reach them, and get requests in steps."""
     copy: Path = rehearsal.stage.copy
     file = copy / "deploy/staging.json"
     parameters = json.loads(file.read_text())["Parameters"]
@@ -45,7 +45,7 @@ def rehearse_more(rehearsal: Any, deploy: list[str], release: list[str]) -> None
 
 
 def install(scheduler: Any) -> None:
-    """Make the embedded AWS's CloudFormation keep what it promises."""
+    """Make the embedded AWS's CloudFormation behave like the real one."""
     from rehearsal import deployments, stacks
 
     stacks.install(scheduler)

@@ -1,4 +1,4 @@
-"""What the rehearsal knows about ecs-cli."""
+"""Rehearsal settings for ecs-cli."""
 
 import os
 import shutil
@@ -7,10 +7,10 @@ from typing import Any
 
 MAKEFILE = "deploy/ecs-cli.mk"
 CLUSTER = "{CLUSTER}"
-# Environment variables passed on so that the tool is found.
+# Environment variables passed through to locate the tool.
 KEPT = {"ECS_CLI"}
 
-# Tools that a target needs besides the AWS CLI.
+# Tools that targets need in addition to the AWS CLI.
 NEEDS = {
     "doctor": {"docker", "ecs-cli"},
     "ecr-login": {"registry"},
@@ -30,23 +30,23 @@ NEEDS = {
     "ps": {"ecs-cli"},
     "releases": {"ecs-cli"},
 }
-# Without these no service runs.
+# Tools without which no service can run.
 MISSING = {
     "ecs-cli": "ecs-cli is not on PATH or in bin/, and without it no service runs: 'make ecs-cli' installs it."
 }
-# What only an account can show.
+# What can only be tested in an account.
 BEYOND: dict[str, str] = {}
 
 
 def find_tools() -> set[str]:
-    """Which of the tools that only this deploy tool needs are here."""
+    """Return the installed tools that only this deploy tool needs."""
     installed = "bin/ecs-cli" if Path("bin/ecs-cli").exists() else "ecs-cli"
     return {"ecs-cli"} if shutil.which(os.environ.get("ECS_CLI", installed)) else set()
 
 
 def rehearse_more(_: Any, __: list[str], ___: list[str]) -> None:
-    """Nothing more."""
+    """Rehearse nothing more."""
 
 
 def install(scheduler: Any) -> None:
-    """The embedded AWS does all that ecs-cli asks for."""
+    """Do nothing: the embedded AWS supports everything that ecs-cli calls."""

@@ -1,9 +1,9 @@
 """ECS Express Mode on the embedded AWS: its four operations, and ``AWS::ECS::ExpressGatewayService``.
 
-Emulated is what AWS documents. A service has an address of its own by HTTPS, a front that shares requests out, and a
-canary: a release gets 5 % of the requests for three minutes, then all of them, and goes back where in two of three
-minutes more than 1 % of the answers are 4xx or 5xx. A minute lasts a second. Load balancer, security groups and
-scaling policies are not made, and the default network is the account's.
+This emulates what AWS documents. A service has its own HTTPS address, a front that distributes requests, and a
+canary: a release gets 5 % of the requests for three minutes, then all of them, and is rolled back if in two of three
+minutes more than 1 % of the responses are 4xx or 5xx. A minute lasts a second. Load balancer, security groups and
+scaling policies are not created, and the default network is the account's.
 """
 
 import re
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 
 
 class Meter:
-    """Counts answers and failures by the minute, and holds the alarm of a service to them."""
+    """Counts responses and failures per minute, and sets the alarm of a service accordingly."""
 
     def __init__(self, alarm: str, account: str, region: str) -> None:
         self._alarms = cloudwatch_backends[account][region]
@@ -65,14 +65,14 @@ class Meter:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def count(self, answer: bytes) -> None:
-        """Count an answer by its first bytes."""
+        """Count a response by its first bytes."""
         found = STATUS.match(answer)
         with self._lock:
             self._answers += 1
             self._failures += found is None or found[1] in b"45"
 
     def close(self) -> None:
-        """Watch no longer, and delete the alarm."""
+        """Stop watching, and delete the alarm."""
         self._is_closed.set()
         self._alarms.delete_alarms([self._name])
 
@@ -92,7 +92,7 @@ class Meter:
 
 
 class Counted:
-    """A client's connection whose first answer is counted."""
+    """A client connection whose first response is counted."""
 
     def __init__(self, client: socket.socket, meter: Meter) -> None:
         self._client = client
@@ -100,7 +100,7 @@ class Counted:
         self._is_new = True
 
     def sendall(self, data: bytes) -> None:
-        """Send, and count the answer that begins."""
+        """Send data, and count the response if it is the first."""
         if self._is_new:
             self._meter.count(data)
             self._is_new = False
@@ -111,7 +111,7 @@ class Counted:
 
 
 class Gateway:
-    """A service of Express Mode, and what stands before it."""
+    """An Express Mode service and its front."""
 
     def __init__(self, scheduler: Any, backend: Any, given: Json) -> None:
         self.given = given
@@ -137,16 +137,16 @@ class Gateway:
         self._hosts[self.host] = self.answer
 
     def answer(self, client: Any) -> None:
-        """Carry a client's connection to a task."""
+        """Forward a client's connection to a task."""
         self._balancer.forward(Counted(client, self.meter))
 
     def close(self) -> None:
-        """Take away what stood before the service."""
+        """Remove the front of the service."""
         self.meter.close()
         self._hosts.pop(self.host, None)
 
     def described(self) -> Json:
-        """What the API tells of it."""
+        """Return the API's description of the service."""
         service = self.service
         configuration = {
             "serviceRevisionArn": service.arn.replace(":service/", ":service-revision/") + "/1",
@@ -170,7 +170,7 @@ class Gateway:
 
 
 def network(given: Json, account: str, region: str) -> Json:
-    """Where the tasks are: in the subnets that are given, or in those of the default network."""
+    """Return the network of the tasks: the given subnets, or those of the default VPC."""
     backend = ec2_backends[account][region]
     chosen = given.get("networkConfiguration", {})
     default = backend.get_default_vpc()
@@ -187,20 +187,20 @@ def network(given: Json, account: str, region: str) -> Json:
 
 
 def port_of(backend: Any, service: Service) -> int:
-    """The port of a service's container."""
+    """Return the port of a service's container."""
     container = backend.describe_task_definition(service.task_definition).container_definitions[0]
     return int(container["portMappings"][0]["containerPort"])
 
 
 def refuse(reason: str) -> None:
-    """Answer that a parameter is wrong."""
+    """Raise the error for an invalid parameter."""
     raise JsonRESTError("InvalidParameterException", reason)
 
 
 def check(backend: Any, given: Json) -> None:
-    """Refuse a task definition that Express Mode does not take, as AWS documents it."""
+    """Refuse a task definition that Express Mode does not accept, as documented by AWS."""
     if not given.get("taskDefinitionArn"):
-        refuse("The embedded AWS takes a task definition, and no primaryContainer.")
+        refuse("The embedded AWS supports only task definitions, not primaryContainer.")
     revision = backend.describe_task_definition(given["taskDefinitionArn"])
     containers = [each for each in revision.container_definitions if each["name"] == "Main"]
     if not containers:
@@ -212,25 +212,25 @@ def check(backend: Any, given: Json) -> None:
         refuse("The task definition must be compatible with FARGATE.")
     for name in ("primaryContainer", "executionRoleArn", "taskRoleArn", "cpu", "memory"):
         if given.get(name):
-            refuse(f"With a task definition there must be no {name}.")
+            refuse(f"With a task definition, {name} is not allowed.")
 
 
 class Express:
-    """The services of Express Mode of all accounts, by their ARNs."""
+    """The Express Mode services of all accounts, by ARN."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
         self.gateways: dict[str, Gateway] = {}
 
     def create(self, backend: Any, given: Json) -> Gateway:
-        """Make a service; raises where its parameters are wrong."""
+        """Create a service; raises if its parameters are invalid."""
         check(backend, given)
         gateway = Gateway(self._scheduler, backend, given)
         self.gateways[gateway.service.arn] = gateway
         return gateway
 
     def update(self, backend: Any, arn: str, given: Json) -> Gateway:
-        """Change a service: another task definition is a release."""
+        """Update a service: a new task definition starts a release."""
         gateway = self.find(arn, "ServiceNotFoundException")
         service = gateway.service
         merged = {**gateway.given, **given}
@@ -249,7 +249,7 @@ class Express:
         return gateway
 
     def delete(self, backend: Any, arn: str) -> Gateway:
-        """Delete a service and what stood before it."""
+        """Delete a service and its front."""
         gateway = self.find(arn, "ServiceNotFoundException")
         gateway.close()
         del self.gateways[arn]
@@ -257,33 +257,33 @@ class Express:
         return gateway
 
     def find(self, arn: str, error: str = "ResourceNotFoundException") -> Gateway:
-        """The service of an ARN; raises where there is none."""
+        """Return the service with an ARN; raises if there is none."""
         if arn not in self.gateways:
             raise JsonRESTError(error, f"The service {arn} was not found.")
         return self.gateways[arn]
 
 
 def in_camel_case(properties: Json) -> Json:
-    """The properties of a resource as the API names them."""
+    """Rename the properties of a resource to their names in the API."""
     given: Json = remap_nested_keys(properties, pascal_to_camelcase)
     return given
 
 
 def install(scheduler: Any) -> None:
-    """Let moto's ECS and CloudFormation know Express Mode."""
+    """Add Express Mode to moto's ECS and CloudFormation."""
     express = Express(scheduler)
 
     class ExpressGatewayService(CloudFormationModel):
-        """What a stack makes; it is a service of ECS like others from then on."""
+        """The resource in a stack; once created, it is an ordinary ECS service."""
 
         @staticmethod
         def cloudformation_name_type() -> str:
-            """The property that names it."""
+            """Return the property that holds its name."""
             return "ServiceName"
 
         @staticmethod
         def cloudformation_type() -> str:
-            """Its type in a template."""
+            """Return its type in templates."""
             return "AWS::ECS::ExpressGatewayService"
 
     let_stacks_make(
@@ -292,7 +292,7 @@ def install(scheduler: Any) -> None:
         lambda service, properties, backend: (
             express.update(backend, service.arn, in_camel_case(properties)).service
         ),
-        # What a stack has of it is a Service, which deletes itself.
+        # The stack holds a Service, which deletes itself.
         lambda *_: None,
     )
 

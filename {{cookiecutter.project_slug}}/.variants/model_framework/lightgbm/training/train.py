@@ -1,4 +1,4 @@
-"""The data and the model: the file to change for a model of your own."""
+"""The data and the model: change this file for a model of your own."""
 
 from lightgbm import LGBMClassifier
 from palmerpenguins import load_penguins
@@ -12,7 +12,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """344 penguins of three species; for some of them, values are missing."""
+    """Load 344 penguins of three species; some values are missing."""
     penguins = load_penguins()
     penguins["sex"] = penguins["sex"].fillna("")
     return Dataset(
@@ -24,7 +24,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Pipeline:
-    """Fit boosted trees, which take missing numbers as they are."""
+    """Fit boosted trees, which handle missing numbers themselves."""
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = make_column_transformer((encoder, ["island", "sex"]), remainder="passthrough")
     model = LGBMClassifier(n_estimators=50, random_state=SEED, deterministic=True, verbose=-1)

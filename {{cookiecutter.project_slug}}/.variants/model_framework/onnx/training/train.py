@@ -1,4 +1,4 @@
-"""Nothing is trained here: the model comes from a file, which ``make import MODEL=path`` takes over."""
+"""Nothing is trained here: ``make import MODEL=path`` imports the model from a file."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """Say that there is nothing to train; data of your own, and ``fit``, change that."""
-    raise UnfitError("Nothing to train: take a model over by make import MODEL=path")
+    """Refuse to train; replace this and ``fit`` to train a model of your own."""
+    raise UnfitError("Nothing to train: import a model with make import MODEL=path")
 
 
 def fit(data: Dataset) -> Any:

@@ -1,4 +1,4 @@
-"""The files of the model: the card and what ``fit`` found, as JSON."""
+"""The files of the model: the card and the result of ``fit``, as JSON."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from training.dataset import Dataset
 
 
 def infer_signature(model: Parameters, data: Dataset) -> dict[str, Any]:
-    """What the model takes and predicts, as fields of the model card."""
+    """Return the inputs and outputs of the model, as fields of the model card."""
     classes = tuple(np.unique(data.labels).tolist())
     output = Output(name=data.targets[0], type="string", classes=classes)
     columns, tensors = data.describe_columns(), data.describe_tensors()
@@ -19,5 +19,5 @@ def infer_signature(model: Parameters, data: Dataset) -> dict[str, Any]:
 
 
 def export(model: Parameters, card: ModelCard, data: Dataset) -> dict[str, bytes]:
-    """The files that ``Predictor.load`` reads, by name; ``data`` is there to check the result with."""
+    """Return the files that ``Predictor.load`` reads, by name; ``data`` may be used to check the result."""
     return {"card.json": encode(card), "parameters.json": encode(model)}

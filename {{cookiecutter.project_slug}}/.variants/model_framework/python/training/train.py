@@ -10,7 +10,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """150 iris flowers of three species, which ship with scikit-learn."""
+    """Load 150 iris flowers of three species, which ship with scikit-learn."""
     iris = load_iris()
     return Dataset(
         name="Iris (Fisher, 1936)",
@@ -23,7 +23,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Parameters:
-    """Find each class's share of the rows, and its mean and variance in each feature."""
+    """Compute each class's share of the rows, and its mean and variance in each feature."""
     groups = [data.rows[data.labels == name] for name in np.unique(data.labels)]
     return Parameters(
         means=[group.mean(axis=0).tolist() for group in groups],

@@ -1,4 +1,4 @@
-"""The data and the model: the file to change for a model of your own."""
+"""The data and the model: change this file for a model of your own."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ BATCH = 64
 
 
 def load_data() -> Dataset:
-    """1,797 digits that people wrote, as pictures of 8 x 8 pixels from 0 to 16."""
+    """Load 1,797 handwritten digits, as pictures of 8 x 8 pixels from 0 to 16."""
     digits = load_digits()
     return Dataset(
         name="Digits (Alpaydin and Kaynak, 1998)",
@@ -26,7 +26,7 @@ def load_data() -> Dataset:
 class Network(nn.Module):
     """A convolution, and a layer that scores each class.
 
-    ``forward`` takes pictures of shape (rows, 8, 8) and gives scores of shape (rows, 10): without a softmax,
+    ``forward`` takes pictures of shape (rows, 8, 8) and returns scores of shape (rows, 10), without a softmax,
     which the service adds.
     """
 
@@ -47,9 +47,9 @@ class Network(nn.Module):
 
 
 def fit(data: Dataset) -> Network:
-    """Fit the network by Adam, on batches in an order that the seed gives."""
+    """Fit the network with Adam, on batches in an order set by the seed."""
     torch.manual_seed(SEED)
-    # One thread adds numbers in the same order each time.
+    # A single thread adds numbers in the same order each time.
     torch.set_num_threads(1)
     model = Network()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)

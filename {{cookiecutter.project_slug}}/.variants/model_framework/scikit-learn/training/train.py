@@ -1,4 +1,4 @@
-"""The data and the model: the file to change for a model of your own."""
+"""The data and the model: change this file for a model of your own."""
 
 from palmerpenguins import load_penguins
 from sklearn.compose import make_column_transformer
@@ -13,7 +13,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """344 penguins of three species; for some of them, values are missing."""
+    """Load 344 penguins of three species; some values are missing."""
     penguins = load_penguins()
     penguins["sex"] = penguins["sex"].fillna("")
     return Dataset(

@@ -1,4 +1,4 @@
-"""The data and the model: the file to change for a model of your own."""
+"""The data and the model: change this file for a model of your own."""
 
 import numpy as np
 from palmerpenguins import load_penguins
@@ -13,7 +13,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """344 penguins of three species; for some of them, values are missing."""
+    """Load 344 penguins of three species; some values are missing."""
     penguins = load_penguins()
     penguins["sex"] = penguins["sex"].fillna("")
     return Dataset(
@@ -25,11 +25,11 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Pipeline:
-    """Fit boosted trees, which take missing numbers as they are.
+    """Fit boosted trees, which handle missing numbers themselves.
 
-    XGBoost knows classes by their places in alphabetical order; what is served are the labels themselves.
+    XGBoost needs class indices, here in alphabetical order; the service returns the labels themselves.
     """
-    # XGBoost takes the zeros of a sparse matrix for missing values.
+    # XGBoost would treat the zeros of a sparse matrix as missing values.
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = make_column_transformer((encoder, ["island", "sex"]), remainder="passthrough")
     model = make_pipeline(columns, XGBClassifier(n_estimators=50, random_state=SEED))

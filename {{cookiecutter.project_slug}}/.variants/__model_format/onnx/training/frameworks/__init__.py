@@ -1,1 +1,1 @@
-"""How the models of each framework become ONNX, and are held against what they were before."""
+"""Conversion of each framework's models to ONNX, and their comparison with the originals."""

@@ -1,4 +1,4 @@
-"""LightGBM: converters for its estimators, and models that it saved itself."""
+"""LightGBM: converters for its estimators, and loading of its own model files."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from training.dataset import UnfitError
 
 
 class FromBooster(BaseEstimator):  # type: ignore[misc]
-    """A booster with what LightGBM's own estimators have, and its converter looks for."""
+    """A booster with the attributes of LightGBM's estimators that its converter needs."""
 
     def __init__(self, booster: Any) -> None:
         self.booster = booster
@@ -26,38 +26,38 @@ class FromBooster(BaseEstimator):  # type: ignore[misc]
         self.boosting_type = "rf" if booster.params.get("boosting") == "rf" else "gbdt"
         self.n_features_in_ = self.n_features_ = booster.num_feature()
         names = booster.feature_name()
-        # What LightGBM calls columns that have no names.
+        # LightGBM's names for unnamed columns.
         if names != [f"Column_{place}" for place in range(len(names))]:
             self.feature_names_in_ = np.array(names, object)
 
 
 class BoosterRegressor(RegressorMixin, FromBooster):  # type: ignore[misc]
-    """One that predicts numbers."""
+    """A booster that predicts numbers."""
 
     def predict(self, rows: Any) -> NDArray[np.float64]:
-        """A number for each row."""
+        """Return a number for each row."""
         return np.asarray(self.booster_.predict(np.asarray(rows, float)))
 
 
 class BoosterClassifier(ClassifierMixin, FromBooster):  # type: ignore[misc]
-    """One that predicts classes."""
+    """A booster that predicts classes."""
 
     def __init__(self, booster: Any) -> None:
         super().__init__(booster)
         self.classes_ = np.arange(max(2, booster.num_model_per_iteration()))
 
     def predict(self, rows: Any) -> NDArray[np.int64]:
-        """The index of a class for each row."""
+        """Return the index of a class for each row."""
         return np.asarray(self.predict_proba(rows).argmax(axis=1))
 
     def predict_proba(self, rows: Any) -> NDArray[np.float64]:
-        """Probabilities of shape (rows, classes)."""
+        """Return probabilities of shape (rows, classes)."""
         shares = np.asarray(self.booster_.predict(np.asarray(rows, float)))
         return shares if shares.ndim == 2 else np.column_stack([1 - shares, shares])
 
 
 def register() -> None:
-    """Let skl2onnx convert LightGBM's estimators, alone and in pipelines."""
+    """Register converters with skl2onnx for LightGBM's estimators, alone and in pipelines."""
     for classifier in (lightgbm.LGBMClassifier, BoosterClassifier):
         update_registered_converter(
             classifier,
@@ -77,7 +77,7 @@ def register() -> None:
 
 
 def load(path: Path) -> Any:
-    """Read what ``save_model`` wrote; raises UnfitError where it did not."""
+    """Read a file written by ``save_model``; raises UnfitError for any other."""
     try:
         booster = lightgbm.Booster(model_file=path)
     except lightgbm.basic.LightGBMError as error:
@@ -86,7 +86,7 @@ def load(path: Path) -> Any:
 
 
 def to_estimator(booster: Any) -> Any:
-    """A booster as the estimator that predicts what its objective says."""
+    """Wrap a booster in the estimator that matches its objective."""
     objective = booster.dump_model(num_iteration=1)["objective"]
     is_classifier = objective.startswith(("binary", "multiclass"))
     return BoosterClassifier(booster) if is_classifier else BoosterRegressor(booster)

@@ -1,4 +1,4 @@
-"""A model folder of MLflow: the file of a framework, with its signature and an example."""
+"""MLflow model folders: the model file of a framework, with its signature and an example."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ import yaml
 from training import sample
 from training.dataset import UnfitError
 
-# Where each flavor says which file is its model's.
+# The key in each flavor that names its model file.
 FLAVORS = {
     "onnx": "data",
     "sklearn": "pickled_model",
@@ -21,7 +21,7 @@ FLAVORS = {
 
 
 class Folder(NamedTuple):
-    """What a folder holds: the file of the model, the names of its columns, and rows, if any."""
+    """The content of a folder: the model file, the names of its columns, and rows, if any."""
 
     path: Path
     names: list[str]
@@ -29,7 +29,7 @@ class Folder(NamedTuple):
 
 
 def read(folder: Path) -> Folder:
-    """Read the file MLmodel of a folder, and what it names; raises UnfitError for a flavor that cannot be imported."""
+    """Read the MLmodel file in a folder, and what it names; raises UnfitError for an unsupported flavor."""
     content = yaml.safe_load((folder / "MLmodel").read_text())
     flavors = content.get("flavors", {})
     flavor = next((name for name in FLAVORS if name in flavors), "")
@@ -40,25 +40,25 @@ def read(folder: Path) -> Folder:
         )
     path = folder / flavors[flavor][FLAVORS[flavor]]
     if flavor == "pytorch":
-        # A folder; the module itself, beside a program, needs the code that made it.
+        # A folder. The module itself, next to a program, needs the code that created it.
         programs = sorted(path.glob("*.pt2"))
         if not programs:
             raise UnfitError(
-                f"{path} has the module alone, no program of torch.export: save one as a .pt2 file."
+                f"{path} has only the module, no program of torch.export: save one as a .pt2 file."
             )
         path = programs[0]
     return Folder(path, column_names(content), read_example(folder, content))
 
 
 def column_names(content: Mapping[str, Any]) -> list[str]:
-    """The names of the columns that a signature has."""
+    """Return the names of the columns in the signature."""
     inputs = (content.get("signature") or {}).get("inputs")
     columns = msgspec.json.decode(inputs) if inputs else []
     return [column["name"] for column in columns if column["type"] != "tensor" and "name" in column]
 
 
 def read_example(folder: Path, content: Mapping[str, Any]) -> Any:
-    """The input example that was saved with a model, None without one."""
+    """Read the input example saved with a model; return None without one."""
     example = content.get("saved_input_example_info") or {}
     path = folder / example.get("artifact_path", "input_example.json")
     return sample.read(path) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""An ONNX graph of any origin as one that ``Predictor`` runs and that describes itself."""
+"""Convert any ONNX graph to a self-describing one that ``Predictor`` runs."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,19 +43,18 @@ from training.verification import (
     largest_difference,
 )
 
-# The names of the inner graph have it, so that none is one of those around it.
+# Prefix for names in the inner graph, to avoid clashes with the nodes around it.
 INNER = "model/"
 ROWS = "rows"
-# More numbers than these are no outputs to read one by one.
+# The most numbers per instance that are served as separate outputs.
 MOST_NUMBERS = 64
-FREE_FIRST = "export it with a free first dimension, that of the instances"
+FREE_FIRST = "export it with a free first dimension for the instances"
 
-# The nodes around a graph are right from the first of these versions of ONNX's operators on; an older graph becomes
-# one of the second.
+# The nodes added around a graph need at least the first of these opsets; an older graph is converted to the second.
 NEW_ENOUGH = 13
 NEWER = 18
 
-# As what each type of a graph is served: the datatype of a tensor, the type of a column.
+# How each type in a graph is served: as datatype of a tensor, as type of a column.
 SERVED_AS: dict[int, tuple[str, str]] = {
     TensorProto.FLOAT: ("FP32", "number"),
     TensorProto.DOUBLE: ("FP64", "number"),
@@ -70,7 +69,7 @@ SERVED_AS: dict[int, tuple[str, str]] = {
     TensorProto.BOOL: ("BOOL", "boolean"),
     TensorProto.STRING: ("BYTES", "string"),
 }
-# As what the values of a column or a tensor reach a graph.
+# The type with which values of a column or a tensor reach a graph.
 ARRIVES_AS: dict[str, int] = {
     "number": TensorProto.FLOAT,
     "integer": TensorProto.INT64,
@@ -83,7 +82,7 @@ ARRIVES_AS: dict[str, int] = {
     "BOOL": TensorProto.BOOL,
     "BYTES": TensorProto.STRING,
 }
-# What wider numbers are cut off at before they become these.
+# Wider numbers are clipped to these limits before the cast.
 LIMITS: dict[int, Any] = {
     kind: np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
     for kind in (
@@ -98,10 +97,10 @@ LIMITS: dict[int, Any] = {
 
 
 class Original(NamedTuple):
-    """A graph, in words what it is, and what answers in the framework that it comes from.
+    """A graph, its description, and a function that runs the model in its original framework.
 
-    ``run`` takes an array for each input of the graph, by its name and of its type, whose first axis is that of the
-    instances, and gives the outputs in the graph's order. ``classes`` are those that the file names.
+    ``run`` takes an array for each input of the graph, by name, of the input's type, with the instances as first
+    axis, and returns the outputs in the graph's order. ``classes`` are the classes named in the file.
     """
 
     kind: str
@@ -111,10 +110,10 @@ class Original(NamedTuple):
 
 
 class Head(NamedTuple):
-    """An output of the service, and where in the graph it comes from.
+    """An output of the service, and its source in the graph.
 
-    ``values`` and ``scores`` are places among the graph's outputs; ``column`` is that of one number among several.
-    ``scale`` makes probabilities of scores: Softmax, Sigmoid or none.
+    ``values`` and ``scores`` are indices of graph outputs; ``column`` selects one number of several.
+    ``scale`` converts scores to probabilities: Softmax, Sigmoid or none.
     """
 
     output: Output
@@ -125,7 +124,7 @@ class Head(NamedTuple):
 
 
 def load(path: Path) -> Original:
-    """Read an ONNX file, its external data too; raises UnfitError where it is none, or of a newer version."""
+    """Read an ONNX file and its external data; raises UnfitError if it is invalid or too new."""
     try:
         graph = onnx.load(path)
     except Exception as error:
@@ -139,7 +138,7 @@ def load(path: Path) -> Original:
 
 
 def from_graph(graph: ModelProto, kind: str) -> Original:
-    """A graph that ONNX Runtime runs; raises UnfitError where it cannot."""
+    """Wrap a graph that ONNX Runtime runs; raises UnfitError if it cannot."""
     classes = drop_zipmap(graph.graph)
     try:
         session = start(graph)
@@ -166,7 +165,7 @@ def from_graph(graph: ModelProto, kind: str) -> Original:
 
 
 def start(graph: ModelProto) -> ort.InferenceSession:
-    """A session of a graph, which keeps to itself what it would warn of."""
+    """Create a session for a graph, with warnings silenced."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     return ort.InferenceSession(
@@ -175,24 +174,24 @@ def start(graph: ModelProto) -> ort.InferenceSession:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, cut to a line, without the places in ONNX Runtime's code."""
+    """Return the first line of an error message, shortened and without ONNX Runtime's source locations."""
     line = str(error).strip().split("\n")[0]
     line = re.sub(
         r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*\) (?=\S)", "", line
     )
     if newest := re.search(r"Opset (\d+) .*support for domain (\S+) is till opset (\d+)", line):
-        return f"it is of opset {newest[1]}, and {newest[3]} is the newest that it knows of {newest[2]}"
+        return f"it is of opset {newest[1]}, and {newest[3]} is the newest that it supports for {newest[2]}"
     return line[:200]
 
 
 def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """What a graph has to be given: without its constants."""
+    """Return the inputs that a graph requires, without its constants."""
     constants = {constant.name for constant in graph.initializer}
     return [given for given in graph.input if given.name not in constants]
 
 
 def dimensions(value: ValueInfoProto) -> list[int]:
-    """The shape of a value of a graph, -1 for a dimension of any size."""
+    """Return the shape of a value in a graph, with -1 for a dimension of any size."""
     return [
         size.dim_value if size.HasField("dim_value") else -1
         for size in value.type.tensor_type.shape.dim
@@ -200,7 +199,7 @@ def dimensions(value: ValueInfoProto) -> list[int]:
 
 
 def drop_zipmap(graph: GraphProto) -> tuple[Scalar, ...]:
-    """Let outputs be arrays that were lists of dictionaries; return the classes which these name."""
+    """Turn outputs that are lists of dictionaries into arrays; return the classes named in the dictionaries."""
     classes: tuple[Scalar, ...] = ()
     for node in [node for node in graph.node if node.op_type == "ZipMap"]:
         for place, output in enumerate(graph.output):
@@ -216,31 +215,31 @@ def drop_zipmap(graph: GraphProto) -> tuple[Scalar, ...]:
 
 
 def to_scalar(value: Any) -> Scalar:
-    """A class as JSON has it."""
+    """Convert a class to its JSON type."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 def takes_table(original: Original) -> bool:
-    """Whether a graph takes columns: one matrix of them, or each by itself."""
+    """Whether a graph takes columns, as one matrix or separately."""
     inputs = inputs_of(original.graph.graph)
     is_matrix = len(inputs) == 1 and len(dimensions(inputs[0])) == 2
     return is_matrix or bool(column_names(original))
 
 
 def column_names(original: Original) -> list[str]:
-    """The names that a graph has for its columns; none where it takes a matrix, or no table."""
+    """Return a graph's names for its columns; none if it takes a matrix, or no table."""
     inputs = inputs_of(original.graph.graph)
     shapes = [dimensions(given)[1:] for given in inputs]
     return [given.name for given in inputs] if all(shape in ([], [1]) for shape in shapes) else []
 
 
 def targets(original: Original, rows: Any) -> str:
-    """What is predicted, where it is one thing; several have the graph's own names."""
+    """Return the name of a single output; several outputs keep the graph's names."""
     return "prediction"
 
 
 def to_rows(original: Original, rows: Any) -> Any:
-    """Rows as the graph's kind of inputs takes them: a table's are columns."""
+    """Convert rows to fit the graph's inputs: tables stay as they are, tensors are named."""
     inputs = inputs_of(original.graph.graph)
     if takes_table(original) or isinstance(rows, dict):
         return rows
@@ -252,7 +251,7 @@ def to_rows(original: Original, rows: Any) -> Any:
 
 
 def make_up(original: Original, names: Sequence[str]) -> Any:
-    """Instances without a meaning; raises UnfitError where a graph does not say enough of its inputs."""
+    """Generate random instances; raises UnfitError if the graph does not fully describe its inputs."""
     check_types(original)
     inputs = inputs_of(original.graph.graph)
     kinds = [SERVED_AS[given.type.tensor_type.elem_type] for given in inputs]
@@ -278,7 +277,7 @@ def make_up(original: Original, names: Sequence[str]) -> Any:
 def infer_signature(
     original: Original, data: Dataset, classes: Sequence[Scalar] = ()
 ) -> dict[str, Any]:
-    """What a graph takes and predicts, as fields of the model card; raises UnfitError for what cannot be served."""
+    """Return a graph's inputs and outputs, as fields of the model card; raises UnfitError if they cannot be served."""
     check_types(original)
     columns = describe_columns(original, data)
     tensors = () if columns else describe_tensors(original, data)
@@ -298,7 +297,7 @@ def infer_signature(
 
 
 def check_types(original: Original) -> None:
-    """Raise UnfitError for an input of a type that no client could send."""
+    """Raise UnfitError for an input whose type clients cannot send."""
     for given in inputs_of(original.graph.graph):
         kind = given.type.tensor_type.elem_type
         if kind not in SERVED_AS:
@@ -307,7 +306,7 @@ def check_types(original: Original) -> None:
 
 
 def describe_columns(original: Original, data: Dataset) -> tuple[Column, ...]:
-    """The columns of the data with the types that the graph has for them; none for tensors."""
+    """Return the columns of the data with the graph's types; none for tensors."""
     if not takes_table(original):
         return ()
     inputs = inputs_of(original.graph.graph)
@@ -326,7 +325,7 @@ def describe_columns(original: Original, data: Dataset) -> tuple[Column, ...]:
 
 
 def conform(column: Column, kind: Any) -> Column:
-    """A column with the type that a graph has for it; raises UnfitError where its values are of another."""
+    """Give a column the graph's type; raises UnfitError if its values do not have that type."""
     if column.type == kind:
         return column
     numbers = {"number", "integer"}
@@ -345,7 +344,7 @@ def conform(column: Column, kind: Any) -> Column:
 
 
 def describe_tensors(original: Original, data: Dataset) -> tuple[Tensor, ...]:
-    """The inputs of a graph as tensors, with examples of the data."""
+    """Return the inputs of a graph as tensors, with examples from the data."""
     inputs = inputs_of(original.graph.graph)
     given = {tensor.name: tensor for tensor in data.describe_tensors()}
     if len(inputs) == len(given) == 1:
@@ -360,7 +359,8 @@ def describe_tensors(original: Original, data: Dataset) -> tuple[Tensor, ...]:
             a not in (-1, b) for a, b in zip(shape, found.shape, strict=True)
         ):
             raise UnfitError(
-                f"Its input {value.name!r} takes instances of shape {list(shape)}, and {data.name} has {list(found.shape)}."
+                f"Its input {value.name!r} takes instances of shape {list(shape)}, "
+                f"and {data.name} has {list(found.shape)}."
             )
         datatype: Any = SERVED_AS[value.type.tensor_type.elem_type][0]
         tensors.append(replace(found, name=value.name, datatype=datatype, shape=shape))
@@ -370,7 +370,7 @@ def describe_tensors(original: Original, data: Dataset) -> tuple[Tensor, ...]:
 def to_feeds(
     original: Original, card: ModelCard, instances: Sequence[Any]
 ) -> dict[str, NDArray[Any]]:
-    """Instances as the arrays that the graph itself takes."""
+    """Convert instances to the arrays that the original graph takes."""
     inputs = inputs_of(original.graph.graph)
     arrays = list(to_inputs(card, instances).values())
     if card.columns and len(inputs) == 1 and len(arrays) > 1:
@@ -383,7 +383,7 @@ def to_feeds(
         if kind in LIMITS:
             array = array.clip(LIMITS[kind].min, LIMITS[kind].max)
         array = array.astype(helper.tensor_dtype_to_np_dtype(kind))
-        # A column is a matrix of one column to most graphs.
+        # Most graphs take a column as a matrix with one column.
         wide = len(dimensions(given)) == 2 and array.ndim == 1
         feeds[given.name] = array.reshape(-1, 1) if wide else array
     return feeds
@@ -395,7 +395,7 @@ def find_heads(
     classes: Sequence[Scalar],
     targets: Sequence[str] = (),
 ) -> list[Head]:
-    """What a graph predicts, by what it has answered; raises UnfitError for what cannot be served."""
+    """Infer the outputs of a graph from its predictions; raises UnfitError if one cannot be served."""
     heads: list[Head] = []
     names = [output.name for output in original.graph.graph.output]
     taken: set[int] = set()
@@ -438,7 +438,7 @@ def find_heads(
                 f"Its output {name!r} is a row of {width} numbers: name the classes that these are scores of by "
                 f"CLASSES, or export a model that gives at most {MOST_NUMBERS}."
             )
-    # Whole numbers may be what a regressor was fitted on.
+    # Only for text: whole numbers may be the targets of a regressor.
     is_text = bool(classes) and isinstance(classes[0], str)
     if is_text and not any(head.output.classes for head in heads):
         raise UnfitError(
@@ -453,12 +453,12 @@ def find_heads(
 
 
 def classified(name: str, classes: Sequence[Scalar]) -> Output:
-    """An output of classes."""
+    """Return an output of classes."""
     return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
 
 def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar]) -> Output:
-    """An output of text, whole numbers or booleans."""
+    """Return an output of text, whole numbers or booleans."""
     kinds: Any = {"b": "boolean", "i": "integer", "u": "integer"}
     kind = kinds.get(array.dtype.kind, "string")
     found = set(array.ravel().tolist())
@@ -468,7 +468,7 @@ def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar]) -> Output:
 def find_classes(
     original: Original, answers: Sequence[NDArray[Any]], place: int, classes: Sequence[Scalar]
 ) -> Sequence[Scalar]:
-    """The classes of the labels at a place, whose scores the next output gives; none where it gives none."""
+    """Return the classes of the labels in an output if the next output has their scores; none otherwise."""
     labels = answers[place].ravel().tolist()
     scores = answers[place + 1] if place + 1 < len(answers) else np.empty(0)
     if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind != "f":
@@ -494,7 +494,7 @@ def find_classes(
 
 
 def attributes(graph: GraphProto) -> Iterator[tuple[Scalar, ...]]:
-    """The classes that a graph's nodes name."""
+    """Yield the classes named in the nodes of a graph."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.name.startswith("classlabels_"):
@@ -502,7 +502,7 @@ def attributes(graph: GraphProto) -> Iterator[tuple[Scalar, ...]]:
 
 
 def scale_of(scores: NDArray[Any]) -> str:
-    """What makes probabilities of scores of shape (instances, classes): nothing where they are some."""
+    """Return the operator that turns scores of shape (instances, classes) into probabilities; empty if they are."""
     is_share = bool(((scores >= 0) & (scores <= 1)).all())
     if scores.shape[1] == 1:
         return "" if is_share else "Sigmoid"
@@ -510,9 +510,9 @@ def scale_of(scores: NDArray[Any]) -> str:
 
 
 def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
-    """Give a graph the inputs and outputs that ``Predictor`` knows, and the fields of ``card`` as its metadata.
+    """Give a graph the inputs and outputs that ``Predictor`` expects, and the fields of ``card`` as metadata.
 
-    Raises UnfitError where it then answers the instances of ``data`` otherwise than before.
+    Raises UnfitError if that changes the predictions for the instances of ``data``.
     """
     instances = data.inputs()[:INSTANCES_TO_CHECK]
     heads, answers = ask(original, card, instances)
@@ -523,7 +523,7 @@ def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
         content: bytes = graph.SerializeToString()
         predictor = Predictor.load(content)
         served = answer(predictor, instances)
-        # Alone, too: a graph may answer several instances only because of each other.
+        # Also one at a time: in a batch, instances may affect each other's predictions.
         alone = [answer(predictor, [instance]) for instance in instances[:2]]
     except Exception as error:
         raise UnfitError(
@@ -537,7 +537,7 @@ def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
         agree[row] &= agreement(card, single, same, tolerance).all()
     if 1 - agree.mean() > DISAGREE:
         raise UnfitError(
-            f"{1 - agree.mean():.1%} of the instances would be answered otherwise than by the model itself, which a "
+            f"{1 - agree.mean():.1%} of the instances would be answered differently from the model itself, which a "
             f"fixed number of instances may cause: {FREE_FIRST}."
         )
     difference = largest_difference(served, expected, agree)
@@ -547,7 +547,7 @@ def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
 def ask(
     original: Original, card: ModelCard, instances: Sequence[Any]
 ) -> tuple[list[Head], Sequence[NDArray[Any]]]:
-    """The heads of a graph, and its own outputs for instances."""
+    """Return the heads of a graph, and its own outputs for instances."""
     answers = original.run(to_feeds(original, card, instances))
     classes = next((output.classes for output in card.outputs if output.classes), ())
     heads = find_heads(original, answers, classes, [output.name for output in card.outputs])
@@ -557,19 +557,19 @@ def ask(
 def expect(
     original: Original, card: ModelCard, data: Dataset, instances: Sequence[Any]
 ) -> Predictions:
-    """What the graph itself answers to instances."""
+    """Return the predictions of the original graph."""
     return answer_by(*ask(original, card, instances))
 
 
 def is_half(graph: GraphProto) -> bool:
-    """Whether a graph computes in numbers of 16 bits."""
+    """Whether a graph computes with 16-bit floats."""
     kinds = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
     kinds |= {constant.data_type for constant in graph.initializer}
     return bool(kinds & {TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 def answer_by(heads: Sequence[Head], answers: Sequence[NDArray[Any]]) -> Predictions:
-    """What the heads of a graph must answer, computed from its own answers."""
+    """Compute the expected predictions of each head from the graph's own outputs."""
     predictions = []
     for head in heads:
         classes = head.output.classes
@@ -588,7 +588,7 @@ def answer_by(heads: Sequence[Head], answers: Sequence[NDArray[Any]]) -> Predict
 
 
 def to_probabilities(scores: NDArray[Any], head: Head) -> NDArray[Any]:
-    """The probabilities of scores, an array of shape (instances, classes)."""
+    """Convert scores to probabilities, an array of shape (instances, classes)."""
     scores = scores.reshape(len(scores), -1)
     if head.scale == "Softmax":
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -601,7 +601,7 @@ def to_probabilities(scores: NDArray[Any], head: Head) -> NDArray[Any]:
 
 
 def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> ModelProto:
-    """A graph between nodes that bring its inputs and outputs into the form that ``Predictor`` knows."""
+    """Wrap a graph in nodes that convert its inputs and outputs to the form that ``Predictor`` expects."""
     copy = renew(original.graph)
     free_first_dimensions(copy.graph)
     inner = onnx.compose.add_prefix(copy, INNER)
@@ -610,7 +610,7 @@ def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> Mode
     outer_outputs, after = make_outputs(graph, heads)
     nodes = [*before.nodes, *graph.node, *after.nodes]
     constants = [*graph.initializer, *before.constants, *after.constants]
-    # Sorted, for the same bytes each time.
+    # Sorted, so that the bytes are reproducible.
     opsets = sorted((opset.domain, opset.version) for opset in inner.opset_import)
     return helper.make_model(
         helper.make_graph(
@@ -628,7 +628,7 @@ def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> Mode
 
 
 def renew(graph: ModelProto) -> ModelProto:
-    """A copy of a graph whose version of ONNX's operators is new enough; raises UnfitError where it cannot be had."""
+    """Copy a graph, converted to a newer opset if needed; raises UnfitError if that fails."""
     copy = ModelProto()
     copy.CopyFrom(graph)
     versions = [opset.version for opset in copy.opset_import if not opset.domain]
@@ -639,14 +639,14 @@ def renew(graph: ModelProto) -> ModelProto:
             copy = onnx.version_converter.convert_version(copy, NEWER)
         except Exception as error:
             raise UnfitError(
-                f"It is of opset {versions[0]} and cannot be brought to {NEWER} ({first_line(error)}): export it with "
-                f"opset {NEW_ENOUGH} or a newer one."
+                f"It is of opset {versions[0]} and cannot be converted to {NEWER} ({first_line(error)}): export it "
+                f"with opset {NEW_ENOUGH} or newer."
             ) from error
     return copy
 
 
 def free_first_dimensions(graph: GraphProto) -> None:
-    """Let a graph take any number of instances; what it knew of shapes on the way is forgotten."""
+    """Let a graph take any number of instances; drop the shapes of its intermediate values."""
     for value in (*graph.input, *graph.output):
         size = value.type.tensor_type.shape.dim
         if len(size):
@@ -655,7 +655,7 @@ def free_first_dimensions(graph: GraphProto) -> None:
 
 
 class Nodes:
-    """Nodes that are added to a graph, and their constants."""
+    """Nodes to add to a graph, and their constants."""
 
     def __init__(self, prefix: str) -> None:
         self.nodes: list[NodeProto] = []
@@ -663,7 +663,7 @@ class Nodes:
         self._prefix = prefix
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Add a node of one output, and return the output's name."""
+        """Add a node with one output, and return the output's name."""
         output = output or f"{self._prefix}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
@@ -678,7 +678,7 @@ class Nodes:
 def make_inputs(
     inner: Sequence[ValueInfoProto], card: ModelCard
 ) -> tuple[list[ValueInfoProto], Nodes]:
-    """The inputs that ``Predictor`` gives, and what makes those of the inner graph of them."""
+    """Return the inputs that ``Predictor`` provides, and nodes that convert them for the inner graph."""
     nodes = Nodes("before/")
     if card.is_matrix:
         width = len(card.columns)
@@ -725,7 +725,7 @@ def make_inputs(
 
 
 def make_outputs(graph: GraphProto, heads: Sequence[Head]) -> tuple[list[ValueInfoProto], Nodes]:
-    """The outputs that ``Predictor`` asks for, and what makes them of those of the inner graph."""
+    """Return the outputs that ``Predictor`` requests, and nodes that convert the inner graph's outputs to them."""
     nodes = Nodes("after/")
     outer = []
     for place, head in enumerate(heads):
@@ -754,7 +754,7 @@ def make_outputs(graph: GraphProto, heads: Sequence[Head]) -> tuple[list[ValueIn
 
 
 def add_values(nodes: Nodes, output: ValueInfoProto, head: Head, name: str) -> int:
-    """Give the values of an output that name; return their type."""
+    """Add nodes that provide the values of an output by that name; return their type."""
     value, kind = output.name, output.type.tensor_type.elem_type
     if head.column is not None:
         index = nodes.constant(TensorProto.INT64, [head.column])
@@ -766,7 +766,7 @@ def add_values(nodes: Nodes, output: ValueInfoProto, head: Head, name: str) -> i
 
 
 def add_probabilities(nodes: Nodes, output: ValueInfoProto, head: Head, name: str) -> str:
-    """Give the probabilities that an output has scores of that name, and return it."""
+    """Add nodes that convert an output's scores to probabilities of that name; return the name."""
     value = output.name
     if output.type.tensor_type.elem_type != TensorProto.FLOAT:
         value = nodes.add("Cast", value, to=TensorProto.FLOAT)
@@ -782,5 +782,5 @@ def add_probabilities(nodes: Nodes, output: ValueInfoProto, head: Head, name: st
 
 
 def is_single(output: ValueInfoProto) -> bool:
-    """Whether an output has one number for an instance."""
+    """Whether an output has one number per instance."""
     return dimensions(output)[1:] in ([], [1])

@@ -1,4 +1,4 @@
-"""A PyTorch module, or a program that ``torch.export`` saved, as an ONNX graph."""
+"""Convert a PyTorch module, or a program saved by ``torch.export``, to an ONNX graph."""
 
 import contextlib
 import io
@@ -27,27 +27,27 @@ HOW_TO_SAVE = (
 def infer_signature(
     model: torch.nn.Module, data: Dataset, classes: Sequence[Scalar] = ()
 ) -> dict[str, Any]:
-    """What a module takes and predicts, as fields of the model card.
+    """Return the inputs and outputs of a module, as fields of the model card.
 
-    Its inputs are those of ``forward``, in their order: the tensors of ``data``, or one matrix of its columns.
+    Its inputs are the arguments of ``forward``, in order: the tensors of ``data``, or one matrix of its columns.
     """
     return onnx.infer_signature(to_original(model, data), data, classes)
 
 
 def export(model: torch.nn.Module, card: ModelCard, data: Dataset) -> Converted:
-    """Convert a module to ONNX; raises UnfitError where it then answers otherwise."""
+    """Convert a module to ONNX; raises UnfitError if the predictions differ."""
     return onnx.export(to_original(model, data), card, data)
 
 
 def expect(
     model: torch.nn.Module, card: ModelCard, data: Dataset, instances: Sequence[Any]
 ) -> Predictions:
-    """What a module answers to instances."""
+    """Return the predictions of the module itself."""
     return onnx.expect(to_original(model, data), card, data, instances)
 
 
 def to_original(model: torch.nn.Module, data: Dataset) -> Original:
-    """A module as a program for any number of instances of the data, and this as a graph."""
+    """Export a module as a program for any number of instances, and convert that to a graph."""
     arrays = examples(data)
     rows = torch.export.Dim("rows")
     try:
@@ -59,13 +59,13 @@ def to_original(model: torch.nn.Module, data: Dataset) -> Original:
             )
     except Exception as error:
         raise UnfitError(
-            f"torch.export cannot follow {type(model).__name__} for any number of instances: {first_line(error)}"
+            f"torch.export cannot export {type(model).__name__} for any number of instances: {first_line(error)}"
         ) from error
     return from_program(program)
 
 
 def examples(data: Dataset) -> list[NDArray[Any]]:
-    """Two instances as a module takes them."""
+    """Return two instances as inputs of the module."""
     instances = data.inputs()[:2]
     columns, tensors = data.describe_columns(), data.describe_tensors()
     if columns:
@@ -75,7 +75,7 @@ def examples(data: Dataset) -> list[NDArray[Any]]:
 
 
 def load(path: Path) -> Original:
-    """Read what ``torch.export.save`` wrote; raises UnfitError where it did not."""
+    """Read a file written by ``torch.export.save``; raises UnfitError for any other."""
     try:
         with quiet():
             program = torch.export.load(path)
@@ -85,7 +85,7 @@ def load(path: Path) -> Original:
 
 
 def from_program(program: torch.export.ExportedProgram) -> Original:
-    """A program as an ONNX graph, with itself as what answers."""
+    """Convert a program to an ONNX graph, with the program itself as the reference."""
     try:
         with quiet():
             exported: Any = torch.onnx.export(program, dynamo=True, verbose=False)
@@ -106,7 +106,7 @@ def from_program(program: torch.export.ExportedProgram) -> Original:
 
     original = from_graph(graph, f"a program of PyTorch {torch.__version__}")
     if any(size > 0 for given in inputs_of(graph.graph) for size in onnx.dimensions(given)[:1]):
-        # It takes no other number than it was exported with.
+        # It takes only the number of instances that it was exported with.
         raise UnfitError(
             f"The program takes a fixed number of instances: {FREE_FIRST}; {HOW_TO_SAVE}."
         )
@@ -115,7 +115,7 @@ def from_program(program: torch.export.ExportedProgram) -> Original:
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Keep to itself what the exporter logs and warns of: the answers are checked."""
+    """Silence the exporter's logs and warnings: the predictions are checked anyway."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

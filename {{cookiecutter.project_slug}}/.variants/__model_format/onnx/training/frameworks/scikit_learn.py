@@ -1,6 +1,6 @@
-"""A fitted scikit-learn estimator as an ONNX model that describes itself.
+"""Convert a fitted scikit-learn estimator to a self-describing ONNX model.
 
-Estimators of XGBoost and LightGBM are some too, alone and in a pipeline.
+This includes estimators of XGBoost and LightGBM, alone and in a pipeline.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ from training.verification import (
     largest_difference,
 )
 
-# Packages whose estimators skl2onnx converts once training/frameworks has told it how.
+# Packages whose estimators skl2onnx converts with the converters registered in training/frameworks.
 BOOSTERS = ("lightgbm", "xgboost")
 OLDER_OPSET = {"": 18, "ai.onnx.ml": 3}
 UNSEEN = "never seen in training"
@@ -71,12 +71,12 @@ OTHERWISE = "Use another estimator, or bake with model_framework python, which s
 
 
 def column_names(model: BaseEstimator) -> list[str]:
-    """The names of the columns that an estimator was fitted on; none where these had none."""
+    """Return the names of the columns that an estimator was fitted on; none if they had no names."""
     return list(map(str, getattr(model, "feature_names_in_", ())))
 
 
 def to_rows(model: BaseEstimator, rows: Any) -> Any:
-    """Rows in the form in which the estimator was fitted on them: an array where it knows no names."""
+    """Convert rows to the form that the estimator was fitted on: an array if it knows no names."""
     if isinstance(rows, dict):
         rows = pd.DataFrame(rows)
     if isinstance(rows, np.ndarray) and column_names(model):
@@ -84,8 +84,8 @@ def to_rows(model: BaseEstimator, rows: Any) -> Any:
     width = 1 if takes_texts(model) else getattr(model, "n_features_in_", rows.shape[1])
     if rows.shape[1] != width:
         raise UnfitError(
-            f"{name_of(model)} takes {width} column(s), and there are {rows.shape[1]}: name those that it takes by NAMES, or "
-            "the one that it predicts by TARGET."
+            f"{name_of(model)} takes {width} column(s), and there are {rows.shape[1]}: name its columns by NAMES, or "
+            "the column that it predicts by TARGET."
         )
     is_plain = isinstance(rows, pd.DataFrame) and not column_names(model)
     if is_plain and not knows_names(model) and all(kind.kind in "iuf" for kind in rows.dtypes):
@@ -94,7 +94,7 @@ def to_rows(model: BaseEstimator, rows: Any) -> Any:
 
 
 def targets(model: BaseEstimator, rows: Any) -> str | list[str]:
-    """A name for each thing that an estimator predicts; raises UnfitError where it fails on the rows."""
+    """Return a name for each target of an estimator; raises UnfitError if it fails on the rows."""
     try:
         shape = np.shape(model.predict(as_fitted(model, rows[:1])))
     except Exception as error:
@@ -103,18 +103,18 @@ def targets(model: BaseEstimator, rows: Any) -> str | list[str]:
 
 
 def takes_texts(model: BaseEstimator) -> bool:
-    """Whether an estimator was fitted on texts by themselves, not on columns."""
+    """Whether an estimator was fitted on plain texts instead of columns."""
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
     return isinstance(first, CountVectorizer)
 
 
 def as_fitted(model: BaseEstimator, rows: Any) -> Any:
-    """Rows as the estimator takes them: the one column of a table where it was fitted on texts."""
+    """Return rows as the estimator takes them: the only column of the table if it was fitted on texts."""
     return rows.iloc[:, 0] if takes_texts(model) else rows
 
 
 def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
-    """Rows of numbers; raises UnfitError where the estimator takes others."""
+    """Generate rows of numbers; raises UnfitError if the estimator takes other columns."""
     width = getattr(model, "n_features_in_", len(names))
     if not names or len(names) != width:
         raise UnfitError(
@@ -133,9 +133,9 @@ def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
 def infer_signature(
     model: BaseEstimator, data: Dataset, classes: Sequence[Scalar] = ()
 ) -> dict[str, Any]:
-    """What a fitted estimator takes and predicts, as fields of the model card.
+    """Return the inputs and outputs of a fitted estimator, as fields of the model card.
 
-    Where the estimator knows but the indices of ``classes``, they are what it predicts.
+    If the estimator knows only the indices of ``classes``, the output has ``classes`` instead.
     """
     columns = [closed(model, data, column) for column in data.describe_columns()]
     outputs = describe_outputs(model, data, classes)
@@ -143,7 +143,7 @@ def infer_signature(
 
 
 def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
-    """A column, as one that takes no other than its categories where the estimator fails on others."""
+    """Restrict a column to its categories if the estimator fails on others."""
     if column.type != "string" or not isinstance(data.rows, pd.DataFrame):
         return column
     row = data.rows.iloc[:1].copy()
@@ -160,7 +160,7 @@ def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
 def describe_outputs(
     model: BaseEstimator, data: Dataset, classes: Sequence[Scalar]
 ) -> tuple[Output, ...]:
-    """What a fitted estimator predicts, its classes in the labels' own type; raises UnfitError for no such task."""
+    """Describe the outputs of an estimator, with classes in the labels' type; raises UnfitError if unsupported."""
     if is_classifier(model):
         several = len(data.targets) > 1
         by_target = model.classes_ if several else [model.classes_]
@@ -184,20 +184,20 @@ def describe_outputs(
 
 
 def is_encoded(model: BaseEstimator, output: Output) -> bool:
-    """Whether an estimator answers with the indices of an output's classes."""
+    """Whether an estimator predicts indices of an output's classes."""
     if not output.classes or not isinstance(getattr(model, "classes_", None), np.ndarray):
         return False
     return bool(model.classes_.tolist() != list(output.classes))
 
 
 def classified(name: str, labels: NDArray[Any]) -> Output:
-    """An output of classes."""
+    """Return an output of classes."""
     classes = labels.tolist()
     if all(isinstance(label, float) and label.is_integer() for label in classes):
         classes = [int(label) for label in classes]
     if type(classes[0]) not in (str, bool, int):
         raise UnfitError(
-            f"The classes of {name} are {labels.dtype}: text, whole numbers or booleans serve."
+            f"The classes of {name} are {labels.dtype}: use text, whole numbers or booleans."
         )
     return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
@@ -205,8 +205,8 @@ def classified(name: str, labels: NDArray[Any]) -> Output:
 def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> Converted:
     """Convert ``model`` to ONNX, with the fields of ``card`` as its metadata.
 
-    Raises UnfitError when skl2onnx cannot convert the model, or when the converted one answers the
-    instances of ``data``, or variants with missing values and unseen categories, otherwise than scikit-learn.
+    Raises UnfitError if skl2onnx cannot convert the model, or if the predictions differ from scikit-learn's for the
+    instances of ``data``, or for variants with missing values and unseen categories.
     """
     onnx = convert(model, card)
     for name, value in msgspec.structs.asdict(card).items():
@@ -216,7 +216,7 @@ def export(model: BaseEstimator, card: ModelCard, data: Dataset) -> Converted:
 
 
 def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
-    """Convert ``model`` to a graph with the inputs and outputs that ``Predictor`` knows."""
+    """Convert ``model`` to a graph with the inputs and outputs that ``Predictor`` expects."""
     onnx: ModelProto
     if card.tensors:
         raise UnfitError(
@@ -227,7 +227,7 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
     matrix = [(MATRIX, FloatTensorType([None, len(columns)]))]
     try:
         with warnings.catch_warnings():
-            # The converters' own.
+            # Warnings from the converters.
             warnings.simplefilter("ignore")
             by_name = not card.is_matrix or knows_names(model)
             onnx = to_graph(model, card.name, columns if by_name else matrix)
@@ -238,27 +238,27 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
         raise UnfitError(
             f"skl2onnx cannot convert {name_of(model)}: {first_line(error)}\n{OTHERWISE}"
         ) from error
-    # Otherwise in the order of a set, which changes from run to run.
+    # The order comes from a set, so it would change from run to run.
     onnx.opset_import.sort(key=lambda opset: opset.domain)
     return onnx
 
 
 def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> ModelProto:
-    """What skl2onnx makes of a model."""
-    # ONNX Runtime's own locale is one that a slim image has not.
+    """Convert a model with skl2onnx."""
+    # A slim image lacks ONNX Runtime's default locale.
     options: dict[Any, Any] = {
         TfidfVectorizer: {"locale": "C.UTF-8"},
         CountVectorizer: {"locale": "C.UTF-8"},
     }
     if is_classifier(model):
-        # Probabilities as an array, not as a list of dictionaries; some estimators have no such choice.
+        # Probabilities as an array, not as a list of dictionaries; some estimators lack this option.
         options[id(model)] = {"zipmap": False}
     for part in parts_of(model):
         for package in BOOSTERS:
             if package_of(part) == package:
                 import_module(f"training.frameworks.{package}").register()
         if isinstance(part, VotingClassifier):
-            # Of transform() alone, which a service does not call; skl2onnx has no other.
+            # Affects only transform(), which a service does not call; skl2onnx supports no other value.
             part.flatten_transform = False
     onnx: ModelProto
     try:
@@ -268,13 +268,13 @@ def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> 
             options.pop(id(model), None)
             onnx = to_onnx(model, initial_types=inputs, name=name, options=options)
     except RuntimeError as error:
-        # Some converters know no newer one.
+        # Some converters do not support newer opsets.
         if "ai.onnx.ml" not in str(error):
             raise
         onnx = to_onnx(
             model, initial_types=inputs, name=name, options=options, target_opset=OLDER_OPSET
         )
-    # What is no letter or digit was replaced in the names.
+    # skl2onnx replaced characters that are not letters or digits in the names.
     for given, (original, _) in zip(list(onnx.graph.input), inputs, strict=True):
         rename(onnx.graph, given.name, original)
     return onnx
@@ -286,7 +286,7 @@ def knows_names(model: BaseEstimator) -> bool:
 
 
 def parts_of(model: Any) -> Iterator[Any]:
-    """A model and, where it is a pipeline or a search around one, what it is made of."""
+    """Yield a model and its parts, if it is a pipeline, a column transformer or a wrapper around another model."""
     yield model
     for name in ("best_estimator_", "estimator"):
         if hasattr(model, name) and not isinstance(getattr(model, name), str):
@@ -300,14 +300,14 @@ def parts_of(model: Any) -> Iterator[Any]:
 
 
 def name_outputs(graph: GraphProto, model: BaseEstimator, outputs: Sequence[Output]) -> None:
-    """Give a graph the outputs values and probabilities, or values_0, probabilities_0, values_1 and so on."""
+    """Name the outputs of a graph values and probabilities, or values_0, probabilities_0, values_1 and so on."""
     values, *rest = [output.name for output in graph.output]
     has_probabilities = is_classifier(model) and hasattr(model, "predict_proba") and bool(rest)
     count = len(outputs)
     if count == 1:
         rename(graph, values, "values")
         if outputs[0].type == "integer" and is_encoded(model, outputs[0]):
-            # Predictor knows the indices of text and booleans.
+            # Predictor maps indices only for text and booleans.
             look_up(graph, "values", outputs[0].classes)
         if has_probabilities:
             rename(graph, rest[0], "probabilities")
@@ -331,7 +331,7 @@ def name_outputs(graph: GraphProto, model: BaseEstimator, outputs: Sequence[Outp
 
 
 def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) -> Converted:
-    """Hold the ONNX model's answers against scikit-learn's."""
+    """Compare the ONNX model's predictions with scikit-learn's."""
     instances = data.inputs()[:INSTANCES_TO_CHECK]
     try:
         predictor = Predictor.load(content)
@@ -360,19 +360,19 @@ def compare(
     instances: Sequence[Any],
     what: str,
 ) -> tuple[int, float]:
-    """How many instances are answered as by scikit-learn, and by how much these differ; UnfitError for too few."""
+    """Return how many predictions agree with scikit-learn, and their largest difference; UnfitError if too few."""
     card = predictor.card
     served = answer(predictor, instances)
     expected = expect(model, card, data, instances)
     agree = agreement(card, served, expected)
     if not agree.all():
-        # A number at a threshold may be on its other side as a float32.
+        # As float32, a number at a threshold may fall on its other side.
         with contextlib.suppress(ValueError):
             rounded = expect(model, card, data, instances, np.float32)
             agree |= agreement(card, served, rounded)
     if 1 - agree.mean() > DISAGREE:
         raise UnfitError(
-            f"The ONNX model answers {1 - agree.mean():.1%} of the {what} otherwise than "
+            f"The ONNX model answers {1 - agree.mean():.1%} of the {what} differently from "
             f"{name_of(model)}.\n{advice(model)}\n{OTHERWISE}"
         )
     return int(agree.sum()), largest_difference(served, expected, agree)
@@ -385,10 +385,10 @@ def expect(
     instances: Sequence[Any],
     dtype: type = np.float64,
 ) -> Predictions:
-    """What scikit-learn answers to instances, the numbers of which are of the dtype."""
+    """Return scikit-learn's predictions for instances, with numbers of the dtype."""
     rows = to_frame(card, data, instances, dtype)
     with warnings.catch_warnings():
-        # Of columns without names, of unknown categories.
+        # Warnings about columns without names and unknown categories.
         warnings.simplefilter("ignore")
         rows = as_fitted(model, rows)
         values = np.asarray(model.predict(rows)).reshape(len(rows), -1)
@@ -406,7 +406,7 @@ def expect(
 
 
 def to_frame(card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: type) -> Any:
-    """Instances as the estimator was fitted on them, numbers of the dtype."""
+    """Convert instances to the form that the estimator was fitted on, with numbers of the dtype."""
     if not isinstance(data.rows, pd.DataFrame):
         return np.array(instances, dtype)
     frame = pd.DataFrame(instances, columns=[column.name for column in card.columns])
@@ -414,39 +414,39 @@ def to_frame(card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: ty
         if column.type == "number":
             frame[column.name] = frame[column.name].astype(dtype)
         elif column.type == "string":
-            # Missing text is what the data has for it.
+            # Represent missing text as the data does.
             has_gaps = bool(data.rows[column.name].isna().any())
             frame[column.name] = frame[column.name].fillna(np.nan if has_gaps else "")
     return frame
 
 
 def advice(model: BaseEstimator) -> str:
-    """What to do where the answers differ, by the likely cause."""
+    """Return advice on the likely cause of different predictions."""
     parts = list(parts_of(model))
     if any(isinstance(part, CountVectorizer) for part in parts):
-        return "ONNX Runtime splits text at other places: give the vectorizer token_pattern='[a-zA-Z0-9_]+'."
+        return "ONNX Runtime splits text differently: give the vectorizer token_pattern='[a-zA-Z0-9_]+'."
     if any(getattr(part, "is_categorical_", None) is not None for part in parts):
         return (
             "skl2onnx converts native categories wrongly (https://github.com/onnx/sklearn-onnx/issues/1101): "
             "encode them with OrdinalEncoder and categorical_features=None."
         )
     if any(type(part).__name__.startswith("KNeighbors") for part in parts):
-        return "Among neighbours that are equally far ONNX Runtime takes others: use another estimator."
+        return "ONNX Runtime chooses differently among equally distant neighbours: use another estimator."
     if len(parts) > 1 and any(package_of(part) in BOOSTERS for part in parts):
-        return "Trees part numbers at thresholds, which scaling moves in float32: leave out the scaler."
-    return "It computes in float32: scale the columns (StandardScaler), or take an estimator that tolerates that."
+        return "Trees split numbers at thresholds, which scaling moves in float32: leave out the scaler."
+    return "It computes in float32: scale the columns (StandardScaler), or use an estimator that tolerates that."
 
 
 def package_of(part: Any) -> str:
-    """The package of an estimator, that of BOOSTERS for what training/frameworks makes of a booster."""
+    """Return the package of an estimator, or of the booster wrapped by training/frameworks."""
     return type(part).__module__.removeprefix("training.frameworks.").partition(".")[0]
 
 
 def last_of(model: BaseEstimator) -> Any:
-    """An estimator, the last step of a pipeline."""
+    """Return the estimator itself, or the last step of a pipeline."""
     return model.steps[-1][1] if isinstance(model, Pipeline) else model
 
 
 def name_of(model: BaseEstimator) -> str:
-    """The name of an estimator, the last step of a pipeline."""
+    """Return the name of an estimator, or of the last step of a pipeline."""
     return type(last_of(model)).__name__

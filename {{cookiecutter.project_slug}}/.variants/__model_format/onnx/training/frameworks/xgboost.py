@@ -1,4 +1,4 @@
-"""XGBoost: converters for its estimators, and models that it saved itself."""
+"""XGBoost: converters for its estimators, and loading of its own model files."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from training.dataset import UnfitError
 
 
 def register() -> None:
-    """Let skl2onnx convert XGBoost's estimators, alone and in pipelines."""
+    """Register converters with skl2onnx for XGBoost's estimators, alone and in pipelines."""
     update_registered_converter(
         xgboost.XGBClassifier,
         "XGBoostXGBClassifier",
@@ -33,7 +33,7 @@ def register() -> None:
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
-    """Convert an estimator as onnxmltools does, which knows columns by their places alone."""
+    """Convert an estimator with onnxmltools, which knows columns only by position."""
     booster = operator.raw_operator.get_booster()
     names = booster.feature_names
     booster.feature_names = None
@@ -44,7 +44,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def load(path: Path) -> Any:
-    """Read what ``save_model`` wrote; raises UnfitError where it did not."""
+    """Read a file written by ``save_model``; raises UnfitError for any other."""
     booster = xgboost.Booster()
     try:
         booster.load_model(path)
@@ -55,7 +55,7 @@ def load(path: Path) -> Any:
 
 
 def to_estimator(booster: Any) -> Any:
-    """A booster as the estimator that predicts what its objective says."""
+    """Wrap a booster in the estimator that matches its objective."""
     settings = msgspec.json.decode(booster.save_config())
     objective = settings["learner"]["objective"]["name"]
     is_classifier = objective.startswith(("binary:logistic", "multi:soft"))
