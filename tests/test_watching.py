@@ -390,7 +390,7 @@ def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
     found = [line for share in shares for line in share.read_text().splitlines() if line != heading]
     assert found == rows
     result = installed.run(*score, "s3://data/none/", "s3://data/x/", **variables)
-    assert "IN=s3://data/none/: no file is there" in result.stderr
+    assert "IN=s3://data/none/: no files found" in result.stderr
     result = installed.run(*score, "s3://nowhere-at-all/x/", "s3://data/x/", **variables)
     assert "Could not list s3://nowhere-at-all/x/" in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""WSGI entry point: ``application`` is the service, for any WSGI server."""
+"""WSGI entry point: any WSGI server can serve ``application``."""
 
 import sys
 
@@ -9,5 +9,5 @@ try:
     app = create_app()
 except StartupError as error:
     sys.exit(str(error))
-# Middleware of your own goes around it here: application = Middleware(app)
+# Wrap your own middleware around it here: application = Middleware(app)
 application = app

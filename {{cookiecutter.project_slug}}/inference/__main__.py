@@ -1,15 +1,15 @@
-"""Run the service: ``python -m inference``; with ``batch IN OUT`` score a file, as ``python -m inference.batch`` does."""
+"""Run the service: ``python -m inference``. With ``batch IN OUT``, score a file like ``python -m inference.batch``."""
 
 import gc
 import sys
 
 if __name__ == "__main__" and sys.argv[1:2] == ["batch"]:
-    # Of an image only the arguments can be set.
+    # A container's entry point is fixed by its image; only the arguments can be set.
     from inference.batch.__main__ import main as score
 
     sys.exit(score(sys.argv[2:]))
 
-# Imports make many objects and drop few; the workers enable it again.
+# Imports create many objects and free few; the workers enable garbage collection again.
 gc.disable()
 
 import asyncio
@@ -24,7 +24,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-# The model computes in one thread for each process; threads of its own would not survive a fork either.
+# The model computes in one thread per process; threads of its own would not survive a fork either.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvloop
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 logger = logging.getLogger("inference")
-# Descriptors that are no connections: files, pipes, libraries.
+# Descriptors for anything but connections: files, pipes, libraries.
 SPARE_DESCRIPTORS = 64
 
 
 def main() -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal stops the process."""
     try:
         settings = Settings.from_environment(os.environ)
         listener = listen(settings.host, settings.port)
@@ -62,9 +62,9 @@ def main() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket at that address; raise StartupError where the service cannot listen there.
+    """Return a socket bound to that address; raise StartupError if it cannot be bound.
 
-    The first worker that is ready begins to listen.
+    The first worker that is ready starts to listen.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -82,19 +82,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def allow_descriptors(connections: int) -> None:
-    """Allow a descriptor for each connection; where the system does not, allow fewer connections."""
+    """Allow a descriptor for each connection; if the system does not, allow fewer connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if soft < wanted:
-            # From where the workers read their settings.
+            # The workers read their settings from the environment.
             os.environ["MAX_CONNECTIONS"] = str(max(soft - SPARE_DESCRIPTORS, 8))
 
 
 def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
-    """Load the model and answer requests: the work of a worker."""
+    """Load the model and answer requests; this is what a worker runs."""
     logging.config.dictConfig(logs.config(settings.log_level))
     shared.choose(worker.number)
     try:
@@ -107,7 +107,7 @@ def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(answer(app, application, listener, worker))
     app.extensions["service"].sample.flush()
-    # The process ends without asking what libraries registered, such as a tracer's last spans.
+    # The worker ends with os._exit(), which skips the handlers of libraries, such as a tracer's that flushes spans.
     atexit._run_exitfuncs()
     logs.writer.flush(seconds=1)
 
@@ -117,12 +117,12 @@ async def answer(
 ) -> None:
     """Answer requests until SIGTERM."""
     server = Server(app, application, listener, worker.shares, worker.number)
-    # Where the parent is gone, nobody else would say when to stop.
+    # If the parent is gone, no one else would tell this worker to stop.
     asyncio.get_running_loop().add_reader(worker.lifeline, server.drain)
 
     def ready() -> None:
         worker.start()
-        # CloudWatch is told of minutes without a request, too.
+        # CloudWatch needs the minutes without a request, too.
         server.service.statistics.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         host, port = listener.getsockname()[:2]

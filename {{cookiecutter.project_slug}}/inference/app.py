@@ -1,4 +1,4 @@
-"""The Flask application, put together."""
+"""The application factory."""
 
 import functools
 import os
@@ -24,14 +24,14 @@ from inference.watch.statistics import Statistics
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the service; without ``settings`` they come from the environment.
+    """Build the service; ``settings`` default to those in the environment.
 
-    Raises StartupError when a setting is wrong, or the model cannot be loaded or does not answer.
+    Raises StartupError if a setting is wrong, or if the model cannot be loaded or does not answer.
     """
     settings = settings or Settings.from_environment(os.environ)
     model = artifact.read(settings.model_path)
     measured = serving.read(model.path)
-    # As set, or as measured for the model.
+    # "auto" follows what training measured for the model.
     queue = measured.queue if settings.batching == "auto" else settings.batching == "on"
     engine = load_engine(model, queue, settings.request_seconds)
     card, version = engine.card, model.version

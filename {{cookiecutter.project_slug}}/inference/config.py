@@ -1,4 +1,4 @@
-"""Settings of the service, read from environment variables of the same names in capitals."""
+"""Settings of the service, read from environment variables with the same names in upper case."""
 
 import os
 from collections.abc import Mapping
@@ -11,31 +11,31 @@ from msgspec import Meta
 from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
-# The name of a model trained in this project.
+# Name given to a model trained in this project.
 NAME = "{{ cookiecutter.project_slug }}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting, its type, its limits and its default.
+    """All settings with their types, limits and defaults.
 
     ``workers`` of 0 means one for each CPU that the container may use. A worker holds up to ``max_connections``,
-    idle ones among them, and takes on up to ``max_concurrent`` requests that wait for a thread or for the
-    model's queue, none for longer than ``request_seconds``; it refuses more. A client has ``header_seconds``
-    to send the head of a request, ``body_seconds`` to send its body, however it trickles, ``send_seconds`` to
-    take an answer, and is kept for ``keep_alive_seconds`` between requests, which must be longer than a load
-    balancer keeps its connections. ``shutdown_seconds`` is how long a worker
-    may take to finish its requests when the service is told to stop. ``api_key`` may hold several keys, with
-    commas between them. ``cors_origins`` are those whose pages may ask, as https://app.example.com, with commas between
-    them, or * for all. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
+    including idle ones, and accepts up to ``max_concurrent`` requests that wait for a thread or for the
+    model's queue, each for at most ``request_seconds``; it refuses more. A client has ``header_seconds``
+    to send the head of a request, ``body_seconds`` to send its body, however slowly it trickles in, and
+    ``send_seconds`` to read a response. Its connection stays open for ``keep_alive_seconds`` between requests, which
+    must be longer than the idle timeout of the load balancer. ``shutdown_seconds`` is how long a worker may take to
+    finish its requests when the service is told to stop. ``api_key`` may hold several comma-separated keys.
+    ``cors_origins`` lists the origins whose pages may call the service, like https://app.example.com,
+    comma-separated, or * for all. ``page_accent`` is the colour of the page's links and buttons, as #rrggbb.
 
-    With ``statistics`` the service counts how inputs and answers are distributed. One has drifted where its population
-    stability index of the last ``drift_window_seconds`` is above ``drift_threshold``. ``metrics_namespace`` is where
-    CloudWatch keeps the metrics that the log has once a minute; the log has none without it. ``release`` is what these
-    call the code and the model that run.
+    With ``statistics`` the service counts how inputs and answers are distributed. An input or output has drifted when
+    its population stability index over the last ``drift_window_seconds`` is above ``drift_threshold``.
+    ``metrics_namespace`` is the CloudWatch namespace of the metrics that are logged once a minute; if it is empty, none
+    are logged. ``release`` is the name that these metrics give to the running code and model.
 
-    ``sample_share`` of the requests, a number from 0 to 1, are kept with their answers: in the log, or below an
-    ``s3://`` URL, as ``sample_to`` says; without the columns or tensors that ``sample_without`` names, with commas
-    between them, or as a list in JSON.
+    ``sample_share`` is the share of requests, from 0 to 1, that are stored with their answers: in the log, or below an
+    ``s3://`` URL, as ``sample_to`` says. They are stored without the columns or tensors in ``sample_without``, which is
+    comma-separated or a JSON list.
     """
 
     host: str = "127.0.0.1"
@@ -71,9 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read and validate all settings; an empty variable counts as not set.
+        """Read and validate all settings; an empty variable counts as unset.
 
-        Raises StartupError with one line for each variable that is wrong.
+        Raises StartupError, which names every variable that is wrong.
         """
         values = {}
         faults = []
@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise StartupError("Wrong settings in the environment: " + "; ".join(faults))
         settings = cls(**values)
         if settings.api_key and not settings.api_keys:
-            # Set, but blank: nobody means a service that is open to all.
+            # Set, but blank: surely not meant to open the service to everyone.
             raise StartupError("API_KEY holds no key")
         try:
             settings.left_out  # noqa: B018
@@ -105,24 +105,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origins(self) -> list[str]:
-        """The origins whose pages may ask."""
+        """The origins whose pages may call the service."""
         return [origin for part in self.cors_origins.split(",") if (origin := part.strip())]
 
     @property
     def left_out(self) -> list[str]:
-        """What the sample must not hold."""
+        """The columns or tensors to leave out of the sample."""
         if self.sample_without.startswith("["):
             return msgspec.json.decode(self.sample_without, type=list[str])
         return [name for part in self.sample_without.split(",") if (name := part.strip())]
 
     @property
     def api_keys(self) -> list[str]:
-        """The keys that are accepted; none where everybody may ask."""
+        """The accepted keys; empty if the service is open to everyone."""
         return [key for part in self.api_key.split(",") if (key := part.strip())]
 
 
 def available_cpus() -> int:
-    """Whole CPUs that this process may use: its cgroup's quota or its affinity, at least 1."""
+    """Return the number of whole CPUs that this process may use: its cgroup quota or its affinity, at least 1."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

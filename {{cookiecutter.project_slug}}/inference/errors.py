@@ -1,16 +1,16 @@
-"""What can go wrong: at the start, and in a request."""
+"""Errors at startup and in requests."""
 
 from werkzeug.exceptions import ServiceUnavailable, UnprocessableEntity
 
 
 class StartupError(Exception):
-    """The service cannot start; the message says what is wrong and what to do."""
+    """The service cannot start; the message says what is wrong and how to fix it."""
 
 
 class InvalidInstances(UnprocessableEntity):
-    """A request's instances do not fit the model's signature.
+    """The instances of a request do not match the model's signature.
 
-    ``pointer`` is the JSON pointer (RFC 6901) of the value at fault.
+    ``pointer`` is the JSON pointer (RFC 6901) to the invalid value.
     """
 
     def __init__(self, description: str, pointer: str) -> None:
@@ -19,9 +19,9 @@ class InvalidInstances(UnprocessableEntity):
 
 
 class InvalidValue(InvalidInstances):
-    """A value of a request that the model cannot take, for a predictor to raise: 422, as other faults of clients.
+    """A value that the model cannot handle. A predictor may raise this; the client gets a 422.
 
-    ``row`` counts the instances from 0, ``column`` is the name of a column or tensor.
+    ``row`` is the index of the instance, from 0; ``column`` is the name of a column or tensor.
     """
 
     def __init__(self, fault: str, row: int, column: str) -> None:
@@ -30,17 +30,17 @@ class InvalidValue(InvalidInstances):
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the details below."""
+    """Return the first line of an error's message, without the details below it."""
     return str(error).strip().partition("\n")[0]
 
 
 def escape(name: str) -> str:
-    """A name as a JSON pointer has it."""
+    """Escape a name for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 class Overloaded(ServiceUnavailable):
-    """More requests came than the service will answer in time."""
+    """More requests arrived than the service can answer in time."""
 
     def __init__(self) -> None:
         super().__init__("The service is overloaded: try again in a second.", retry_after=1)

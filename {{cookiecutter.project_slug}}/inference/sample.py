@@ -1,6 +1,7 @@
-"""Print what a deployed service should give, in lines of JSON but for the third and fourth.
+"""Print what a deployed service should return, as lines of JSON except for the third and fourth.
 
-They are a request and this model's answer, its version, its metrics, and a request of many instances and its answer.
+The lines are a request and this model's answer, its version, its metrics, and a request with many instances and its
+answer.
 """
 
 import os
@@ -11,7 +12,7 @@ from inference.app import create_app
 from inference.config import Settings
 
 if __name__ == "__main__":
-    # A key is for those who ask the deployed service.
+    # Only clients of the deployed service need a key.
     settings = Settings.from_environment({**os.environ, "API_KEY": ""})
     app = create_app(settings)
     card = app.extensions["service"].engine.card

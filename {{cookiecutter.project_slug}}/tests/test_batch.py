@@ -117,7 +117,7 @@ def test_wrong_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeyp
     good = [f"{place},2,3,4" for place in range(1000)]
     wrong = {
         7: ("1,x,3,4", "width: 'x' is not a finite number"),
-        8: ("1,2,3", "3 cells are not 4"),
+        8: ("1,2,3", "3 cells instead of 4"),
         99: ('1,2,"3"4,5', "not CSV"),
         512: ("1,,3,4", "width: a value is missing"),
         513: ("1,2,\xff,4", "not UTF-8"),
@@ -377,16 +377,16 @@ def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_pa
         (["rows.csv", "scores.txt"], "OUT=scores.txt must end with .csv"),
         (["nowhere.csv", "scores.csv"], "Could not read nowhere.csv: No such file"),
         (["nowhere.csv", "some/rows.csv"], "Could not read nowhere.csv: No such file"),
-        (["rows.csv", "some/../rows.csv"], "is the file of IN"),
-        (["rows.csv", "nowhere/scores.csv"], "the folder is not there"),
-        (["rows.csv", "rows.csv"], "is the file of IN"),
+        (["rows.csv", "some/../rows.csv"], "is the same file as IN"),
+        (["rows.csv", "nowhere/scores.csv"], "the folder does not exist"),
+        (["rows.csv", "rows.csv"], "is the same file as IN"),
         (["s3://bucket", "scores.csv"], "must end with"),
-        (["some/", "scores.csv"], "OUT=scores.csv must be a folder, as IN is: let it end with /"),
-        (["some", "some/scores/"], "OUT=some/scores/ and IN=some/ must be apart"),
-        (["some/", "."], "must be apart"),
-        (["empty/", "scores/"], "IN=empty/: no file is there"),
+        (["some/", "scores.csv"], "OUT=scores.csv must be a folder, like IN: end it with /"),
+        (["some", "some/scores/"], "OUT=some/scores/ and IN=some/ must not overlap"),
+        (["some/", "."], "must not overlap"),
+        (["empty/", "scores/"], "IN=empty/: no files found"),
         (["mixed/", "scores/"], "IN=mixed/rows.csv.gz must end with .csv"),
-        (["rows.csv", "scores.csv", "4"], "only a folder or a file of Parquet can be divided"),
+        (["rows.csv", "scores.csv", "4"], "only a folder or a Parquet file can be divided"),
         (
             ["some/", "scores/", "3"],
             "AWS_BATCH_JOB_ARRAY_INDEX=3 must be a number from 0, less than",
@@ -412,7 +412,7 @@ def test_what_cannot_be_done_says_why(numbers, given, reason, tmp_path, monkeypa
 def test_heading_without_a_column_says_which(numbers, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("length,width,height: cm,colour\n1,2,3,4\n")
-    with pytest.raises(StartupError, match="the first line names no column 'a/b~c'"):
+    with pytest.raises(StartupError, match="the first line is missing 'a/b~c'"):
         run(numbers, path, tmp_path / "scores.csv")
     assert [file.name for file in tmp_path.iterdir() if "scores" in file.name] == []
     # A row is no heading, and neither is one that has a fault.

@@ -371,7 +371,7 @@ def test_key_that_is_there_twice_is_refused_though_another_is_absent(client, car
     twice = text.replace("[{", f"[{{{json.dumps(name)}: {json.dumps(given[name])}, ", 1)
     response = client.post("/predict", data=twice, content_type="application/json")
     assert response.status_code == 422
-    assert response.json["detail"] == f"{name} is twice in one object"
+    assert response.json["detail"] == f"duplicate key {name} in an object"
 
 
 @only(IMAGE)
@@ -396,7 +396,7 @@ def test_instances_of_different_sizes_are_refused(client, card):
     longer = changed(card, "tokens", [1, 2, 3, 4])
     assert predict(client, longer)
     detail, pointer = refusal(client, card.example, longer)
-    assert detail.startswith("instances[1]: its lists are not even, or of another length")
+    assert detail.startswith("instances[1]: its lists are uneven, or differ in length")
     assert pointer == "/instances/1"
 
 

@@ -236,14 +236,14 @@ def answers(value, probabilities=None):
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        ((answers("a"), ()), "the card names either columns or tensors"),
-        ((answers("a"), ("x", "x")), "two of the card's names of a column are 'x'"),
+        ((answers("a"), ()), "the card must name either columns or tensors"),
+        ((answers("a"), ("x", "x")), "the card has a duplicate column: 'x'"),
         ((answers("a"), ("x", " ")), "the name of column 1 is ' '"),
         ((answers("a"), ("x\n",)), r"the name of column 0 is 'x\\n'"),
         ((answers("a"), ("x\u202e",)), r"the name of column 0 is 'x\\u202e'"),
         (
             (answers("a"), ("x",), ("a", "b", "a")),
-            "two of the card's names of a class of 'kind' are 'a'",
+            "the card has a duplicate class of 'kind': 'a'",
         ),
         ((answers("a"), ("x",), ("a", "b\0")), "the name of class of 'kind' 1"),
         ((answers("c"),), "the model answers 'c', its card has"),

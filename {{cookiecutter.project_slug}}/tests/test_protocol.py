@@ -106,7 +106,7 @@ def test_client_chooses_outputs(infer, tensor):
     assert [output["name"] for output in response.json["outputs"]] == ["predictions"]
     wrong = infer({"inputs": [tensor], "outputs": [{"name": "nothing"}]})
     assert wrong.status_code == 400
-    assert "nothing is not among the outputs, or asked for twice" in wrong.json["error"]
+    assert "nothing is not among the outputs, or requested twice" in wrong.json["error"]
     twice = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}] * 2})
     assert twice.status_code == 400
 
@@ -223,7 +223,7 @@ def test_bytes_that_do_not_fit_are_refused(infer, tensor, row):
     assert "belong to no input" in error(len(raw), raw + b"x")
     assert "bytes are not the" in error(len(raw) - 4, raw[:-4])
     nan = np.full((2, len(row)), np.nan, "<f4").tobytes()
-    assert "no number that FP32 can hold" in error(len(nan), nan)
+    assert "not a number that FP32 can hold" in error(len(nan), nan)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_what_fails_is_tried_again(to_bucket, caplog):
         kept._take()
         kept._put()
     assert [record.getMessage() for record in caplog.records] == [
-        "The sample is not kept: no such bucket"
+        "Could not store the sample: no such bucket"
     ]
     assert (metric(client, "kept"), metric(client, "dropped")) == (0, 0)
     kept._target.is_broken = False

@@ -167,7 +167,7 @@ def test_the_input_that_shifts_is_named_everywhere(known, caplog, monkeypatch):
         ask(known, shift=0, rows=100)
         tick(statistics, clock + watch.STEPS + step + 1)
     assert verdicts(known)["age"] == "steady"
-    assert caplog.records[-1].getMessage() == "age is as in training again"
+    assert caplog.records[-1].getMessage() == "age no longer drifts from training"
 
 
 def answer_as_trained(inputs):

@@ -1,11 +1,11 @@
 """Score files: ``python -m inference.batch IN OUT``, or, as one of N jobs, ``python -m inference.batch IN OUT N``.
 
-IN is CSV as ``/invocations`` takes it, JSON lines with an instance each, or Parquet with a column of each name; OUT is
-one of these, with the number of each row, counted from 0, its predictions and their probabilities. Both are paths or
-s3:// URLs, or both are folders, and end with /. Of N jobs each does every N-th file of a folder, or its share of the
-rows of a file of Parquet; AWS_BATCH_JOB_ARRAY_INDEX says which job this is, counted from 0.
+IN is CSV as ``/invocations`` accepts it, JSON lines with an instance each, or Parquet with a column for each name. OUT
+is in one of these formats, with the number of each row, counted from 0, its predictions and their probabilities. Both
+are paths or s3:// URLs of files, or both are folders and end with /. Each of N jobs scores every N-th file of a
+folder, or its share of the rows of a Parquet file; AWS_BATCH_JOB_ARRAY_INDEX is the number of this job, from 0.
 
-Exits with 1 where rows have no answer: OUT.errors.csv names them; with 2 where a file was not done.
+Exits with 1 if rows have no answer, which OUT.errors.csv lists, and with 2 if a file could not be scored.
 """
 
 import os
@@ -28,7 +28,7 @@ LOG_SECONDS = 10.0
 
 
 class Bar:
-    """Shows the progress on standard error."""
+    """A progress bar on standard error."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -36,7 +36,7 @@ class Bar:
         self._first: tuple[int, int] | None = None
 
     def show(self, position: int, size: int, progress: Progress) -> None:
-        """Show it, now and then."""
+        """Show the progress, at intervals."""
         now = time.monotonic()
         if self._first is None:
             # A resumed job does not start at 0.
@@ -53,13 +53,13 @@ class Bar:
         sys.stderr.flush()
 
     def end(self) -> None:
-        """Leave the line to what comes after."""
+        """Clear the line for other output."""
         if self._is_terminal:
             sys.stderr.write(f"\r{'':70}\r")
 
 
 def main(arguments: list[str]) -> int:
-    """Score; return the exit code."""
+    """Score the files; return the exit code."""
     try:
         parts = plan(*which(arguments))
         settings = Settings.from_environment(os.environ)
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return NOT_DONE
     except KeyboardInterrupt:
-        print("\nStopped: the same command goes on from here.", file=sys.stderr)
+        print("\nStopped: run the same command again to resume.", file=sys.stderr)
         return 130
     if code != NOT_DONE:
         for job in jobs:
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
 
 
 def which(arguments: list[str]) -> tuple[str, str, int, int]:
-    """IN and OUT, which job this is, and of how many; raises StartupError."""
+    """Parse IN, OUT, the number of this job, and the number of jobs; raises StartupError."""
     if len(arguments) not in (2, 3) or not all(arguments):
         raise StartupError("make batch IN=rows.csv OUT=scores.csv: both are needed")
     source, target, *rest = arguments
@@ -92,13 +92,13 @@ def which(arguments: list[str]) -> tuple[str, str, int, int]:
     index, jobs = os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX", ""), rest[0]
     if not (index.isdecimal() and jobs.isdecimal() and int(index) < int(jobs)):
         raise StartupError(
-            f"AWS_BATCH_JOB_ARRAY_INDEX={index} must be a number from 0, less than that of the jobs, {jobs}"
+            f"AWS_BATCH_JOB_ARRAY_INDEX={index} must be a number from 0, less than the number of jobs, {jobs}"
         )
     return source, target, int(index), int(jobs)
 
 
 def run(job: Job, pool: Executor) -> int:
-    """Do a job and say how it ended; return the exit code."""
+    """Run a job and report its outcome; return the exit code."""
     bar = Bar()
     started = time.monotonic()
     try:
@@ -113,7 +113,7 @@ def run(job: Job, pool: Executor) -> int:
         seconds = time.monotonic() - started
         print(f"{job.target}: {answered:,} rows answered in {seconds:,.1f} s", flush=True)
         if progress.failed:
-            failed = f"{progress.failed:,} rows without an answer, and why"
+            failed = f"{progress.failed:,} rows without an answer, with the reasons"
             print(f"{job.target}{ERRORS}: {failed}", file=sys.stderr)
         return FAILED_ROWS if progress.failed else 0
     bar.end()

@@ -11,9 +11,9 @@ S3 = "s3://"
 
 
 class AsFile:
-    """A reader or writer of obstore as a file of Python, whose ``closed`` is no method.
+    """An obstore reader or writer as a Python file, whose ``closed`` is an attribute instead of a method.
 
-    It is not closed by itself: an object that is half written must not be there.
+    It never closes by itself, since a partly written object must not appear.
     """
 
     closed = False
@@ -22,24 +22,24 @@ class AsFile:
         self._opened = opened
 
     def __getattr__(self, name: str) -> Any:
-        """All else is as it is."""
+        """Delegate all other attributes."""
         return getattr(self._opened, name)
 
 
 def is_remote(place: str) -> bool:
-    """Whether it is in S3."""
+    """Whether a place is in S3."""
     return place.startswith(S3)
 
 
 def suffix_of(place: str) -> str:
-    """The end of a file's name, as ``.csv``."""
+    """Return the lower-case suffix of a file's name, like ``.csv``."""
     return Path(place).suffix.lower()
 
 
 def store_of(place: str) -> tuple[Any, str]:
-    """The bucket of an ``s3://`` URL, and the key in it.
+    """Return the store and the key of an ``s3://`` URL.
 
-    Credentials and region are the task's, or those of the variables that the AWS CLI reads.
+    Credentials and region come from the task, or from the environment variables that the AWS CLI reads.
     """
     from obstore.store import S3Store
 
@@ -50,10 +50,10 @@ def store_of(place: str) -> tuple[Any, str]:
 
 
 def list_files(folder: str, endings: Collection[str]) -> list[str]:
-    """The names of the files below a folder, which ends with ``/``; the oldest first, so that a late one moves no other.
+    """List the files below a folder, which ends with ``/``; oldest first, so that a late file does not shift others.
 
-    An empty object of S3 with none of these endings is left out: its console makes folders so. Raises StartupError where
-    they cannot be listed.
+    Empty S3 objects without one of the endings are skipped: the S3 console creates folders that way. Raises
+    StartupError if the folder cannot be listed.
     """
     if is_remote(folder):
         import obstore
@@ -80,9 +80,9 @@ def list_files(folder: str, endings: Collection[str]) -> list[str]:
 
 @contextmanager
 def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
-    """A file open for reading, and what tells it from others and from what it was before.
+    """Open a file for reading; yield it with an identity, which changes with its content.
 
-    Raises StartupError where it cannot be read.
+    Raises StartupError if it cannot be read.
     """
     if is_remote(place):
         import obstore
@@ -103,7 +103,7 @@ def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def exists(place: str) -> bool:
-    """Whether a file is there; raises StartupError where S3 does not say."""
+    """Whether a file exists; raises StartupError if S3 does not say."""
     if not is_remote(place):
         return Path(place).exists()
     import obstore
@@ -118,7 +118,7 @@ def exists(place: str) -> bool:
 
 
 def publish(path: Path, place: str) -> None:
-    """Put a finished file where it belongs, in one step; raises StartupError where that fails."""
+    """Move a finished file to its place atomically; raises StartupError if that fails."""
     if is_remote(place):
         import obstore
 
@@ -127,13 +127,13 @@ def publish(path: Path, place: str) -> None:
             obstore.put(store, key, path)
         path.unlink()
         return
-    # It was made beside its place.
+    # The file was created in the same folder, so this is a rename.
     path.replace(place)
 
 
 @contextmanager
 def as_startup_error(what: str) -> Iterator[None]:
-    """Raise StartupError for what S3 answers."""
+    """Turn errors of S3 into StartupError."""
     from obstore.exceptions import BaseError
 
     try:

@@ -1,4 +1,4 @@
-"""A file of rows becomes a file of answers, in the same order, whatever stops it in between."""
+"""Scoring a file of rows into a file of answers, in the same order; a stopped job can resume."""
 
 import os
 import signal
@@ -24,17 +24,17 @@ from inference.errors import StartupError
 if TYPE_CHECKING:
     from inference.batch.scoring import Model, Scored, Scorer
 
-# Blocks that are read ahead, for each process.
+# Blocks to read ahead for each process.
 AHEAD = 2
 PARENT_SECONDS = 1.0
 
-# Set in each process of the pool by prepare(): the model, or the reason why it cannot be loaded.
+# Set by prepare() in each process of the pool: the model, or the reason why it cannot be loaded.
 model: "Model | StartupError"
 
 
 @contextmanager
 def processes(settings: Settings, workers: int) -> Iterator[Executor]:
-    """So many processes that score; raises StartupError where the model cannot be served, or one of them dies."""
+    """Start a pool of processes for scoring; raises StartupError if the model cannot be served or a process dies."""
     arguments = settings, os.getpid()
     with ProcessPoolExecutor(workers, get_context("fork"), prepare, arguments) as pool:
         try:
@@ -42,8 +42,8 @@ def processes(settings: Settings, workers: int) -> Iterator[Executor]:
             yield pool
         except BrokenProcessPool:
             raise StartupError(
-                "A process that scores was ended from outside, or the memory was too little: the same "
-                "command goes on from here, with WORKERS=1 in less memory"
+                "A scoring process was killed, or ran out of memory: run the same command again to "
+                "resume, with WORKERS=1 to use less memory"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -52,8 +52,8 @@ def processes(settings: Settings, workers: int) -> Iterator[Executor]:
 class Job:
     """Scores a part, from a path or an ``s3://`` URL to another.
 
-    Rows without an answer are in a file beside the target, with the reason. Raises StartupError where the job cannot
-    begin or end.
+    Rows without an answer are written to a file beside the target, with the reason. Raises StartupError if the job
+    cannot start or finish.
     """
 
     def __init__(self, part: Part, workers: int) -> None:
@@ -63,15 +63,15 @@ class Job:
                 raise StartupError(f"{name}={place} must end with {', '.join(SOURCES)}")
         are_there = Path(source).exists() and Path(target).exists()
         if source == target or (are_there and os.path.samefile(source, target)):
-            raise StartupError(f"OUT={target} is the file of IN")
+            raise StartupError(f"OUT={target} is the same file as IN")
         self.source, self.target = source, target
         self._opened = open_target(source, target)
         self._workers = workers
-        # Parquet cannot be added to: it is made of lines at the end.
+        # Parquet cannot be appended to: it is converted from JSON lines at the end.
         self._form = ".csv" if suffix_of(target) == ".csv" else ".jsonl"
 
     def run(self, pool: Executor, report: Callable[[int, int, Progress], None]) -> Progress:
-        """Score what is not scored yet; ``report`` gets the position, the size of the source, and the progress."""
+        """Score the remaining rows; ``report`` gets the position, the size of the source, and the progress."""
         with reading(self.source) as (file, file_identity):
             source = open_source(file, self.source)
             if isinstance(source, Parquet):
@@ -101,14 +101,14 @@ class Job:
         return progress
 
     def forget(self) -> None:
-        """Do all of it, should it be asked for again."""
+        """Discard the saved progress, so that the next run starts over."""
         self._opened.forget()
 
 
 def in_order(
     pool: Executor, form: Form, blocks: Iterator[Block], rows: int, most: int
 ) -> "Iterator[tuple[Block, int, Scored]]":
-    """Each block with the number of its first row and its answers; no more than ``most`` are under way."""
+    """Yield each block with the number of its first row and its answers; at most ``most`` are in progress."""
     waiting: deque[tuple[Block, int, Future[Any]]] = deque()
     for block in blocks:
         waiting.append((block._replace(content=b""), rows, pool.submit(score, form, block, rows)))
@@ -121,9 +121,9 @@ def in_order(
 
 
 def prepare(settings: Settings, parent: int) -> None:
-    """Load the model, in a process of the pool."""
+    """Load the model in a process of the pool."""
     global model
-    # The parent says when to stop; and where it is killed, nobody else would.
+    # The parent tells this process when to stop; if the parent is killed, the thread stops it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_without, args=(parent,), daemon=True).start()
     from inference.batch.scoring import load
@@ -135,38 +135,38 @@ def prepare(settings: Settings, parent: int) -> None:
 
 
 def end_without(parent: int) -> None:
-    """End this process with its parent."""
+    """Exit this process when its parent ends."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)
 
 
 def get_model() -> "Model":
-    """The model of this process; raises StartupError where it cannot be served."""
+    """Return the model of this process; raises StartupError if it cannot be served."""
     if isinstance(model, StartupError):
         raise model
     return model
 
 
 def check_model() -> None:
-    """Raise StartupError where the model cannot be served."""
+    """Raise StartupError if the model cannot be served."""
     get_model()
 
 
 @lru_cache(maxsize=1)
 def scorer_of(form: Form) -> "Scorer":
-    """What scores rows of a form, in a process of the pool."""
+    """Return the scorer for a form, in a process of the pool."""
     from inference.batch.scoring import Scorer
 
     return Scorer(get_model(), form)
 
 
 def describe(form: Form) -> tuple[bool, bytes, str]:
-    """Whether the source names its columns, the first line of the answers, and the model's version."""
+    """Return whether the source names its columns, the first line of the answers, and the model's version."""
     scorer = scorer_of(form)
     return scorer.has_heading, scorer.head, scorer.version
 
 
 def score(form: Form, block: Block, first: int) -> "Scored":
-    """The answers to a block."""
+    """Score a block."""
     return scorer_of(form).score(block, first)

@@ -1,4 +1,4 @@
-"""The answers to a block of rows, in a process of its own."""
+"""Scoring a block of rows, in a process of the pool."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,37 +23,37 @@ INSTANCE = re.compile(r"^instances\[\d+\][.:]? ?")
 
 encode_lines = msgspec.json.Encoder().encode_lines
 
-# The place of a row in its block, and what is wrong with it.
+# The place of a row in its block, and its error.
 Fault = tuple[int, str]
-# The places of some rows, and these as what the model takes.
+# The places of some rows, and their inputs for the model.
 Part = tuple[list[int], Inputs]
 
 
 class Scored(NamedTuple):
-    """The answers to a block, as they are written, and the rows without one, by their places in the block."""
+    """The encoded answers to a block, and the rows without an answer, by their places in the block."""
 
     output: bytes
     faults: list[Fault]
 
 
 class Model(NamedTuple):
-    """A model that is served, and its version."""
+    """A loaded model and its version."""
 
     engine: Engine
     version: str
 
 
 def load(settings: Settings) -> Model:
-    """Load the model as the service does; raises StartupError where it cannot be served."""
+    """Load the model like the service; raises StartupError if it cannot be served."""
     model = artifact.read(settings.model_path)
     return Model(load_engine(model, False, settings.request_seconds), model.version)
 
 
 class Scorer:
-    """Reads rows and writes answers of a form.
+    """Reads rows and writes answers in the formats of ``form``.
 
-    ``has_heading`` says whether the first record of CSV names the columns, ``head`` is the first line of the answers.
-    Raises StartupError where the model takes no such rows.
+    ``has_heading`` says whether the first CSV record names the columns, ``head`` is the first line of the answers.
+    Raises StartupError if the model does not accept such rows.
     """
 
     def __init__(self, model: Model, form: Form) -> None:
@@ -65,7 +65,7 @@ class Scorer:
         self._read: Callable[[bytes], tuple[list[Part], list[Fault]]]
         if kind == ".csv":
             if not holds(self.card):
-                raise StartupError("the model takes what no line of CSV holds: give JSON lines")
+                raise StartupError("a line of CSV cannot hold what the model takes: use JSON lines")
             self._cells = Cells(self.card)
             try:
                 self._places = self._cells.find_columns(heading)
@@ -85,7 +85,7 @@ class Scorer:
         self.head = to_lines([[name] for name in names]) if out == ".csv" else b""
 
     def score(self, block: Block, first: int) -> Scored:
-        """Answer the rows of a block, the first of which has that number."""
+        """Score the rows of a block; ``first`` is the number of its first row."""
         parts, faults = self._read(block.content)
         output = []
         for places, inputs in parts:
@@ -110,7 +110,7 @@ class Scorer:
     def _predict(
         self, inputs: Inputs, start: int, faults: list[Fault], places: Sequence[int]
     ) -> Iterator[tuple[int, Predictions]]:
-        """The answers of the model; where it raises an error, those of halves, to find the row."""
+        """Yield the model's answers; if it raises an error, bisect the rows to find the failing ones."""
         rows = count(inputs)
         try:
             yield start, check_finite(self._run(inputs))
@@ -175,7 +175,7 @@ class Scorer:
         return alone if together is None else [(places, together)], faults
 
     def _decode(self, lines: Sequence[bytes]) -> Inputs | None:
-        """The instances of all lines, None where one of them is none."""
+        """Decode the instances of all lines; return None if one of them is invalid."""
         try:
             inputs = self._decoder.decode(b'{"instances":[%b]}' % b",\n".join(lines))
         except Exception:
@@ -197,7 +197,7 @@ class Scorer:
 
 
 def to_numbers(columns: Sequence[Any]) -> NDArray[np.float32] | None:
-    """Columns of Parquet that are nothing but numbers, at once; None where they are anything else."""
+    """Convert Parquet columns at once if they hold only numbers; otherwise return None."""
     from pyarrow import types
 
     for column in columns:
@@ -211,7 +211,7 @@ def to_numbers(columns: Sequence[Any]) -> NDArray[np.float32] | None:
 
 
 def check_heading(first: Sequence[str], cells: Cells) -> None:
-    """Raise StartupError where a first line names some columns, and not all: each row would fail."""
+    """Raise StartupError if the first line names some columns but not all required ones: every row would fail."""
     names = [cell.strip() for cell in first]
     missing = [
         column.name
@@ -219,17 +219,17 @@ def check_heading(first: Sequence[str], cells: Cells) -> None:
         if column.required and column.name.strip() not in names
     ]
     if len(missing) < sum(column.required for column in cells.columns):
-        raise StartupError(f"IN: the first line names no column {', '.join(map(repr, missing))}")
+        raise StartupError(f"IN: the first line is missing {', '.join(map(repr, missing))}")
 
 
 def is_utf8(record: Sequence[str]) -> bool:
-    """Whether no cell holds bytes that were none."""
+    """Whether all cells were valid UTF-8, before decoding with surrogateescape."""
     return all(
         cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell) for cell in record
     )
 
 
 def reason_of(error: Exception) -> str:
-    """What is wrong with a row, without its place in a request."""
+    """Return the error of a row, without its place in a request."""
     text = str(getattr(error, "description", "") or error or type(error).__name__)
     return INSTANCE.sub("", text)

@@ -8,12 +8,12 @@ from typing import Any, BinaryIO, NamedTuple
 from inference.batch.files import suffix_of
 from inference.errors import StartupError
 
-# A block is what a process takes at a time.
+# Size of a block, which a process scores at a time.
 BLOCK_BYTES = 2**20
 BLOCK_ROWS = 10_000
-# A heading is within so many, or is none.
+# A heading must end within this many bytes.
 HEADING_BYTES = 2**20
-# A row that is longer is none.
+# Limit for the size of a row.
 MOST_BYTES = 2**26
 MARK = b"\xef\xbb\xbf"
 NEEDS_PYARROW = (
@@ -23,7 +23,7 @@ NEEDS_PYARROW = (
 
 
 class Block(NamedTuple):
-    """Some rows of a file: ``end`` is where the next one begins, in bytes, or in rows of a Parquet file."""
+    """A block of rows; ``end`` is the position of the next block, in bytes, or in rows for a Parquet file."""
 
     content: bytes
     rows: int
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What is read, by the end of a file's name and the first record of CSV, and what is written, by the end of its."""
+    """The formats of input (``kind``) and output (``out``), as suffixes; ``heading`` is the first record of CSV."""
 
     kind: str
     heading: tuple[str, ...]
@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 
 class Csv:
-    """Records of CSV (RFC 4180) in UTF-8; ``heading`` is the first of them, which may name the columns."""
+    """CSV records (RFC 4180) in UTF-8; ``heading`` is the first record, which may name the columns."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -47,7 +47,7 @@ class Csv:
         start = file.read(HEADING_BYTES)
         skipped = len(MARK) if start.startswith(MARK) else 0
         end = skipped
-        # A heading may be of many lines, where its quotes say so.
+        # A heading may span several lines in quotes.
         while end < len(start):
             line_end = start.find(b"\n", end) + 1 or len(start)
             if start[skipped:line_end].strip() and start[skipped:line_end].count(b'"') % 2 == 0:
@@ -60,13 +60,13 @@ class Csv:
         self.after_heading = end
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """The blocks from a position on."""
+        """Yield the blocks from a position on."""
         for content, end in split(self._file, start, cut_records):
             yield Block(content, count_records(content), end)
 
 
 class JsonLines:
-    """An instance on each line, as ``/predict`` takes it."""
+    """JSON lines, with an instance on each as ``/predict`` accepts it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -74,7 +74,7 @@ class JsonLines:
         self.begin = len(MARK) if file.read(len(MARK)) == MARK else 0
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """The blocks from a position on."""
+        """Yield the blocks from a position on."""
         for content, end in split(self._file, start, cut_lines):
             yield Block(content, sum(1 for line in content.split(b"\n") if line.strip()), end)
 
@@ -95,12 +95,12 @@ class Parquet:
         self.end = self._file.metadata.num_rows
 
     def narrow(self, index: int, pieces: int) -> None:
-        """Read piece ``index`` of so many, counted from 0, and no other rows."""
+        """Read only the rows of piece ``index`` of ``pieces``, counted from 0."""
         rows = self.end
         self.begin, self.end = (rows * each // pieces for each in (index, index + 1))
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """The blocks from a row on."""
+        """Yield the blocks from a row on."""
         import pyarrow
 
         position = end = 0
@@ -132,20 +132,20 @@ SOURCES: dict[str, Any] = {
 
 
 def open_source(file: BinaryIO, place: str) -> Csv | JsonLines | Parquet:
-    """What reads a file, by the end of its name, which is one of ``SOURCES``; raises StartupError where it is no such file."""
+    """Open a file by its suffix, which must be in ``SOURCES``; raises StartupError if its content does not match."""
     source: Csv | JsonLines | Parquet = SOURCES[suffix_of(place)](file)
     return source
 
 
 def size_of(file: BinaryIO) -> int:
-    """The number of bytes of a file; leaves it at its start."""
+    """Return the size of a file in bytes, and rewind it."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return int(size)
 
 
 def split(file: BinaryIO, start: int, cut: Any) -> Iterator[tuple[bytes, int]]:
-    """Parts of a file and where each ends; ``cut`` says how much of some bytes is whole rows."""
+    """Yield parts of a file and their end positions; ``cut`` returns how many of some bytes are whole rows."""
     file.seek(start)
     rest = b""
     while True:
@@ -163,12 +163,12 @@ def split(file: BinaryIO, start: int, cut: Any) -> Iterator[tuple[bytes, int]]:
 
 
 def cut_lines(content: bytes) -> int:
-    """The end of the last whole line."""
+    """Return the end of the last complete line."""
     return content.rfind(b"\n") + 1
 
 
 def cut_records(content: bytes) -> int:
-    """The end of the last whole record of CSV: a line break that is in no quotes."""
+    """Return the end of the last complete CSV record: after a line break outside quotes."""
     is_quoted = content.count(b'"') % 2
     end = len(content)
     while (line_end := content.rfind(b"\n", 0, end)) >= 0:
@@ -180,7 +180,7 @@ def cut_records(content: bytes) -> int:
 
 
 def count_records(content: bytes) -> int:
-    """The number of records of CSV that are not blank; those with a fault count as well."""
+    """Count the CSV records that are not blank, including invalid ones."""
     is_plain = not (
         b'"' in content
         or content.startswith((b"\n", b"\r"))
@@ -194,7 +194,7 @@ def count_records(content: bytes) -> int:
 
 
 def records_of(text: str) -> Iterator[list[str] | csv.Error]:
-    """The records of CSV, or what is wrong with one."""
+    """Yield the CSV records, or the error of an invalid one."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Where the answers go: files that a job goes on with, or objects in S3 that are there once they are whole."""
+"""Targets for the answers: files from which a stopped job resumes, or S3 objects, which appear once complete."""
 
 import csv
 import io
@@ -28,14 +28,14 @@ ERRORS = ".errors.csv"
 SAVE_SECONDS = 1.0
 HEAD_OF_ERRORS = ("row", "error")
 
-# The number of a row, and why it has no answer.
+# The number of a row, and the reason why it has no answer.
 Failure = tuple[int, str]
 
 
 class Progress(msgspec.Struct):
-    """How far a job is: in its source, in rows, and in bytes of its two files."""
+    """The progress of a job: its position in the source, its rows, and the bytes of its two files."""
 
-    # Of what it is: source, model, form of the answers.
+    # Identifies the job: source, model, format of the answers.
     identity: str
     position: int
     rows: int = 0
@@ -46,36 +46,36 @@ class Progress(msgspec.Struct):
 
 
 class Target(Protocol):
-    """What takes the answers of a job, in order."""
+    """A destination for the answers of a job, in order."""
 
     def begin(self, identity: str, position: int, head: bytes) -> Progress:
-        """Begin, or go on where a job of that identity was stopped."""
+        """Start, or resume a stopped job with the same identity."""
 
     def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
-        """Take the answers of some rows, which ``progress`` counts, and their failures."""
+        """Write the answers and failures of some rows, which ``progress`` already counts."""
 
     def finish(self, progress: Progress) -> None:
-        """Put all where it belongs; raises StartupError where that fails."""
+        """Publish the results; raises StartupError if that fails."""
 
     def forget(self) -> None:
-        """Begin anew at the next time."""
+        """Make the next run start over."""
 
 
 def open_target(source: str, target: str) -> Target:
-    """What takes the answers for ``target``, a path or an ``s3://`` URL."""
+    """Open the target for answers, a path or an ``s3://`` URL."""
     if not is_remote(target):
         return Files(target, Path(target))
     name = sha256(f"{source} {target}".encode()).hexdigest()[:12]
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        # As in a container whose disk is only for reading.
+        # No temporary folder, as in a container with a read-only disk.
         return Objects(target)
     return Files(target, folder / f"batch-{name}{suffix_of(target)}")
 
 
 class Files:
-    """Files beside ``path``, from which a job goes on, until they become ``target``."""
+    """Partial files beside ``path``, from which a job can resume until they become ``target``."""
 
     def __init__(self, target: str, path: Path) -> None:
         self._target = target
@@ -85,7 +85,7 @@ class Files:
         self._when_saved = 0.0
 
     def begin(self, identity: str, position: int, head: bytes) -> Progress:
-        """Begin, or go on."""
+        """Start or resume."""
         progress = self._resume(identity)
         if progress is None:
             self._output.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Files:
         return progress
 
     def _resume(self, identity: str) -> Progress | None:
-        """The progress of that job, its files cut to it, or None."""
+        """Return the progress of the same job, with its files truncated to match, or None."""
         try:
             progress = msgspec.json.decode(self._saved.read_bytes(), type=Progress)
             if progress.is_done:
@@ -123,7 +123,7 @@ class Files:
         partial.replace(self._saved)
 
     def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
-        """Take answers; now and then remember how many."""
+        """Write answers; save the progress from time to time."""
         errors = to_csv(failures)
         for file, content in zip(self._files, (output, errors), strict=True):
             file.write(content)
@@ -137,7 +137,7 @@ class Files:
             self._when_saved = time.monotonic()
 
     def finish(self, progress: Progress) -> None:
-        """Put the files where they belong: the errors first, so that answers are never without them."""
+        """Publish the files: the errors first, so that answers never appear without them."""
         for file in self._files:
             file.close()
         self._save(progress)
@@ -147,19 +147,19 @@ class Files:
             publish(self._errors, self._target + ERRORS)
         else:
             self._errors.unlink()
-            # Of a run before this one.
+            # Left by an earlier run.
             Path(self._target + ERRORS).unlink(missing_ok=True)
         publish(self._output, self._target)
         progress.is_done = True
         self._save(progress)
 
     def forget(self) -> None:
-        """Begin anew at the next time."""
+        """Make the next run start over."""
         self._saved.unlink(missing_ok=True)
 
 
 class Objects:
-    """Objects in S3, written as the answers come; one that is stopped leaves none."""
+    """Objects in S3, written as the answers arrive; a job that is stopped leaves none."""
 
     def __init__(self, target: str) -> None:
         self._fault = f"Could not write {target}"
@@ -168,7 +168,7 @@ class Objects:
         self._errors: Any = None
 
     def begin(self, identity: str, position: int, head: bytes) -> Progress:
-        """Begin."""
+        """Start."""
         import obstore
 
         with as_startup_error(self._fault):
@@ -182,31 +182,31 @@ class Objects:
         return Progress(identity, position)
 
     def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
-        """Take answers."""
+        """Write answers."""
         with as_startup_error(self._fault):
             self._output.write(output)
             self._errors.write(to_csv(failures))
 
     def finish(self, progress: Progress) -> None:
-        """Let the objects be there: the errors first."""
+        """Publish the objects: the errors first."""
         with as_startup_error(self._fault):
-            # Without a failure, too: whoever may write there need not be allowed to delete.
+            # Even without failures: the job need not have permission to delete an old errors object.
             self._errors.close()
             self._output.close()
 
     def forget(self) -> None:
-        """There is nothing to go on with."""
+        """Do nothing: there is nothing to resume from."""
 
 
 def to_csv(rows: list[Any]) -> bytes:
-    """Rows as CSV."""
+    """Encode rows as CSV."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
 class ParquetWriter:
-    """Writes lines of JSON as Parquet; the first of them say of which types the columns are."""
+    """Writes JSON lines as Parquet; the first write determines the types of the columns."""
 
     def __init__(self, file: Any) -> None:
         try:
@@ -229,7 +229,7 @@ class ParquetWriter:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """Write what ends the file, and close it."""
+        """Write the footer and close the file."""
         if self._writer is None:
             import pyarrow
 
@@ -239,7 +239,7 @@ class ParquetWriter:
 
 
 def to_parquet(path: Path) -> None:
-    """Make Parquet of a file of JSON lines, in its place."""
+    """Convert a file of JSON lines to Parquet in place."""
     made = path.with_name(path.name + ".parquet")
     with path.open("rb") as file:
         writer = ParquetWriter(made.open("wb"))

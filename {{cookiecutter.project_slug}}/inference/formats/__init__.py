@@ -1,1 +1,1 @@
-"""Bytes to arrays and back: JSON instances, CSV, tensors of the Open Inference Protocol."""
+"""Conversion between bytes and arrays: JSON instances, CSV, tensors of the Open Inference Protocol."""

@@ -1,4 +1,4 @@
-"""Predictions as JSON has them."""
+"""Predictions in JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from inference.runtime.signature import ModelCard, Prediction, Predictions, Scal
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """A prediction for each instance; probabilities by class where the model gives them.
+    """A prediction for each instance, and probabilities by class if the model returns them.
 
-    Of a model with several outputs each instance has an object of them, by name.
+    If the model has several outputs, each instance has an object with one entry per output.
     """
 
     predictions: list[Scalar | dict[str, Scalar]]
@@ -19,7 +19,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 def answer(card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions) -> Answer:
-    """The predictions, with probabilities by class; by output, where there are several."""
+    """Return the predictions with probabilities by class, and by output if there are several."""
     if len(predictions) == 1:
         (prediction,) = predictions
         return Answer(prediction.values, by_class(classes[0], prediction))  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def answer(card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predi
 
 
 def by_class(classes: Sequence[str], prediction: Prediction) -> list[dict[str, float]]:
-    """The probabilities of each instance by class, none where the model gives none."""
+    """Return the probabilities of each instance by class, or an empty list if the model returns none."""
     if prediction.probabilities is None:
         return []
     return [dict(zip(classes, row, strict=True)) for row in prediction.probabilities.tolist()]

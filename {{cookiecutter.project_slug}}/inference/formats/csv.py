@@ -27,11 +27,11 @@ from inference.runtime.signature import (
     to_inputs,
 )
 
-# A line may have so many characters, and some more for each column.
+# Limit for the characters of a line, plus some more for each column.
 LINE_CHARS = 65_536
 COLUMN_CHARS = 100
 NEWLINE, COMMA = b"\n,"
-# Cells with these need quotes; texts with these differ in JSON.
+# Cells with the former need quotes; texts with the latter are written differently in JSON.
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 SPECIAL = re.compile(r'[",\[\]\\\x00-\x1f\x7f]')
 to_json = msgspec.json.Encoder().encode
@@ -41,9 +41,9 @@ BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Cells:
-    """The columns of the CSV for a model: those of its table, or the values of its one tensor, row by row.
+    """The columns of CSV for a model: those of its table, or the values of its only tensor in row-major order.
 
-    Raises UnsupportedMediaType where the model takes what no line holds: several tensors, or one of any size.
+    Raises UnsupportedMediaType if a line cannot hold the model's inputs: several tensors, or one of any size.
     """
 
     def __init__(self, card: ModelCard) -> None:
@@ -56,25 +56,25 @@ class Cells:
         self._readers = [reader_of(column) for column in self.columns]
 
     def decode(self, body: bytes, max_rows: int) -> Inputs:
-        """Return the rows as what the model takes.
+        """Decode the rows into the model's inputs.
 
-        The first line may name the columns, in any order; they are then found by name, those that may be missing
-        may be left out, and others are passed over. Nothing is read beyond the first fault or the first row too
-        many. Raises InvalidInstances, which names line and column.
+        The first line may name the columns, in any order. Columns are then found by name, optional ones
+        may be left out, and unknown ones are skipped. Reading stops at the first error or the first row over the
+        limit. Raises InvalidInstances, which names line and column.
         """
         with turn(len(body)):
             rows = self._decode(body, max_rows)
         return self.to_inputs(rows)
 
     def to_inputs(self, rows: Sequence[list[Any]]) -> Inputs:
-        """Rows that were read as what the model takes."""
+        """Convert rows that were read to the model's inputs."""
         if self.card.tensors:
             shape = self.card.tensors[0].shape
             return to_inputs(self.card, [np.reshape(row, shape).tolist() for row in rows])
         return to_inputs(self.card, rows)
 
     def example(self) -> str:
-        """The names of the columns, and below them the card's example."""
+        """Return CSV with the names of the columns and the card's example."""
         values = self.card.example
         if self.card.tensors:
             values = np.ravel(np.array(values, object)).tolist()
@@ -111,13 +111,13 @@ class Cells:
         return rows
 
     def read(self, cells: list[str], places: Sequence[int | None], width: int) -> list[Any]:
-        """The values in the cells of a line, which are ``width``, and at ``places`` where the columns have names.
+        """Return the values of a line with ``width`` cells; if a heading names the columns, they are at ``places``.
 
         Raises InvalidInstances, which names the column.
         """
         if len(cells) != width:
             raise InvalidInstances(
-                f"{len(cells)} cells are not {width}; the model takes {len(self.columns)} columns: "
+                f"{len(cells)} cells instead of {width}; the model takes {len(self.columns)} columns: "
                 f"{', '.join(column.name for column in self.columns)}",
                 "",
             )
@@ -133,9 +133,9 @@ class Cells:
     def read_numbers(
         self, content: bytes, places: Sequence[int | None], width: int
     ) -> NDArray[np.float32] | None:
-        """Whole lines of nothing but numbers, each of a required column, at once; None where they are anything else.
+        """Read whole lines at once if they hold a number for every column; otherwise return None.
 
-        ``places`` and ``width`` are those of ``read``, which takes ten times as long and says what is wrong.
+        ``places`` and ``width`` are as for ``read``, which takes ten times as long and explains what is wrong.
         """
         content = content.replace(b"\r\n", b"\n").removesuffix(b"\n")
         if not self.card.is_matrix or b'"' in content or b"\r" in content:
@@ -147,7 +147,7 @@ class Cells:
             return None
         if width > 1:
             by_line = commas.reshape(rows, -1)
-            # A line that is longer may make up for one that is shorter.
+            # A line with too many cells could make up for one with too few.
             if (by_line[:-1, -1] > ends).any() or (by_line[1:, 0] < ends).any():
                 return None
         values = parse_numbers(content.replace(b"\n", b","))
@@ -164,7 +164,7 @@ class Cells:
         return table[:, named] if len(named) == len(places) else None
 
     def find_columns(self, first: Sequence[str]) -> list[int | None]:
-        """The place of each column where the first line names all that are required, or else an empty list."""
+        """Return the place of each column if the first line names all required ones, or else an empty list."""
         names = [cell.strip() for cell in first]
         wanted = [column.name.strip() for column in self.columns]
         required = {
@@ -179,12 +179,12 @@ class Cells:
 
 
 def holds(card: ModelCard) -> bool:
-    """Whether a line of CSV can hold what the model takes: a row of a table, or one tensor of a known size."""
+    """Whether a line of CSV can hold the model's input: a row of a table, or one tensor of a known size."""
     return not card.tensors or (len(card.tensors) == 1 and -1 not in card.tensors[0].shape)
 
 
 def columns_of(tensor: Tensor) -> list[Column]:
-    """A column for each value of a tensor."""
+    """Return a column for each value of a tensor."""
     kinds = {"BOOL": "boolean", "INT32": "integer", "INT64": "integer", "BYTES": "string"}
     kind: Any = kinds.get(tensor.datatype, "number")
     return [
@@ -194,9 +194,9 @@ def columns_of(tensor: Tensor) -> list[Column]:
 
 
 def split_lines(text: str, columns: int) -> Iterator[str]:
-    """Give one line after the other; raises InvalidInstances for one that is too long.
+    """Yield one line after another; raises InvalidInstances for one that is too long.
 
-    The csv module itself bounds a cell, which quotes may stretch over lines.
+    The csv module itself limits the size of a cell, which may span lines in quotes.
     """
     limit = LINE_CHARS + COLUMN_CHARS * columns
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
@@ -206,7 +206,7 @@ def split_lines(text: str, columns: int) -> Iterator[str]:
 
 
 def reader_of(column: Column) -> Callable[[str], Any]:
-    """What reads a cell of the column: its value, None where it is missing; raises ValueError."""
+    """Return the function that reads a cell of the column: its value, or None if missing; it raises ValueError."""
     read = READERS[column.type]
     if column.is_closed:
         read = one_of(column.categories)
@@ -214,7 +214,7 @@ def reader_of(column: Column) -> Callable[[str], Any]:
 
 
 def find_fault(columns: Sequence[Column], cells: Sequence[str]) -> tuple[int, str]:
-    """The place of the first cell that is of another type than its column, and what is wrong; there is one."""
+    """Return the place of the first cell that does not fit its column, and the error; there must be one."""
     for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
         try:
             reader_of(column)(cell)
@@ -225,9 +225,9 @@ def find_fault(columns: Sequence[Column], cells: Sequence[str]) -> tuple[int, st
 
 
 def to_number(cell: str) -> float:
-    """The number in a cell; raises ValueError where there is none that float32 can hold.
+    """Parse the number in a cell; raises ValueError if it is not one that float32 can hold.
 
-    Python's float() also takes 1_000 and the digits of other scripts.
+    Python's float() would also accept 1_000 and the digits of other scripts.
     """
     number = float(cell)
     if not abs(number) <= FLOAT32_MAX or "_" in cell or not cell.isascii():
@@ -236,7 +236,7 @@ def to_number(cell: str) -> float:
 
 
 def to_integer(cell: str) -> int:
-    """The whole number in a cell, which may be written as 3.0; raises ValueError where there is none of 64 bits."""
+    """Parse the whole number in a cell, which may be written as 3.0; raises ValueError if it is not one of 64 bits."""
     number = to_number(cell) if "." in cell else int(cell)
     if number != int(number) or not -(2**63) <= number < 2**63 or "_" in cell or not cell.isascii():
         raise ValueError(cell)
@@ -244,7 +244,7 @@ def to_integer(cell: str) -> int:
 
 
 def to_boolean(cell: str) -> bool:
-    """true or false, in any case, or 1 or 0; raises ValueError for anything else."""
+    """Parse true or false, in any case, or 1 or 0; raises ValueError for anything else."""
     try:
         return BOOLEANS[cell.strip().lower()]
     except KeyError:
@@ -252,14 +252,14 @@ def to_boolean(cell: str) -> bool:
 
 
 def to_text(cell: str) -> str:
-    """The cell as it is; raises ValueError for an empty one, which is missing."""
+    """Return the cell unchanged; raises ValueError if it is empty, which means missing."""
     if not cell:
         raise ValueError(cell)
     return cell
 
 
 def one_of(categories: Sequence[str]) -> Callable[[str], str]:
-    """What takes a cell that holds one of the categories; raises ValueError for any other."""
+    """Return a function that reads a cell with one of the categories, and raises ValueError for any other."""
 
     def read(cell: str) -> str:
         if cell not in categories:
@@ -284,13 +284,13 @@ RULES = {
 
 
 def encode(predictions: Predictions, card: ModelCard) -> bytes:
-    """A line for each row, below the names of the columns: each output's prediction, then its probabilities."""
+    """Encode a heading and a line for each row: the prediction of each output, followed by its probabilities."""
     names = names_of(card, [part.probabilities is not None for part in predictions])
     return to_lines([[name] for name in names]) + to_lines(to_columns(predictions))
 
 
 def names_of(card: ModelCard, gives_probabilities: Sequence[bool]) -> list[str]:
-    """What the columns of predictions are called."""
+    """Return the names of the columns of predictions."""
     names = []
     for output, gives in zip(card.outputs, gives_probabilities, strict=True):
         names.append(output.name)
@@ -300,7 +300,7 @@ def names_of(card: ModelCard, gives_probabilities: Sequence[bool]) -> list[str]:
 
 
 def to_columns(predictions: Predictions) -> list[Sequence[object]]:
-    """The columns of predictions."""
+    """Return the columns of predictions."""
     columns: list[Sequence[object]] = []
     for values, probabilities in predictions:
         columns.append(values)
@@ -310,11 +310,11 @@ def to_columns(predictions: Predictions) -> list[Sequence[object]]:
 
 
 def parse_numbers(text: bytes) -> NDArray[np.float64] | None:
-    """Numbers with a comma between each, None where they are anything else."""
+    """Parse comma-separated numbers; return None if they are anything else."""
     try:
         return np.array(decode_numbers(b"[%b]" % text), np.float64)
     except msgspec.DecodeError:
-        # Perhaps numbers that JSON writes in another way, as .5 and +1.
+        # These may be numbers in a notation that JSON does not allow, like .5 and +1.
         pass
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -325,7 +325,7 @@ def parse_numbers(text: bytes) -> NDArray[np.float64] | None:
 
 
 def to_lines(columns: Sequence[Sequence[object]]) -> bytes:
-    """Columns as the lines of CSV, numbers and booleans as JSON writes them; csv.writer takes five times as long."""
+    """Encode columns as lines of CSV, with numbers and booleans as in JSON; csv.writer takes five times as long."""
     texts = {
         value
         for values in columns
@@ -343,17 +343,17 @@ def to_lines(columns: Sequence[Sequence[object]]) -> bytes:
                 for row in rows
             ]
         )
-    # No text has need of its quotes, or has a bracket.
+    # No text needs its quotes or contains a bracket.
     return encode_lines(rows).translate(None, b'[]"').replace(b"\n", b"\r\n")
 
 
 def quote(text: str) -> bytes:
-    """A text as a cell, in quotes where it has need of them."""
+    """Encode a text as a cell, quoted if needed."""
     if text and not NEEDS_QUOTES.search(text):
         return text.encode()
     return b'"%b"' % text.replace('"', '""').encode()
 
 
 def to_cell(value: object) -> object:
-    """A value as CSV has it: booleans as JSON writes them."""
+    """Convert a value for CSV: booleans are written as in JSON."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""Instances of a request: rows as arrays or as objects by name, or the nested lists of tensors."""
+"""Instances of a request: rows as arrays or as objects with named values, or nested lists for tensors."""
 
 import json
 import re
@@ -28,7 +28,7 @@ VALUES: dict[str, Any] = {
     "number": Annotated[float, Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)],
     "integer": INT64,
     "boolean": bool,
-    # An empty one is a missing value.
+    # An empty text is a missing value.
     "string": Annotated[str, Meta(min_length=1)],
     "BOOL": bool,
     "INT32": Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
@@ -39,12 +39,12 @@ VALUES: dict[str, Any] = {
 }
 PATH = re.compile(r"\$\.instances(\[(?P<row>\d+)\](?P<rest>.*))?")
 INDEX = re.compile(r"\[(\d+)\]")
-# msgspec takes no such key of an object by a name of its own.
+# msgspec does not support renaming a field to a key with these characters.
 HARD = re.compile(r'["\\]')
 
 
 class InstancesDecoder:
-    """Decodes ``{"instances": [...]}`` for a model of that signature."""
+    """Decodes ``{"instances": [...]}`` for a model with the signature in ``card``."""
 
     def __init__(self, card: ModelCard, max_rows: int) -> None:
         self.card = card
@@ -55,7 +55,7 @@ class InstancesDecoder:
         needed = [column.required for column in card.columns] or [True] * len(kinds)
         self._has_optional = not all(needed)
         self._may_be_empty = not any(needed)
-        # A name need not be an identifier, so each field has a name of its own.
+        # A column's name need not be an identifier, so fields get generated names.
         fields = [f"field_{index}" for index in range(len(kinds))]
         self._is_hard = any(HARD.search(name) for name in self.names)
         described = [described_kind(*pair) for pair in zip(parts, kinds, strict=True)]
@@ -71,7 +71,7 @@ class InstancesDecoder:
         )
         self._named_row = named_row
         self._fields = fields
-        # An object has that many colons, those of its names among them.
+        # The number of colons in an object, including those in its names.
         self._colons = sum(1 + name.count(":") for name in self.names)
         self._names_have_colons = self._colons > len(self.names)
         kind: Any = named_row
@@ -86,7 +86,7 @@ class InstancesDecoder:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.request)
 
     def _describe_named(self) -> dict[str, Any]:
-        """The schema of an instance as an object, where msgspec does not know its keys."""
+        """Return the schema of an instance as an object if msgspec does not know its keys."""
         (schema,) = msgspec.json.schema_components([self._named_row])[1].values()
         names = dict(zip(self._fields, self.names, strict=True))
         schema["properties"] = {names[key]: kind for key, kind in schema["properties"].items()}
@@ -94,10 +94,10 @@ class InstancesDecoder:
         return dict(schema)
 
     def decode(self, body: bytes) -> Inputs:
-        """Return the instances as what the model takes.
+        """Decode the instances into the model's inputs.
 
-        Raises BadRequest for a body that is not JSON, and InvalidInstances, which names the row
-        and the column, for JSON that does not fit the model.
+        Raises BadRequest if the body is not JSON, and InvalidInstances, which names the row
+        and the column, if the JSON does not match the model.
         """
         if len(body) > LARGE_BYTES:
             with one_at_a_time:
@@ -114,7 +114,7 @@ class InstancesDecoder:
             if after_mark is not None:
                 return self._decode(after_mark)
             raise self._explain_malformed(body, error) from None
-        # One colon is the one after "instances": no object has a key, and none has it twice.
+        # A single colon is the one after "instances": then no instance is an object with keys.
         if (colons := body.count(b":")) != 1 or self._may_be_empty:
             self._refuse_duplicates(body, instances, colons)
             instances = [self._to_row(place, row) for place, row in enumerate(instances)]
@@ -126,7 +126,7 @@ class InstancesDecoder:
             raise self._explain_shapes(instances) from None
 
     def _to_row(self, place: int, row: Any) -> Any:
-        """The values of an instance that came as an object, in the order of the signature."""
+        """Return the values of an instance in the order of the signature, even if it came as an object."""
         if type(row) is dict:
             named = dict(zip(self.names, self._fields, strict=True))
             unknown = [name for name in row if name not in named]
@@ -137,7 +137,7 @@ class InstancesDecoder:
                 given = {named[name]: value for name, value in row.items()}
                 row = msgspec.convert(given, self._named_row)
             except msgspec.ValidationError as error:
-                # By the field's name, which is the place of its own.
+                # Translate generated field names back to the model's names.
                 text = re.sub(
                     r"field_(\d+)", lambda found: self.names[int(found[1])], str(error)
                 ).replace("`$", f"`$.instances[{place}]")
@@ -152,11 +152,11 @@ class InstancesDecoder:
         return dict(zip(self.names, values, strict=True))
 
     def _refuse_duplicates(self, body: bytes, instances: list[Any], colons: int) -> None:
-        """Raise InvalidInstances for a key that is there twice, of which msgspec takes the last.
+        """Raise InvalidInstances for a duplicate key, of which msgspec would take the last.
 
-        Each row has all its keys, and a key more is a colon more; looking for it in earnest is for bodies
-        with a wrong number, for those that may have written a name's own colon as an escape, and for rows
-        that need not have all keys.
+        Each row has all its keys, so a duplicate adds a colon. The expensive check is only for bodies with a
+        wrong number of colons, for those that may have escaped a colon in a name, and for rows that need not
+        have all keys.
         """
         lists = sum(type(row) is list or type(row) is tuple for row in instances)
         named = len(instances) - lists
@@ -169,12 +169,12 @@ class InstancesDecoder:
         try:
             check_keys(body)
         except DuplicateKeyError as error:
-            raise InvalidInstances(f"{error} is twice in one object", "") from None
+            raise InvalidInstances(f"duplicate key {error} in an object", "") from None
 
     def _explain(
         self, error: msgspec.ValidationError, fault: str | None = None
     ) -> InvalidInstances:
-        """Say by row and column what msgspec says by path; ``fault`` replaces its reason."""
+        """Translate an error of msgspec from a path to row and column; ``fault`` replaces its reason."""
         reason, _, path = str(error).partition(" - at ")
         fault = fault or reason
         place = PATH.fullmatch(path.strip("`"))
@@ -202,7 +202,7 @@ class InstancesDecoder:
         )
 
     def _explain_malformed(self, body: bytes, error: Exception) -> BadRequest | InvalidInstances:
-        """Find the row and column of a NaN or infinity, which Python writes but JSON has not."""
+        """Find the row and column of a NaN or infinity, which Python writes but JSON does not allow."""
         try:
             msgspec.convert(json.loads(body), self.request)
         except msgspec.ValidationError as invalid:
@@ -212,13 +212,13 @@ class InstancesDecoder:
         return BadRequest(f"The body is not JSON: {error}")
 
     def _explain_shapes(self, instances: Sequence[Any]) -> InvalidInstances:
-        """Find the instance whose tensor is not of the shape of those before it."""
+        """Find the instance with a tensor whose shape differs from that of the first instance."""
         for row, instance in enumerate(instances):
             try:
                 to_inputs(self.card, [instances[0], instance])
             except ValueError:
                 return InvalidInstances(
-                    f"instances[{row}]: its lists are not even, or of another length than those of "
+                    f"instances[{row}]: its lists are uneven, or differ in length from those of "
                     f"instances[0]; the model takes {describe(self.card)}",
                     f"/instances/{row}",
                 )
@@ -226,12 +226,12 @@ class InstancesDecoder:
 
 
 def kind_of(part: Column | Tensor) -> Any:
-    """The type of a column's or tensor's value in JSON."""
+    """Return the JSON type of a column's or tensor's value."""
     kind: Any
     if isinstance(part, Column):
         kind = VALUES[part.type]
         if part.type == "string" and not part.required:
-            # The empty text says the same as null.
+            # The empty text means the same as null.
             kind = str
         if part.is_closed:
             kind = Literal[part.categories if part.required else ("", *part.categories)]
@@ -245,7 +245,7 @@ def kind_of(part: Column | Tensor) -> Any:
 
 
 def described_kind(part: Column | Tensor, kind: Any) -> Any:
-    """The type with what training saw, for readers of the schema."""
+    """Annotate a type with its range and examples from training, for the schema."""
     about = None
     if part.minimum is not None and part.maximum is not None:
         unit = f" {part.unit}" if isinstance(part, Column) and part.unit else ""
@@ -257,7 +257,7 @@ def described_kind(part: Column | Tensor, kind: Any) -> Any:
 
 
 def row_of(card: ModelCard, kinds: Sequence[Any]) -> Any:
-    """The type of an instance that has no names in it; without one where a tensor's name must be said."""
+    """Return the type of an instance without names, or None if a tensor's name is required."""
     if card.is_matrix and len(set(kinds)) == 1:
         return Annotated[list[kinds[0]], Meta(min_length=len(kinds), max_length=len(kinds))]  # type: ignore[valid-type]
     if card.columns:
@@ -266,7 +266,7 @@ def row_of(card: ModelCard, kinds: Sequence[Any]) -> Any:
 
 
 def describe(card: ModelCard) -> str:
-    """What an instance is made of, for a client that sent something else."""
+    """Describe an instance, for a client that sent something else."""
     if card.columns:
         return f"{len(card.columns)} columns: {', '.join(column.name for column in card.columns)}"
     return ", ".join(

@@ -1,6 +1,6 @@
-"""Tensors of the Open Inference Protocol v2: in JSON, or as raw bytes after it.
+"""Tensors of the Open Inference Protocol v2, in JSON or as raw bytes after it.
 
-The bytes are little-endian in row-major order; an element of BYTES has its length before it, as four
+The bytes are little-endian in row-major order; an element of BYTES is prefixed with its length in four
 bytes (the protocol's binary tensor data extension).
 """
 
@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, turn
 
-# As their bytes are; those of BYTES have their lengths before them.
+# The dtypes of raw bytes; elements of BYTES are prefixed with their lengths.
 DTYPES = {
     "BOOL": np.dtype("?"),
     "INT32": np.dtype("<i4"),
@@ -28,19 +28,19 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 Size = Annotated[int, Meta(ge=0)]
-# Lists that a request has no use for are cut short, for what they would cost.
+# Limit for lists that no request needs to be longer, as their elements cost memory.
 Few = Meta(max_length=64)
 # A tensor for each column of a table.
 MOST_INPUTS = 4096
 Parameters = Annotated[dict[str, bool | int | float | str | None], Few]
 VALUE = {"type": ["boolean", "number", "string"]}
-# Values are decoded once their datatype and shape are known. For readers of the schema: flat or nested.
+# Values are decoded once their datatype and shape are known; the schema documents them as flat or nested.
 NESTED = {"anyOf": [VALUE, {"type": "array"}]}
 Data = Annotated[Raw, Meta(extra_json_schema={"type": ["array", "null"], "items": NESTED})]
 
 
 class InputTensor(msgspec.Struct):
-    """A tensor of a request: its values in ``data``, flat or nested, or as bytes after the JSON."""
+    """A tensor of a request, with its values in ``data``, flat or nested, or as bytes after the JSON."""
 
     name: str
     shape: Annotated[list[Size], Few]
@@ -50,7 +50,7 @@ class InputTensor(msgspec.Struct):
 
 
 class RequestedOutput(msgspec.Struct):
-    """An output that the client wants; ``parameters`` may ask for it as bytes."""
+    """An output that the client requests; ``parameters`` may request it as bytes."""
 
     name: str
     parameters: Parameters | None = None
@@ -85,13 +85,13 @@ class InferenceResponse(msgspec.Struct, omit_defaults=True):
 
 
 decoder = msgspec.json.Decoder(InferenceRequest)
-# A datatype takes no values of another kind, but whole numbers as floats. JSON has no NaN: null is one.
+# A datatype accepts no values of another kind, except whole numbers as floats. JSON has no NaN, so null stands for it.
 KINDS: dict[str, Any] = {"b": bool, "i": int, "f": float | None, "O": str}
 
 
 @cache
 def decoder_of(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
-    """What reads values of a kind of dtype, flat or in lists that are so deep."""
+    """Return a decoder for values of a dtype kind, flat or in nested lists of that depth."""
     value: Any = KINDS[kind]
     values: Any = list[value]
     for _ in range(depth - 1):
@@ -100,9 +100,9 @@ def decoder_of(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
 
 
 def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes | None]]:
-    """Split a body into its request and the bytes of each input, None for those in JSON.
+    """Split a body into its request and the bytes of each input, or None for inputs in JSON.
 
-    ``json_length`` is the number of bytes of JSON. Raises BadRequest where the parts do not make up
+    ``json_length`` is the number of bytes of JSON. Raises BadRequest if the parts do not add up to
     the body.
     """
     if json_length > len(body):
@@ -130,7 +130,7 @@ def decode(body: bytes, json_length: int) -> tuple[InferenceRequest, list[bytes 
 
 
 def decode_json(body: bytes) -> InferenceRequest:
-    """Decode the JSON of a request, but not the values of its tensors; raises BadRequest."""
+    """Decode the JSON of a request, except the values of its tensors; raises BadRequest."""
     try:
         try:
             request = decoder.decode(body)
@@ -139,20 +139,20 @@ def decode_json(body: bytes) -> InferenceRequest:
             if after_mark is None:
                 raise
             body, request = after_mark, decoder.decode(after_mark)
-        # A key more is a colon more: twice, unknown or null, or the colon is in a text. One input with its
-        # data has five, and none of them twice.
+        # An extra key, be it duplicate, unknown or null, is an extra colon; so is a colon in a text. One input
+        # with its data has five keys, none of them duplicate.
         colons = body.count(b":")
         if colons != 5 and (colons != count_keys(request) or b"\\" in body):
             check_keys(body)
     except DuplicateKeyError as error:
-        raise BadRequest(f"{error} is twice in one object") from None
+        raise BadRequest(f"duplicate key {error} in an object") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadRequest(str(error)) from None
     return request
 
 
 def count_keys(request: InferenceRequest) -> int:
-    """How many keys the objects of a request have, each once and none of them null."""
+    """Count the keys of all objects in a request, if each occurs once and none is null."""
     tensors = request.inputs
     outputs = request.outputs
     keys = 1 + (request.id is not None) + 3 * len(tensors)
@@ -166,7 +166,7 @@ def count_keys(request: InferenceRequest) -> int:
 
 
 def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
-    """The values of a tensor in its shape; raises BadRequest where they do not fit it."""
+    """Return the values of a tensor in its shape; raises BadRequest if they do not fit it."""
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
         raise BadRequest(f"{tensor.name}: datatype {tensor.datatype} is not {', '.join(DTYPES)}")
@@ -190,7 +190,7 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
 
 
 def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The values in JSON, flat or nested; raises BadRequest where they are not of the datatype."""
+    """Decode values in JSON, flat or nested; raises BadRequest if they are not of the datatype."""
     fault = f"{tensor.name}: data is not of datatype {tensor.datatype}"
     try:
         decoded = decoder_of(dtype.kind, max(len(tensor.shape), 1)).decode(data)
@@ -209,7 +209,7 @@ def decode_values(tensor: InputTensor, data: Raw, dtype: np.dtype[Any]) -> NDArr
 
 
 def unpack(tensor: InputTensor, part: bytes, count: int) -> NDArray[Any]:
-    """The texts of a tensor of BYTES; raises BadRequest where they are not so many, or not UTF-8."""
+    """Unpack the texts of a BYTES tensor; raises BadRequest if their number is not ``count``, or one is not UTF-8."""
     texts: list[str] = []
     place = 0
     while place < len(part) and len(texts) <= count:
@@ -228,7 +228,7 @@ def unpack(tensor: InputTensor, part: bytes, count: int) -> NDArray[Any]:
 
 
 def encode(name: str, values: NDArray[Any], as_bytes: bool) -> tuple[OutputTensor, bytes]:
-    """An output, and its bytes where ``as_bytes``; an array of objects holds str, for BYTES."""
+    """Return an output, and its raw bytes if ``as_bytes``; an array of objects holds str, for BYTES."""
     is_text = values.dtype == object
     datatype = "BYTES" if is_text else NAMES[values.dtype]
     output = OutputTensor(name, list(values.shape), datatype)
@@ -241,6 +241,6 @@ def encode(name: str, values: NDArray[Any], as_bytes: bool) -> tuple[OutputTenso
 
 
 def pack(values: NDArray[Any]) -> bytes:
-    """Texts as BYTES: each with its length before it."""
+    """Pack texts as BYTES, each prefixed with its length."""
     texts = (str(value).encode() for value in values.flat)
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)

@@ -1,1 +1,1 @@
-"""How a request arrives and how its answer leaves."""
+"""The HTTP layer: from receiving a request to sending its response."""

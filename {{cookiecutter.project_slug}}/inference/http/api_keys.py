@@ -18,15 +18,15 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-# Routes without data; the page's own files below STATIC have none either.
+# Routes without data; the files below STATIC have none either.
 PAGES = {"/", "/docs", "/monitor", "/openapi.json"}
 STATIC = "/static/"
 
 
 class Keys:
-    """The API keys that are accepted; without any, everybody may ask.
+    """The accepted API keys; if there are none, the service is open to everyone.
 
-    ``health`` holds the paths that ECS and load balancers ask, which need none.
+    ``health`` holds the paths that ECS and load balancers poll, which need no key.
     """
 
     def __init__(self, keys: Sequence[str], model_name: str, version: str) -> None:
@@ -36,15 +36,15 @@ class Keys:
         self._keys = [key.encode() for key in keys]
 
     def are_needed_for(self, path: str) -> bool:
-        """Whether this path is answered only to those who have a key."""
+        """Whether this path requires a key."""
         return bool(self._keys) and not (
             path in self.health or path in PAGES or path.startswith(STATIC)
         )
 
     def require(self, x_api_key: str, authorization: str) -> None:
-        """Raise Unauthorized where neither header, as WSGI gives it, has one of the keys."""
+        """Raise Unauthorized if neither header, as decoded by WSGI, has one of the keys."""
         given = given_keys(x_api_key, authorization)
-        # All are compared, so that the time tells nothing.
+        # Compare all keys, so that the timing reveals nothing.
         matches = [hmac.compare_digest(*pair) for pair in product(given, self._keys)]
         if not any(matches):
             raise Unauthorized(
@@ -54,7 +54,7 @@ class Keys:
 
 
 def given_keys(x_api_key: str, authorization: str) -> list[bytes]:
-    """The keys that came with the request, of either header."""
+    """Return the keys in either header of the request."""
     scheme, _, token = authorization.partition(" ")
     keys = [x_api_key, token if scheme.lower() == "bearer" else ""]
     return [key.strip().encode("latin-1") for key in keys if key]

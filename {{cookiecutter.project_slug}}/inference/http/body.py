@@ -1,4 +1,4 @@
-"""The body of a request: never more of it than the limit, whatever the client says."""
+"""Reading the body of a request, never beyond the limit, whatever length the client declares."""
 
 import zlib
 from collections.abc import Callable
@@ -16,28 +16,28 @@ from werkzeug.wsgi import get_input_stream
 Reader = Callable[[dict[str, Any]], bytes]
 
 GZIP = 16 + zlib.MAX_WBITS
-# How zlib reads each coding; x-gzip is another name of gzip (RFC 9110).
+# The zlib parameter for each coding; x-gzip is an alias of gzip (RFC 9110).
 WINDOW_BITS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": zlib.MAX_WBITS}
-# More parts than any compressor makes of a body; each costs some microseconds, though it be empty.
+# More members than any compressor produces; each costs some microseconds, even if it is empty.
 MAX_GZIP_MEMBERS = 1000
 
 
 class UnsupportedEncoding(UnsupportedMediaType):
-    """A Content-Encoding that is not read here; the answer says which are (RFC 9110, 12.5.3)."""
+    """An unsupported Content-Encoding; the response lists the supported ones (RFC 9110, 12.5.3)."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(f"Content-Encoding {encoding} is not gzip or deflate.")
 
     def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        """The headers of any error, and Accept-Encoding."""
+        """Add Accept-Encoding to the headers of the error."""
         return [*super().get_headers(*args, **kwargs), ("Accept-Encoding", "gzip, deflate")]
 
 
 def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
-    """Return the body of a WSGI request, without its Content-Encoding.
+    """Return the body of a WSGI request, with its Content-Encoding decoded.
 
-    Raises RequestEntityTooLarge, also where the client did not say how long the body is (Werkzeug
-    would cut that one off at the limit) and where it is too large once it is decompressed.
+    Raises RequestEntityTooLarge, even if the client declared no length (Werkzeug would truncate
+    the body at the limit) or if the body is too large only after decompression.
     """
     length = environ.get("CONTENT_LENGTH") or ""
     if not length.isdecimal():
@@ -55,10 +55,10 @@ def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
 
 
 def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Undo a Content-Encoding, in lower case; several members of gzip are one body (RFC 1952).
+    """Decode a Content-Encoding, given in lower case; several gzip members are one body (RFC 1952).
 
-    Raises UnsupportedEncoding, BadRequest where the body is not of that coding, or not whole, and
-    RequestEntityTooLarge where more than ``max_bytes`` would come of it.
+    Raises UnsupportedEncoding, BadRequest if the body is not in that coding or incomplete, and
+    RequestEntityTooLarge if it decompresses to more than ``max_bytes``.
     """
     if encoding == "identity":
         return body
@@ -69,7 +69,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     for _ in range(MAX_GZIP_MEMBERS if bits == GZIP else 1):
         stream = zlib.decompressobj(bits)
         try:
-            # One byte too many tells a body that is too large; a limit of 0 would mean none.
+            # One extra byte reveals a body that is too large; and to zlib, 0 would mean no limit.
             content += stream.decompress(body, max_bytes - len(content) + 1)
         except zlib.error as error:
             raise BadRequest(f"The body is not {encoding}: {error}") from None
@@ -79,5 +79,5 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         if not stream.eof or not body:
             break
     if not stream.eof or body:
-        raise BadRequest(f"The body is not one whole {encoding} stream")
+        raise BadRequest(f"The body is not one complete {encoding} stream")
     return content

@@ -1,7 +1,7 @@
-"""One client's connection: reads requests of HTTP/1.1 (RFC 9112) within limits, and writes their answers.
+"""A client connection: reads HTTP/1.1 requests (RFC 9112) within limits, and writes their responses.
 
-A client that is slow costs a socket and the bytes that it sent, no thread. It is cut off by a deadline for
-the headers, one for the body, however it trickles, one for taking an answer, and one for saying nothing.
+A slow client costs a socket and the bytes that it sent, but no thread. Deadlines cut it off: one for the
+headers, one for the body, however slowly it trickles in, one for reading a response, and one for being idle.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ logger = logging.getLogger(__name__)
 
 LONGEST_TARGET = 8192
 MAX_HEADERS = 100
-# So many requests of a client are answered in a row, where it sent them together.
+# The number of pipelined requests of one client that are answered in a row.
 TURN = 16
 # Bodies up to this size do not count against the buffer of large bodies.
 SMALL_BODY = 16_384
-# After a refusal, for the client to read it before the connection is gone.
+# Time for the client to read a refusal before the connection closes.
 LINGER_SECONDS = 2
 
-# The state of reading: nothing yet, headers, a body, or bytes to discard.
+# What is being read: nothing yet, headers, a body, or bytes to discard.
 IDLE, HEADERS, BODY, DISCARD = range(4)
 
 
 class Request:
-    """A request, whole: ``target`` as sent, ``headers`` by lower-case name."""
+    """A complete request: ``target`` as sent, ``headers`` by lower-case name."""
 
     __slots__ = ("body", "headers", "is_last", "method", "target", "version")
 
@@ -52,17 +52,17 @@ class Request:
         self.version = ""
         self.headers: dict[bytes, bytes] = {}
         self.body: bytes | bytearray = b""
-        # Whether the client wants the connection to end with its answer.
+        # Whether to close the connection after the response.
         self.is_last = False
 
     def header(self, name: str, default: str = "") -> str:
-        """The value of a header, ``default`` where there is none."""
+        """Return the value of a header, or ``default`` if there is none."""
         value = self.headers.get(name.lower().encode())
         return default if value is None else value.decode("latin-1")
 
 
 class Connection(asyncio.Protocol):
-    """Reads one request after another and hands each, once it is whole, to the server."""
+    """Reads one request after another and hands each, once complete, to the server."""
 
     def __init__(self, server: "Server") -> None:
         self.server = server
@@ -71,21 +71,21 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.reading = IDLE
         self.request = Request()
-        # Bytes of the packet that came last, those of the current message in packets after its first, and of its
-        # body those that count.
+        # Bytes of the last packet; of the current message, in the packets after its first; and of its body, as
+        # counted against the buffer of large bodies.
         self.packet = self.received = self.held = 0
-        # Its headers, as they came.
+        # Headers of the current message, as received.
         self.fields: list[tuple[bytes, bytes]] = []
         self.waiting: deque[Request] = deque()
-        # The request that is being answered, and the work on it where another thread does it.
+        # The request that is being answered, and its job if another thread works on it.
         self.active: Request | None = None
         self.job: Job | None = None
         self.fault: HTTPException | None = None
         self.deadline = math.inf
-        # The state that the deadline belongs to.
+        # The reading state that the deadline belongs to.
         self.timed = IDLE
         self.unread_since = math.inf
-        # Requests answered since the event loop last looked at other clients.
+        # Requests answered since the event loop last served other clients.
         self.turn = 0
         self.can_write = True
         self.is_paused = False
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
     # Callbacks of the event loop.
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.peer = (str(peer[0]), peer[1]) if peer else ("", 0)
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self.server.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the client, and the work for it that has not begun."""
+        """Forget the client, and cancel its work that has not started."""
         self.server.remove(self)
         self._release()
         self.waiting.clear()
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
             self.job.future.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Feed the parser."""
         if self.reading == DISCARD:
             return
         self.packet = len(data)
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             logger.error("Unexpected error", exc_info=error)
             self.transport.abort()
         except httptools.HttpParserUpgrade:
-            # It was answered as HTTP/1.1; what follows would be of the other protocol.
+            # The request was handled as HTTP/1.1; what follows would be in the other protocol.
             self.reading = DISCARD
         except httptools.HttpParserError as error:
             self._fail(BadRequest(f"The request is not HTTP/1.1: {error}"))
@@ -138,9 +138,9 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def eof_received(self) -> bool:
-        """Refuse half a request; a client may end its side and wait for the answer."""
+        """Refuse an incomplete request; a client may close its side and wait for the response."""
         if self.reading in (HEADERS, BODY):
-            self._fail(BadRequest("The request ended before all of it was sent."))
+            self._fail(BadRequest("The request ended before it was complete."))
             self._advance()
             return True
         last = self.waiting[-1] if self.waiting else self.active
@@ -150,18 +150,18 @@ class Connection(asyncio.Protocol):
         return last is not None
 
     def pause_writing(self) -> None:
-        """Answer no further request of a client that does not take its answers."""
+        """Stop answering a client that does not read its responses."""
         self.can_write = False
 
     def resume_writing(self) -> None:
-        """Go on with the requests that wait."""
+        """Continue with the waiting requests."""
         self.can_write = True
         self._advance()
 
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self.request = Request()
         self.received = 0
         self.fields = []
@@ -171,17 +171,17 @@ class Connection(asyncio.Protocol):
         self.timed = IDLE
 
     def on_url(self, part: bytes) -> None:
-        """Take a part of the target."""
+        """Append a part of the target."""
         target = self.request.target
         self.request.target = target + part if target else part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; those after the body say nothing here."""
+        """Add a header; trailers after the body are ignored."""
         if self.reading == HEADERS:
             self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Refuse what cannot be answered before its body is read."""
+        """Refuse a request that cannot be answered, before its body is read."""
         if self.reading != HEADERS:
             return
         request = self.request
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, part: bytes) -> None:
-        """Take a part of the body, no more in all than is allowed."""
+        """Append a part of the body, up to the limit."""
         if self.reading != BODY:
             return
         request = self.request
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
                 self.held = size
 
     def on_message_complete(self) -> None:
-        """Hand the request over."""
+        """Queue the request for the server."""
         if self.reading == DISCARD:
             return
         request = self.request
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
     # Called by the server.
 
     def send(self, data: bytes, close: bool) -> None:
-        """Write an answer; the connection ends with it where ``close``."""
+        """Write a response; if ``close``, the connection ends with it."""
         self.active = self.job = None
         self._release()
         if self.transport.is_closing():
@@ -248,7 +248,7 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def expire(self) -> None:
-        """Cut off a client that has had its time."""
+        """Cut off a client whose time is up."""
         if self.reading in (HEADERS, BODY):
             what = "headers" if self.reading == HEADERS else "body"
             self._fail(RequestTimeout(f"The {what} of the request took too long to arrive."))
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def _advance(self) -> None:
-        """Answer the requests that wait, one after another."""
+        """Answer the waiting requests, one after another."""
         if self.is_advancing:
             return
         self.is_advancing = True
@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
             self._set_deadline()
 
     def _set_deadline(self) -> None:
-        """Give the client its time for what it is to send now."""
+        """Set the deadline for what the client has to send next."""
         self.timed = self.reading
         if self.reading == HEADERS:
             seconds: float = self.server.settings.header_seconds
@@ -295,12 +295,12 @@ class Connection(asyncio.Protocol):
         self.deadline = self.server.now() + seconds
 
     def _take_turn(self) -> None:
-        """Go on once all other clients have had their turn."""
+        """Continue after all other clients had their turn."""
         self.turn = 0
         self._advance()
 
     def _pause(self) -> None:
-        """Leave what the client sends next where it is, until the requests before it are answered."""
+        """Stop reading from the client until its waiting requests are answered."""
         if self.waiting and not self.is_paused and not self.transport.is_closing():
             self.is_paused = True
             self.transport.pause_reading()
@@ -309,11 +309,11 @@ class Connection(asyncio.Protocol):
         headers, version, fields = request.headers, request.version, self.fields
         coding = headers.get(b"transfer-encoding")
         if version not in ("1.1", "1.0"):
-            return BadRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
+            return BadRequest(f"HTTP/{version} is not supported, use HTTP/1.1.")
         if len(request.target) > LONGEST_TARGET:
             return RequestURITooLarge()
         most_bytes = self.server.settings.max_header_bytes
-        # They are no longer than what came, which costs less to look at.
+        # The headers are no longer than the bytes received, whose number is cheaper to check.
         if len(fields) > MAX_HEADERS or (
             self.received + self.packet > most_bytes
             and sum(len(name) + len(value) + 4 for name, value in fields) > most_bytes
@@ -323,7 +323,7 @@ class Connection(asyncio.Protocol):
         if len(headers) < len(fields):
             hosts = [name for name, _ in fields].count(b"host")
         if hosts > 1 or (version == "1.1" and not hosts):
-            return BadRequest(f"A request has one header Host, this one has {hosts}.")
+            return BadRequest(f"A request must have one Host header, this one has {hosts}.")
         if coding is not None and version == "1.0":
             return BadRequest("HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":
@@ -334,10 +334,10 @@ class Connection(asyncio.Protocol):
         return None
 
     def _fail(self, fault: HTTPException) -> None:
-        """Read nothing further; the fault is answered when the requests before it are."""
+        """Stop reading; the fault is answered after the requests before it."""
         if self.reading != DISCARD:
             self.reading = DISCARD
-            # A client that was told that this is its last answer may send what it likes.
+            # After a response that closes the connection, anything else the client sends is ignored.
             self.fault = None if self.active and self.active.is_last else fault
             self.request.body = b""
 
@@ -348,7 +348,7 @@ class Connection(asyncio.Protocol):
             self.server.refuse(self, self.request, fault)
 
     def _end(self) -> None:
-        """Close after what was written; where the client may still be sending, when it has read that."""
+        """Close after the written data; if the client may still be sending, give it time to read that first."""
         if self.reading == IDLE:
             self.transport.close()
             return

@@ -1,4 +1,4 @@
-"""The request that is being answered, for the log, the metrics and the errors of it."""
+"""The current request, for its log line, metrics and errors."""
 
 import os
 import re
@@ -10,21 +10,21 @@ from inference.runtime.signature import Inputs, Predictions
 from inference.watch.logs import log_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# W3C Trace Context: the trace, the caller's span in it, whether it is sampled. Versions after 00 may say more.
+# W3C Trace Context: trace ID, parent span ID and sampled flag. Versions after 00 may have more fields.
 TRACEPARENT = re.compile(
     r"(?:00|(?P<later>(?!00|ff)[0-9a-f]{2}))-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
     r"-[0-9a-f](?P<flags>[0-9a-f])(?(later)(?:-.*)?)"
 )
-# A longer path is cut in the log, which CloudWatch would split.
+# A longer path is truncated in the log; otherwise CloudWatch would split the line.
 LONGEST_PATH = 1024
 
 
 class Call:
-    """What is known of a request.
+    """The context of a request.
 
-    It has the client's id or a new one. ``trace`` is the client's, ``span`` the id of this request in it,
-    ``route`` the pattern that the path matched, or the path, ``inputs`` its rows as the model takes them, and
-    ``predictions`` what they got, for each output. ``more_headers`` are of the answer, whatever it is.
+    ``request_id`` is the client's or a new one, ``trace`` is the client's, ``span`` the ID of this request in it.
+    ``route`` is the pattern that the path matched, or the path; ``inputs`` are the model's inputs, and ``predictions``
+    those of each output. ``more_headers`` are sent with the response, whatever its status.
     """
 
     __slots__ = (
@@ -58,16 +58,16 @@ class Call:
 
     @classmethod
     def of(cls, environ: dict[str, Any]) -> Self:
-        """The call of a WSGI request."""
+        """Create the call of a WSGI request."""
         path: str = environ["PATH_INFO"]
-        # WSGI hands over UTF-8 as Latin-1.
+        # WSGI decodes the UTF-8 path as Latin-1.
         path = path if path.isascii() else path.encode("latin-1").decode(errors="replace")
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         traceparent = environ.get("HTTP_TRACEPARENT")
         return cls(environ["REQUEST_METHOD"], path, request_id, traceparent)
 
     def headers(self) -> list[tuple[str, str]]:
-        """The headers of the answer, among them those by which the client finds this request again."""
+        """Return the headers of the response, including those that identify this request."""
         headers = [("X-Request-ID", self.request_id), *self.more_headers]
         if self.trace:
             sampled = int(self.trace["flags"], 16) & 1
@@ -76,7 +76,7 @@ class Call:
         return headers
 
     def log(self, status: int, seconds: float) -> None:
-        """Write the request, and what became of it, to the log."""
+        """Log the request and its outcome."""
         path = self.path
         if len(path) > LONGEST_PATH or not path.isprintable():
             path = printable(path[:LONGEST_PATH])
@@ -86,12 +86,12 @@ class Call:
 
 
 def printable(text: str) -> str:
-    """The text with an escape for each character that shows nothing, or turns the line around."""
+    """Escape the characters of a text that are invisible or change its direction."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Current(threading.local):
-    """The call that this thread is answering."""
+    """The call that the current thread is answering."""
 
     call = Call("", "")
 

@@ -1,4 +1,4 @@
-"""Pages of other origins (the Fetch standard's CORS protocol): which may read the answers."""
+"""CORS (as in the Fetch standard): which pages from other origins may read responses."""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,21 @@ SECONDS_TO_KEEP = "7200"
 
 
 class Origins:
-    """The origins whose pages may ask; with ``*`` all of them."""
+    """The origins whose pages may call the service; ``*`` allows all."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._allows_any = ANY in origins
         self._origins = frozenset(origins)
 
     def __bool__(self) -> bool:
-        """Whether any other origin may ask."""
+        """Whether any other origin is allowed."""
         return bool(self._origins)
 
     def headers(self, origin: str) -> Headers:
-        """What an answer to a page of that origin has; of none where there was no page."""
+        """Return the headers of a response to a page from that origin, which is empty if no page sent the request."""
         if not self._origins:
             return []
-        # A cache must not give one origin what is for another.
+        # A cache must not serve one origin a response meant for another.
         found = [] if self._allows_any else [("Vary", "Origin")]
         if origin and (self._allows_any or origin in self._origins):
             found.append(("Access-Control-Allow-Origin", ANY if self._allows_any else origin))
@@ -37,7 +37,7 @@ class Origins:
         return found
 
     def preflight(self, origin: str) -> Headers | None:
-        """What the question before a request gets besides, None where that origin may not ask."""
+        """Return the headers for a preflight request, or None if the origin is not allowed."""
         if not (self._allows_any or origin in self._origins):
             return None
         return [

@@ -1,6 +1,6 @@
-"""Ask the service in this container whether it is up: exit code 0 if so.
+"""Check whether the service in this container is up: exit code 0 if so.
 
-Sockets and nothing else: it runs every ten seconds, on what may be a quarter of a CPU.
+Uses only sockets, since it runs every ten seconds on what may be a quarter of a CPU.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def is_healthy(port: int, timeout: float = 4.0) -> bool:
-    """True when ``GET /ping`` on this machine is answered with 200 in ``timeout`` seconds."""
+    """Whether ``GET /ping`` on this machine returns 200 within ``timeout`` seconds."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as connection:
             connection.sendall(b"GET /ping HTTP/1.0\r\n\r\n")

@@ -1,6 +1,6 @@
-"""Middleware around Flask: what a request passes before its route and after it, under any WSGI server.
+"""Middleware around Flask: handles a request before and after its route, under any WSGI server.
 
-It stands before Flask, not in Flask's hooks, so that the event loop can do the same without Flask.
+It wraps Flask instead of using Flask's hooks, so that the event loop can do the same without Flask.
 """
 
 import types
@@ -27,7 +27,7 @@ HOOKS = (
     "teardown_request_funcs",
     "url_value_preprocessors",
 )
-# Methods that a subclass, or a tracer that patches Flask, may override.
+# Methods that a subclass may override, or that a tracer may patch.
 METHODS = (
     *("__call__", "request_context", "full_dispatch_request", "preprocess_request"),
     *("dispatch_request", "finalize_request", "process_response", "handle_user_exception"),
@@ -39,7 +39,7 @@ SIGNALS = (
 
 
 class Middleware:
-    """Admits a request where one of the places is free, lets Flask answer, then counts and logs it."""
+    """Admits a request if a place is free, lets Flask answer it, then counts and logs it."""
 
     def __init__(self, wsgi_app: "WSGIApplication", service: Service) -> None:
         self.wsgi_app = wsgi_app
@@ -66,16 +66,16 @@ class Middleware:
         return body
 
     def _admit(self, call: Call, environ: dict[str, Any]) -> WSGIReply:
-        """Answer a request that has the key it needs and finds a place; others are not kept waiting."""
+        """Answer a request that has the key it needs and finds a free place; refuse others at once."""
         path, keys, places = call.path, self.service.keys, self.service.places
-        # It comes without a key, from the browser itself.
+        # A preflight comes from the browser itself, without a key.
         if call.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
             allowed = self.service.origins.preflight(environ.get("HTTP_ORIGIN", ""))
             if allowed:
                 return "204 No Content", allowed, []
         if keys.are_needed_for(path):
             keys.require(environ.get("HTTP_X_API_KEY", ""), environ.get("HTTP_AUTHORIZATION", ""))
-        # Whoever asks for the health would stop a task that is merely busy.
+        # Health checks need no place: refusing one would make ECS stop a task that is merely busy.
         if path in keys.health:
             return ask(self.wsgi_app, environ)
         try:
@@ -89,7 +89,7 @@ class Middleware:
 
 
 def ask(app: "WSGIApplication", environ: dict[str, Any]) -> WSGIReply:
-    """What a WSGI application answers."""
+    """Call a WSGI application and return its response."""
     started: tuple[str, Headers] = "", []
 
     def start(status: str, headers: Headers, error: object = None) -> Callable[[bytes], object]:
@@ -102,13 +102,13 @@ def ask(app: "WSGIApplication", environ: dict[str, Any]) -> WSGIReply:
 
 
 def note_route() -> None:
-    """Tell the metrics which pattern the path matched."""
+    """Record for the metrics which pattern the path matched."""
     if request.url_rule:
         current.call.route = request.url_rule.rule
 
 
 def added_hooks(app: Flask) -> list[str]:
-    """What was hooked into the service by others, by name: then Flask has to see every request."""
+    """Return the names of hooks added by other code; if there are any, Flask has to see every request."""
     service: Service = app.extensions["service"]
     found = []
     for name in HOOKS:
@@ -135,7 +135,7 @@ def added_hooks(app: Flask) -> list[str]:
 
 
 def is_flasks_own(method: Any, name: str) -> bool:
-    """Whether a method of the application is Flask's, neither overridden nor wrapped."""
+    """Whether a method of the application is Flask's own, neither overridden nor wrapped."""
     function = getattr(method, "__func__", method)
     return (
         type(function) is types.FunctionType

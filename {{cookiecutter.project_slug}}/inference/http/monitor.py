@@ -1,4 +1,4 @@
-"""``/monitor``: what the model is asked and answers, beside what training saw."""
+"""``/monitor``: the model's recent inputs and answers compared with its training data."""
 
 import msgspec
 from flask import Blueprint, Response, current_app, render_template
@@ -11,7 +11,7 @@ from inference.watch.exposition import look
 
 
 def create_blueprint(card: ModelCard, version: str, keys: Keys) -> Blueprint:
-    """The page, and what it shows."""
+    """Create the routes of the page and its data."""
     blueprint = Blueprint("monitor", __name__)
 
     @blueprint.get("/monitor.json")
@@ -22,7 +22,7 @@ def create_blueprint(card: ModelCard, version: str, keys: Keys) -> Blueprint:
 
     @blueprint.get("/monitor")
     def page() -> str:
-        """Show that to people."""
+        """Show the monitoring page."""
         needs_key = keys.are_needed_for("/monitor.json")
         return render_template("monitor.html", card=card, version=version, needs_key=needs_key)
 

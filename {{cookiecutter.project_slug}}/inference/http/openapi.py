@@ -1,4 +1,4 @@
-"""``/openapi.json`` (OpenAPI 3.1), made from the routes and the types that validate, and ``/docs``."""
+"""``/openapi.json`` (OpenAPI 3.1), generated from the routes and the validated types, and ``/docs``."""
 
 import re
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ REASONS = {
     "400": "The body cannot be read",
     "401": "The API key is missing or wrong",
     "413": "The body is too large",
-    "415": "The body is of a type that is not read here",
+    "415": "The type of the body is not supported",
     "422": "The instances do not fit the model",
-    "503": "The service is overloaded; Retry-After says when to ask again",
+    "503": "The service is overloaded; Retry-After says when to try again",
 }
 TAGS = ("Predictions", "Open Inference Protocol", "Operation")
 PROBLEM = "application/problem+json"
@@ -35,7 +35,7 @@ TEXT = {"type": "string"}
 def create_blueprint(
     card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
 ) -> Blueprint:
-    """The routes that describe the service."""
+    """Create the routes that describe the service."""
     blueprint = Blueprint("docs", __name__)
 
     @cache
@@ -49,7 +49,7 @@ def create_blueprint(
 
     @blueprint.get("/docs")
     def page() -> str:
-        """Show that description to people."""
+        """Show the API documentation."""
         return render_template(
             "docs.html",
             document=document(),
@@ -63,7 +63,7 @@ def create_blueprint(
 def describe(
     card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
 ) -> dict[str, Any]:
-    """The OpenAPI document of the current application; its examples are the model's own."""
+    """Return the OpenAPI document of the current application, with examples from the model."""
     types = (
         *(decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse),
         Monitored,
@@ -77,7 +77,7 @@ def describe(
         table = {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
     tensor = {"inputs": tensor_examples(card)}
     digits = {**TEXT, "pattern": "^[1-9][0-9]*$"}
-    why = "The bytes of JSON, where tensors follow it as bytes."
+    why = "The number of bytes of JSON if raw tensors follow it."
     length = {"name": JSON_LENGTH, "in": "header", "description": why, "schema": digits}
     bodies = {
         "inference.predict": (instances, {JSON: answer}),
@@ -130,7 +130,7 @@ def describe(
 
 
 def schemas_in(part: Any, schemas: Mapping[str, Any]) -> list[str]:
-    """The names of the schemas that a part of the document refers to, and those that these refer to."""
+    """Return the names of the schemas that a part of the document refers to, directly or indirectly."""
     found: list[str] = []
     for name in re.findall(rb'"#/components/schemas/(\w+)"', msgspec.json.encode(part)):
         found += [name.decode(), *schemas_in(schemas[name.decode()], schemas)]
@@ -138,19 +138,19 @@ def schemas_in(part: Any, schemas: Mapping[str, Any]) -> list[str]:
 
 
 def tag_of(endpoint: str) -> str:
-    """Who a route is for."""
+    """Return the tag of a route."""
     if endpoint.startswith("protocol."):
         return TAGS[1]
     return TAGS[0] if endpoint in ("inference.predict", "inference.invocations") else TAGS[2]
 
 
 def media(contents: dict[str, Any]) -> dict[str, Any]:
-    """Each media type with its schema."""
+    """Wrap the schema of each media type for OpenAPI."""
     return {media_type: {"schema": schema} for media_type, schema in contents.items()}
 
 
 def tensor_examples(card: ModelCard) -> list[dict[str, Any]]:
-    """The inputs of the Open Inference Protocol that hold the card's example."""
+    """Return the card's example as inputs of the Open Inference Protocol."""
     given = to_inputs(card, [card.example])
     return [
         {

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457); below /v2 in the form of that protocol."""
+"""Errors as problem documents (RFC 9457), or below /v2 in the format of the Open Inference Protocol."""
 
 import logging
 from http import HTTPStatus
@@ -20,14 +20,14 @@ def register(app: Flask) -> None:
 
 
 class Fault(msgspec.Struct):
-    """Where in the request something is wrong: a JSON pointer (RFC 6901), and what."""
+    """An error in the request: a JSON pointer (RFC 6901) to the value, and what is wrong with it."""
 
     pointer: str
     detail: str
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem document; ``errors`` names the values at fault."""
+    """A problem document; ``errors`` lists the invalid values."""
 
     title: str
     status: int
@@ -38,13 +38,13 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class ProtocolError(msgspec.Struct):
-    """An error in the form of the Open Inference Protocol."""
+    """An error in the format of the Open Inference Protocol."""
 
     error: str
 
 
 def describe(error: HTTPException) -> Response:
-    """The document of an HTTP error, with the error's own headers."""
+    """Return the document for an HTTP error, with the headers of the error."""
     response = error.get_response()
     status = HTTPStatus(response.status_code)
     detail = error.description or status.description
@@ -61,7 +61,7 @@ def describe(error: HTTPException) -> Response:
 
 
 def describe_unexpected(error: Exception) -> Response:
-    """Log what went wrong; tell the client no more than that something did."""
+    """Log the exception; tell the client only that an error occurred."""
     fields = {"request_id": current.call.request_id}
     logger.error("Unexpected error", exc_info=error, extra={"fields": fields})
     return describe(InternalServerError())

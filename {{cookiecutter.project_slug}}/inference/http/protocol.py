@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol v2 (REST), as KServe and Triton speak it, below /v2."""
+"""The routes of the Open Inference Protocol v2 (REST), spoken by KServe and Triton, below /v2."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ INFER_VERSION = "/models/<name>/versions/<of_version>/infer"
 
 
 def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> Blueprint:
-    """The routes that answer for the model of ``engine``, whose file has ``version``."""
+    """Create the routes for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
 
@@ -43,24 +43,24 @@ def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> 
 
     @blueprint.get("")
     def server() -> dict[str, object]:
-        """Name the server and what it speaks beyond the protocol."""
+        """Return the server's name and its protocol extensions."""
         extensions = ["binary_tensor_data"]
         return {"name": card.name, "version": version, "extensions": extensions}
 
     @blueprint.get("/health/live")
     def live() -> dict[str, object]:
-        """Say that the server is up."""
+        """Report that the server is up."""
         return {"live": True}
 
     @blueprint.get("/health/ready")
     def ready() -> dict[str, object]:
-        """Say that the model answers: the service listens only once it does."""
+        """Report that the model answers: the service listens only once it does."""
         return {"live": True, "ready": True}
 
     @blueprint.get("/models/<name>/ready")
     @blueprint.get("/models/<name>/versions/<of_version>/ready")
     def model_ready(name: str, of_version: str | None = None) -> dict[str, object]:
-        """Say that the model answers."""
+        """Report that the model answers."""
         require(name, of_version)
         return {"name": card.name, "ready": True}
 
@@ -82,7 +82,7 @@ def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> 
 
 
 def make_door(card: ModelCard, version: str, max_rows: int) -> Door:
-    """The way to ask the model whose file has ``version`` by tensors."""
+    """Create the door that takes tensors for the model whose file has ``version``."""
     inputs = {given.name: given for given in inputs_of(card)}
     columns = {given.name: given for given in columns_of(card)}
 
@@ -99,7 +99,7 @@ def make_door(card: ModelCard, version: str, max_rows: int) -> Door:
 
 
 def paths_of(card: ModelCard, version: str) -> dict[str, str]:
-    """The paths at which the model is asked, each with its route."""
+    """Return the paths for predictions, each with its route."""
     return {
         route.replace("<name>", card.name).replace("<of_version>", version): route
         for route in (f"/v2{path}" for path in (INFER, INFER_VERSION))
@@ -109,15 +109,15 @@ def paths_of(card: ModelCard, version: str) -> dict[str, str]:
 def to_reply(
     given: tensors.InferenceRequest, card: ModelCard, version: str, predictions: Predictions
 ) -> Reply:
-    """The outputs that the request wants, each as JSON or as bytes after it."""
+    """Encode the requested outputs, each in the JSON or as bytes after it."""
     outputs = to_outputs(predictions, card)
     wanted = given.outputs or [RequestedOutput(name) for name in outputs]
     by_default = (given.parameters or {}).get("binary_data_output", False)
     encoded = []
     for output in wanted:
-        # Each once: many of them would be an answer of any size.
+        # Each output only once: repeats would make the response arbitrarily large.
         if output.name not in outputs:
-            raise BadRequest(f"{output.name} is not among the outputs, or asked for twice")
+            raise BadRequest(f"{output.name} is not among the outputs, or requested twice")
         as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
         encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
     answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
@@ -128,20 +128,20 @@ def to_reply(
 
 
 class Input(NamedTuple):
-    """An input as the protocol has it; ``shape`` is that of an instance, -1 a dimension of any size."""
+    """An input in terms of the protocol; ``shape`` is that of an instance, with -1 for a dimension of any size."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     required: bool = True
-    # Whether NaN says that a value is missing; for a matrix, in each column.
+    # Whether NaN marks a missing value; for a matrix, one flag per column.
     takes_nan: bool | tuple[bool, ...] = False
-    # The only texts that are taken, where it is not any.
+    # The accepted texts; empty means any.
     categories: tuple[str, ...] = ()
 
 
 def inputs_of(card: ModelCard) -> list[Input]:
-    """What the model takes: a matrix, a tensor for each column of its table, or its tensors."""
+    """Return the model's inputs: a matrix, a tensor for each column of its table, or its tensors."""
     if card.tensors:
         return [Input(tensor.name, tensor.datatype, tensor.shape) for tensor in card.tensors]
     if card.is_matrix:
@@ -152,7 +152,7 @@ def inputs_of(card: ModelCard) -> list[Input]:
 
 
 def columns_of(card: ModelCard) -> list[Input]:
-    """A table's columns as an input each."""
+    """Return an input for each column of a table."""
     return [
         Input(
             column.name,
@@ -167,14 +167,14 @@ def columns_of(card: ModelCard) -> list[Input]:
 
 
 def names_of(card: ModelCard) -> list[tuple[str, str]]:
-    """What each output and its probabilities are called."""
+    """Return the names of each output and its probabilities."""
     if len(card.outputs) == 1:
         return [("predictions", "probabilities")]
     return [(output.name, f"{output.name}_probabilities") for output in card.outputs]
 
 
 def describe(engine: Engine, version: str) -> dict[str, object]:
-    """The model's metadata; -1 in a shape is the number of instances, or of any size."""
+    """Return the model's metadata; -1 in a shape is the number of instances, or a dimension of any size."""
     card = engine.card
     outputs: list[object] = []
     for output, (name, its_probabilities), gives in zip(
@@ -204,13 +204,13 @@ def find_inputs(
     inputs: Mapping[str, Input],
     max_rows: int,
 ) -> Inputs:
-    """The inputs as the model takes them; raises BadRequest where they are not what it takes."""
+    """Convert a request's tensors to the model's inputs; raises BadRequest if they do not match."""
     found: Inputs = {}
     rows: int | None = None
     for tensor, part in zip(given.inputs, parts, strict=True):
         wanted = inputs.get(tensor.name)
         if wanted is None or tensor.name in found:
-            fault = "is there twice" if wanted else f"is not among the inputs: {', '.join(inputs)}"
+            fault = "is given twice" if wanted else f"is not among the inputs: {', '.join(inputs)}"
             raise BadRequest(f"{tensor.name} {fault}")
         check_shape(tensor, wanted, max_rows)
         if rows is not None and tensor.shape[0] != rows:
@@ -221,7 +221,7 @@ def find_inputs(
         if name not in found and wanted.required:
             raise BadRequest(f"the input {name} is missing")
     if card.columns and len(found) < len(inputs):
-        # In the order of the columns, those that nobody sent as missing.
+        # In column order, with columns that the client left out as missing values.
         missing = {
             column.name: to_array(column, [None] * (rows or 0))
             for column in card.columns
@@ -232,9 +232,9 @@ def find_inputs(
 
 
 def check_shape(tensor: InputTensor, wanted: Input, max_rows: int) -> None:
-    """Raise BadRequest where a tensor's shape is not that of some instances."""
+    """Raise BadRequest if a tensor does not have the shape of a number of instances."""
     rows, *shape = tensor.shape or [0]
-    # A column may be sent as one of a matrix.
+    # A column may be sent as a matrix with one column.
     is_column = not wanted.shape and shape == [1]
     fits = len(shape) == len(wanted.shape) and all(
         size in (-1, got) for size, got in zip(wanted.shape, shape, strict=True)
@@ -249,7 +249,7 @@ def check_shape(tensor: InputTensor, wanted: Input, max_rows: int) -> None:
 
 
 def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[Any]:
-    """A tensor's values as the model takes them; raises BadRequest where they are of another kind."""
+    """Convert a tensor's values to the model's input; raises BadRequest if they do not fit its datatype."""
     if (tensor.datatype == "BYTES") != (wanted.datatype == "BYTES"):
         raise BadRequest(
             f"{tensor.name}: datatype {tensor.datatype} is not {wanted.datatype}, which the model takes"
@@ -265,7 +265,7 @@ def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[
         return values
     dtype = DATATYPES[wanted.datatype]
     if dtype.kind == "f":
-        # As float32 for a column, whatever the client's own type can hold.
+        # A column is limited to float32, whatever the client's datatype can hold.
         most = FLOAT32_MAX if wanted.datatype == "FP32" else np.inf
         with np.errstate(invalid="ignore"):
             fits = np.abs(values, dtype=np.float64) <= most
@@ -273,7 +273,7 @@ def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[
             fits |= np.isnan(values) & wanted.takes_nan
         if not fits.all() or (most == np.inf and not np.isfinite(values).all()):
             raise BadRequest(
-                f"{tensor.name}: a value is missing, or no number that {wanted.datatype} can hold"
+                f"{tensor.name}: a value is missing, or not a number that {wanted.datatype} can hold"
             )
         return values.astype(dtype)
     with np.errstate(invalid="ignore"):
@@ -284,7 +284,7 @@ def to_input(tensor: InputTensor, part: bytes | None, wanted: Input) -> NDArray[
 
 
 def to_outputs(predictions: Predictions, card: ModelCard) -> dict[str, NDArray[Any]]:
-    """The outputs by name: text for BYTES, whole numbers as int64, other numbers as float64."""
+    """Return the outputs by name: text for BYTES, whole numbers as int64, other numbers as float64."""
     outputs: dict[str, NDArray[Any]] = {}
     for output, (values, probabilities), (name, its_probabilities) in zip(
         card.outputs, predictions, names_of(card), strict=True
@@ -296,7 +296,7 @@ def to_outputs(predictions: Predictions, card: ModelCard) -> dict[str, NDArray[A
 
 
 def json_length(asked: Asked) -> int:
-    """The number of bytes of JSON, which the client says where those of tensors come after it."""
+    """Return the number of bytes of JSON, from the header that the client sends if raw tensors follow it."""
     text = asked.header(JSON_LENGTH, str(len(asked.body)))
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise BadRequest(f"{JSON_LENGTH} is {text}, not a number of bytes")

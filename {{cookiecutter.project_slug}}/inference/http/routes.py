@@ -1,4 +1,4 @@
-"""The routes of the service's own API, SageMaker's, and the page for people."""
+"""The routes of the native API, the SageMaker API, and the web page."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -30,7 +30,7 @@ to_json = msgspec.json.Encoder().encode
 
 
 def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
-    """The ways to ask the model: the service's own, and that of a SageMaker endpoint."""
+    """Create the doors of the native API and of a SageMaker endpoint."""
     encode_json = partial(to_json_reply, card, [class_names(output) for output in card.outputs])
     encode_csv = partial(to_csv_reply, card)
     cells = cache(lambda: csv.Cells(card))
@@ -62,27 +62,27 @@ def create_blueprint(
     max_rows: int,
     accent: str = "",
 ) -> Blueprint:
-    """The routes that answer for the model of ``engine``, whose file has ``version``."""
+    """Create the routes for the model of ``engine``, whose file has ``version``."""
     blueprint = Blueprint("inference", __name__)
 
     @blueprint.post("/predict")
     def predict() -> Response:
-        """Predict for each of the instances."""
+        """Predict each of the instances."""
         return respond(engine, doors["/predict"], read)
 
     @blueprint.post("/invocations")
     def invocations() -> Response:
-        """Predict as a SageMaker endpoint does: JSON or CSV in, JSON or CSV out."""
+        """Predict like a SageMaker endpoint: JSON or CSV in, JSON or CSV out."""
         return respond(engine, doors["/invocations"], read)
 
     @blueprint.get("/ping")
     def ping() -> Response:
-        """Say that the service is up and its model answers."""
+        """Report that the service is up and its model answers."""
         return Response(status=200)
 
     @blueprint.get("/")
     def page() -> str:
-        """The page for people: a form made from the model's signature."""
+        """Show the web page: a form generated from the model's signature."""
         return render_template(
             "run_ml_model_inference.html",
             card=engine.card,
@@ -98,12 +98,12 @@ def create_blueprint(
 
 
 def readable(number: float) -> str:
-    """A number for people: four digits, or all of them before the point."""
+    """Format a number for display: four digits, or all digits before the decimal point."""
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
 
 
 def respond(engine: "Engine", door: Door, read: Reader) -> Response:
-    """Answer Flask's current request at a door."""
+    """Answer Flask's current request through a door."""
     given = request.headers
     inputs, encode = door(
         Asked(read(request.environ), lambda name, default="": given.get(name, default))
@@ -117,13 +117,13 @@ def respond(engine: "Engine", door: Door, read: Reader) -> Response:
 
 
 def mimetype(asked: Asked) -> str:
-    """The media type of the body, without its parameters."""
+    """Return the media type of the body, without its parameters."""
     kind = asked.header("Content-Type")
     return kind if kind == JSON else kind.partition(";")[0].strip().lower()
 
 
 def wants_csv(accept: str) -> bool:
-    """Whether an Accept header prefers CSV to JSON."""
+    """Whether an Accept header prefers CSV over JSON."""
     if not accept or accept == "*/*":
         return False
     return parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
@@ -132,10 +132,10 @@ def wants_csv(accept: str) -> bool:
 def to_json_reply(
     card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions
 ) -> Reply:
-    """The predictions as JSON, ``classes`` of each output the keys of its probabilities."""
+    """Encode the predictions as JSON; ``classes`` of each output are the keys of its probabilities."""
     return Reply(to_json(answer(card, classes, predictions)), JSON)
 
 
 def to_csv_reply(card: ModelCard, predictions: Predictions) -> Reply:
-    """The predictions as CSV."""
+    """Encode the predictions as CSV."""
     return Reply(csv.encode(predictions, card), f"{CSV}; charset=utf-8")

@@ -1,4 +1,4 @@
-"""A worker's event loop: takes connections, answers what it can at once, lets threads do the rest."""
+"""The event loop of a worker: accepts connections, answers what it can immediately, leaves the rest to threads."""
 
 import asyncio
 import errno
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 LIGHT_THREADS = 4
-# A longer body is decoded by a thread: it takes longer than a light prediction.
+# A longer body is decoded in a thread: it takes longer than a light prediction.
 INLINE_BYTES = 32_768
-# All large bodies that a worker holds at a time, in bodies of the largest size.
+# Limit for all large bodies that a worker holds at a time, in multiples of the largest body.
 LARGE_BODIES = 32
-# A chunked body may be so many times as long as what it holds.
+# A chunked body may be this many times as long as its content.
 CHUNK_OVERHEAD = 8
-# Of those deadlines that are looked at together.
+# Interval at which all deadlines are checked.
 SWEEP_SECONDS = 0.25
 DRAIN_SECONDS = 1.0
-# How long a worker leaves a new connection to one that has fewer.
+# How long a worker leaves new connections to workers that have fewer.
 YIELD_SECONDS = 0.002
 BACKLOG = 2048
-# New connections that are taken before those that are there are looked at.
+# New connections that are accepted before existing ones are served.
 AT_ONCE = 64
 
 STATUS_LINES = {
@@ -51,12 +51,12 @@ STATUS_LINES = {
 }
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 WITHOUT_BODY = {204, 304}
-# As nginx counts a client that went before its answer; RFC 9110 has no status for it.
+# nginx's status for a client that disconnected before its response; RFC 9110 has none.
 CLIENT_CLOSED = 499
 
 
 class Job:
-    """A request that waits for a thread, or for the model's queue."""
+    """A request that waits for a thread or for the model's queue."""
 
     __slots__ = ("call", "connection", "future", "latest", "request")
 
@@ -70,14 +70,14 @@ class Job:
     ) -> None:
         self.connection = connection
         self.request = request
-        # None where the application counts it itself.
+        # None if the application counts the request itself.
         self.call = call
         self.future = future
         self.latest = latest
 
 
 class Light(NamedTuple):
-    """A request whose rows are few enough to be predicted on the event loop."""
+    """A request with few enough rows to be predicted on the event loop."""
 
     connection: Connection
     request: Request
@@ -90,8 +90,8 @@ class Light(NamedTuple):
 class Server:
     """Serves ``application`` on ``listener`` until it is told to stop.
 
-    It is ``app``, or what its owner has wrapped around it. ``shares`` holds how many connections each worker
-    has, for all to see, of which this one is ``worker``.
+    ``application`` is ``app``, or middleware that the project wraps around it. ``shares`` is shared memory with the
+    number of connections of each worker; ``worker`` is the number of this one.
     """
 
     def __init__(
@@ -105,34 +105,34 @@ class Server:
         self.application = application
         self.service: Service = app.extensions["service"]
         self.settings = settings = self.service.settings
-        # In the order in which they came.
+        # In order of arrival.
         self.connections: dict[Connection, None] = {}
         self.is_draining = False
         self.hooks = added_hooks(app) + ["application"] * (application is not app)
-        # Without Flask: only while nobody has an interest in seeing it there.
+        # Requests bypass Flask only if no hook or middleware needs to see them.
         doors = {} if self.hooks else self.service.doors
         self._doors = {path.encode(): (path, *door) for path, door in doors.items()}
         self._head = encode_headers(self.service.headers)
-        # Of a body with all that its chunks say around it.
+        # Limit for a body including its chunk headers and trailers.
         self.most_bytes = settings.max_body_bytes * CHUNK_OVERHEAD + settings.max_header_bytes
         self._listener = listener
         self._shares, self._worker = shares, worker
         self._yielded = False
         self._busy = 0
         self._held = 0
-        # Those that wait, the oldest first.
+        # Waiting jobs, the oldest first.
         self._jobs: dict[Job, None] = {}
-        # Those whose rows will be predicted together.
+        # Requests whose rows will be predicted together.
         self._batch: list[Light] = []
         waits_in_threads = self.service.engine.batcher and not self._doors
         threads = settings.max_concurrent + 8 if waits_in_threads else LIGHT_THREADS
         self._threads = ThreadPoolExecutor(threads, "request")
-        # Of its own, so that no prediction is in its way.
+        # A thread of its own, so that predictions never delay health checks.
         self._health_thread = ThreadPoolExecutor(1, "health")
         self._date = b""
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM, then finish what was begun; ``ready`` is called once it listens."""
+        """Serve until SIGTERM, then finish open requests; ``ready`` is called once the server listens."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._stopped = asyncio.Event()
@@ -145,7 +145,7 @@ class Server:
         await self._stopped.wait()
 
     def drain(self) -> None:
-        """Take no further connection, answer what is asked, and end when nobody is left."""
+        """Accept no more connections, answer open requests, and stop when no client is left."""
         if self.is_draining:
             return
         self.is_draining = True
@@ -162,14 +162,14 @@ class Server:
     # Connections.
 
     def _accept(self) -> None:
-        """Take new connections, as long as no other worker has fewer."""
+        """Accept new connections as long as no other worker has fewer."""
         taken = 0
         while self._yielded or self._shares[self._worker] <= min(self._shares):
             self._yielded = False
             taken += 1
             if taken > AT_ONCE or not self._accept_one():
                 return
-        # The others are asked too; if they are busy, it is this one's turn after all.
+        # The other workers see the connection too; if they are busy, this one accepts it after all.
         self._loop.remove_reader(self._listener)
         self._loop.call_later(YIELD_SECONDS, self._listen_again)
 
@@ -204,7 +204,7 @@ class Server:
             self._shares[self._worker] -= 1
 
     def add(self, connection: Connection) -> None:
-        """Keep a connection; where there are too many, the one that has been idle for longest goes."""
+        """Add a connection; if there are too many, close the one that has been idle longest, or refuse the new one."""
         self.connections[connection] = None
         if len(self.connections) > self.settings.max_connections:
             others = (one for one in self.connections if one is not connection and is_idle(one))
@@ -217,23 +217,23 @@ class Server:
                 self.refuse(connection, connection.request, Overloaded())
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Forget a closed connection."""
         self.connections.pop(connection, None)
         self._shares[self._worker] -= 1
 
     def hold(self, size: int) -> bool:
-        """Count bytes of large bodies as held; False where all together are too many."""
+        """Count bytes of large bodies as held; return False if the total would be too large."""
         if size > 0 and self._held + size > LARGE_BODIES * self.settings.max_body_bytes:
             return False
         self._held += size
         return True
 
     def idle_seconds(self) -> float:
-        """How long a connection may be silent between requests."""
+        """Return how long a connection may be idle between requests."""
         return DRAIN_SECONDS if self.is_draining else self.settings.keep_alive_seconds
 
     def _sweep(self) -> None:
-        """Look at all deadlines."""
+        """Check all deadlines."""
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self.now()
         self._date = formatdate(usegmt=True).encode()
@@ -256,7 +256,7 @@ class Server:
     # Requests.
 
     def handle(self, connection: Connection, request: Request) -> None:
-        """Answer a request that is whole."""
+        """Answer a complete request."""
         if request.method == b"POST":
             found = self._doors.get(request.target)
             if found:
@@ -265,12 +265,12 @@ class Server:
         self._ask_application(connection, request)
 
     def refuse(self, connection: Connection, request: Request, error: HTTPException) -> None:
-        """Answer what is no request, or one too many, and end the connection."""
+        """Answer an invalid request, or one too many, and close the connection."""
         request.is_last = True
         self._answer_fault(connection, request, self._begin(request), error)
 
     def _begin(self, request: Request, path: str = "") -> Call:
-        """The call of a request, which is counted as being answered from now on."""
+        """Return the call of a request, counted as in flight from now on."""
         call = current.call = call_of(request, path)
         if self.service.origins:
             call.more_headers = self.service.origins.headers(request.header("origin"))
@@ -280,7 +280,7 @@ class Server:
     def _predict(
         self, connection: Connection, request: Request, path: str, door: Door, route: str
     ) -> None:
-        """Answer a request for predictions without Flask, in which nobody has an interest."""
+        """Answer a prediction request without Flask, since nothing hooks into it."""
         service = self.service
         call = self._begin(request, path)
         call.route = route
@@ -312,13 +312,13 @@ class Server:
             self._answer_fault(connection, request, call, error)
 
     def _predict_soon(self, light: Light) -> None:
-        """Predict here, together with what others have sent by now: a model answers many rows sooner."""
+        """Predict on the event loop, with the requests that have arrived by then: the model is faster on many rows."""
         self._batch.append(light)
         if len(self._batch) == 1:
             self._loop.call_soon(self._predict_batch)
 
     def _predict_batch(self) -> None:
-        """Answer what was collected, no more rows at a time than may be predicted on the event loop."""
+        """Answer the collected requests, with no more rows at a time than may be predicted on the event loop."""
         batch, self._batch = self._batch, []
         while batch:
             ends = itertools.accumulate(light.rows for light in batch)
@@ -344,7 +344,7 @@ class Server:
     def _submit(
         self, connection: Connection, request: Request, call: Call, work: Callable[[], Reply]
     ) -> None:
-        """Let a thread make the reply; raises Overloaded."""
+        """Create the reply in a thread; raises Overloaded."""
 
         def run() -> Reply:
             current.call = call
@@ -355,7 +355,7 @@ class Server:
     def _queue(
         self, connection: Connection, request: Request, call: Call, inputs: Inputs, encode: Encode
     ) -> None:
-        """Let the model's queue predict the rows; raises Overloaded."""
+        """Predict the rows in the model's queue; raises Overloaded."""
         end = partial(
             self._end_job, finish=partial(self.service.finish, call, inputs, encode=encode)
         )
@@ -370,9 +370,9 @@ class Server:
         end: Callable[[Job], None],
         counts: bool = True,
     ) -> None:
-        """Let a request wait for what is submitted, then ``end`` it here.
+        """Let a request wait for the submitted work, then ``end`` it on the event loop.
 
-        Raises Overloaded where it ``counts`` and too many wait.
+        Raises Overloaded if it ``counts`` towards the limit of waiting requests and the limit is reached.
         """
         if counts and self._busy >= self.settings.max_concurrent:
             raise Overloaded
@@ -389,17 +389,17 @@ class Server:
         job.future.add_done_callback(lambda _: self._later(finish))
 
     def later(self, function: Callable[[], None]) -> None:
-        """Call a function when all that has come until now was looked at."""
+        """Call a function after everything that has arrived by now was handled."""
         self._loop.call_soon(function)
 
     def _later(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function on the event loop, from any thread; nobody waits for it once that has ended."""
+        """Call a function on the event loop, from any thread; do nothing once the loop is closed."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _end_job(self, job: Job, finish: Callable[..., Reply] | None = None) -> None:
         call = job.call
-        # Refused before its turn came.
+        # The request was refused before its turn came.
         if call is None:
             return
         if job.future.cancelled():
@@ -422,7 +422,7 @@ class Server:
     def _answer(self, connection: Connection, request: Request, call: Call, reply: Reply) -> None:
         self.service.end(call, 200)
         body, content_type, headers = reply
-        # The usual answer has no other: its value was checked, and needs no look for line breaks.
+        # Usually the only extra header; the ID was validated, so it needs no check for line breaks.
         more = b"X-Request-ID: %b\r\n" % call.request_id.encode()
         if headers or call.trace or call.more_headers:
             more = encode_headers([*headers, *call.headers()])
@@ -446,7 +446,7 @@ class Server:
         connection.send(*self._encode(request, response.status_code, headers, response.get_data()))
 
     def _ask_application(self, connection: Connection, request: Request) -> None:
-        """Let a thread ask the WSGI application, which counts and logs the request itself."""
+        """Call the WSGI application in a thread; it counts and logs the request itself."""
         environ = environ_of(request, connection.peer, self.settings)
         is_health = environ["PATH_INFO"] in self.service.keys.health
         threads = self._health_thread if is_health else self._threads
@@ -463,7 +463,7 @@ class Server:
             status, headers, body = job.future.result()
             data = self._encode(job.request, status, headers, body)
         except Exception as error:
-            # Raised around the service, which answers for its own faults.
+            # Raised outside the service, which handles its own errors.
             self._answer_fault(job.connection, job.request, self._begin(job.request), error)
         else:
             job.connection.send(*data)
@@ -471,9 +471,9 @@ class Server:
     def _encode(
         self, request: Request, status: int, headers: Headers, body: bytes
     ) -> tuple[bytes, bool]:
-        """The bytes of an answer of any kind, and whether the connection ends with it.
+        """Return the bytes of any response, and whether the connection ends with it.
 
-        Raises ValueError for a header that would end its line.
+        Raises ValueError for a header with a line break.
         """
         kept = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
         if request.method == b"HEAD":
@@ -489,27 +489,27 @@ class Server:
         return head + body, close
 
     def _ending(self, request: Request) -> tuple[bool, bytes]:
-        """Whether the connection ends with the answer to a request, and the header that says so."""
+        """Return whether the connection ends with the response, and the Connection header to send."""
         if request.is_last or self.is_draining:
             return True, b"Connection: close\r\n"
         return False, b"Connection: keep-alive\r\n" if request.version == "1.0" else b""
 
 
 def is_idle(connection: Connection) -> bool:
-    """Whether nobody waits for anything of a connection."""
+    """Whether a connection is between requests."""
     return not (connection.active or connection.waiting or connection.reading)
 
 
 def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
-    """Headers as they are sent; raises ValueError for one that would end its line."""
+    """Encode headers for sending; raises ValueError for one with a line break."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
-        raise ValueError("a header of the answer holds a line break")
+        raise ValueError("a response header contains a line break")
     return text.encode("latin-1")
 
 
 def call_of(request: Request, path: str) -> Call:
-    """The call of a request that Flask may not see; its ``path`` where it is known."""
+    """Create the call of a request that Flask may not see, with its ``path`` if known."""
     path = path or path_of(request.target)[0].encode("latin-1").decode(errors="replace")
     return Call(
         request.method.decode() or "-",
@@ -520,7 +520,7 @@ def call_of(request: Request, path: str) -> Call:
 
 
 def asked_of(request: Request, settings: Settings) -> Asked:
-    """What a request sent to a door; raises as ``decompress`` does."""
+    """Return the decoded request for a door; raises what ``decompress`` raises."""
     body = bytes(request.body)
     encoding = request.headers.get(b"content-encoding")
     if encoding:

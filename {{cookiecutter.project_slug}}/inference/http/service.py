@@ -1,4 +1,4 @@
-"""What every request passes, whoever answers it: keys, limits, counts, headers, a line of log."""
+"""Common handling of all requests, with or without Flask: keys, limits, metrics, headers, access log."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ Headers = list[tuple[str, str]]
 
 
 class Asked(NamedTuple):
-    """What a client sent to a door, its body without a Content-Encoding.
+    """A request to a door, with its Content-Encoding decoded.
 
-    ``header`` gives the value of a header, its second argument or the empty text where there is none.
+    ``header`` returns the value of a header, or its second argument or the empty text if there is none.
     """
 
     body: bytes
@@ -31,23 +31,23 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The body of a good answer and what its headers say of it."""
+    """The body of a successful response and the headers that describe it."""
 
     body: bytes
     content_type: str
     headers: Sequence[tuple[str, str]] = ()
 
 
-# Makes inputs of the model of what was sent, and gives what makes a reply of its predictions.
+# A door decodes a request into the model's inputs, and returns them with a function that encodes the predictions.
 Encode = Callable[[Predictions], Reply]
 Door = Callable[[Asked], tuple[Inputs, Encode]]
 
 
 @dataclass
 class Service:
-    """The model with all that stands around it.
+    """The model and everything needed to serve it.
 
-    ``doors`` are the ways to ask it, by path, each with the route that Flask has for it.
+    ``doors`` are the entry points for predictions, by path, each with its route in Flask.
     """
 
     settings: Settings
@@ -58,20 +58,20 @@ class Service:
     sample: Sample
     keys: Keys
     origins: Origins
-    # Of every answer.
+    # Sent with every response.
     headers: Sequence[tuple[str, str]]
     # The largest number of rows that may be predicted on the event loop.
     inline_rows: int
-    # Flask's views of the doors, by endpoint.
+    # The Flask views of the doors, by endpoint.
     views: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     places: list[None] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Count a request as being answered."""
+        """Count a request as in flight."""
         self.metrics.enter()
 
     def end(self, call: Call, status: int) -> None:
-        """Count a request as answered, and log it."""
+        """Count a request as finished, and log it."""
         seconds = time.perf_counter() - call.started
         self.metrics.leave(call.route, status, seconds, call.predictions)
         if call.predictions:
@@ -80,11 +80,11 @@ class Service:
         call.log(status, seconds)
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
-        """Answer a request for predictions, in this thread."""
+        """Answer a prediction request in this thread."""
         inputs, encode = door(asked)
         return self.finish(call, inputs, self.engine.predict(inputs), encode)
 
     def finish(self, call: Call, inputs: Inputs, predictions: Predictions, encode: Encode) -> Reply:
-        """The reply to a request whose rows were predicted."""
+        """Return the reply to a request whose rows were predicted."""
         call.inputs, call.predictions = inputs, predictions
         return encode(predictions)

@@ -1,4 +1,4 @@
-"""The processes that serve: one for each CPU, replaced when they end, and told to stop."""
+"""The worker processes: one for each CPU, replaced when they end, stopped by a signal."""
 
 import mmap
 import os
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-# The connections of a worker that takes none yet, or no more: all others have fewer.
+# The share of a worker that takes no connections yet, or no more: all others have fewer.
 NONE_TAKEN = 2**40
-# Before a worker that ended while it started is replaced.
+# Delay before replacing a worker that ended during startup.
 RETRY_SECONDS = 1.0
-# For a worker to end by itself once its time to finish is over.
+# Time for a worker to exit by itself once its time to finish is over.
 GRACE_SECONDS = 2.0
 TICK_SECONDS = 0.1
 
@@ -24,10 +24,10 @@ SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.
 
 @dataclass
 class Worker:
-    """What a forked process knows of itself, its like, and its parent.
+    """The state that a forked process shares with the other workers and its parent.
 
-    ``shares`` holds the number of connections of each worker. ``lifeline`` is a pipe that ends with the parent,
-    ``report`` one to it. ``replaces`` says how the worker ended whose place it takes, if any.
+    ``shares`` holds the number of connections of each worker. ``lifeline`` is a pipe that closes when the parent ends,
+    ``report`` a pipe to the parent. ``replaces`` says how the worker that this one replaces ended, if any.
     """
 
     number: int
@@ -41,15 +41,15 @@ class Worker:
         os.write(self.report, reason.encode()[: mmap.PAGESIZE - 1] + b"\0")
 
     def start(self) -> None:
-        """Take a share of the connections."""
+        """Start to take a share of the connections."""
         self.shares[self.number] = 0
 
 
 class Supervisor:
-    """Forks ``count`` processes that do ``work``, and replaces each that ends.
+    """Forks ``count`` processes that run ``work``, and replaces each that ends.
 
-    They are forked, so that they start with what this process has imported, and share ``listener``. ``work``
-    returns when it is told to stop by SIGTERM, which this process passes on when it gets it, or SIGINT.
+    Forked processes start with all modules that this one has imported, and share ``listener``. ``work``
+    returns on SIGTERM, which this process sends to the workers when it receives SIGTERM, SIGINT or SIGHUP.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Supervisor:
         self._lifeline, self._life = os.pipe()
         os.set_blocking(self._report, False)
         self._workers: dict[int, int] = {}
-        # When a worker that could not start is tried again, by its number, and why it could not.
+        # By number, when to retry a worker that could not start, and the reason why it could not.
         self._due: dict[int, tuple[float, str]] = {}
         self._kill_at: float | None = None
 
     def run(self) -> int:
-        """Serve until a signal ends it; return the exit code.
+        """Serve until a signal stops it; return the exit code.
 
-        Signals are blocked and waited for, never handled, so none is lost between two lines.
+        Signals are blocked and waited for, never handled, so none is lost between two statements.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in range(self._count):
@@ -87,7 +87,7 @@ class Supervisor:
             received = signal.sigwait(SIGNALS)
             if received in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 self._stop()
-            # Several children may have ended for one signal.
+            # One signal may stand for several children that ended.
             for number, pid, status in self._ended():
                 has_served = self._shares[number] != NONE_TAKEN
                 self._shares[number] = NONE_TAKEN
@@ -96,7 +96,7 @@ class Supervisor:
                 if has_served:
                     self._fork(number, describe(pid, status))
                 elif self._serves():
-                    # Read each time: reports that nobody takes would fill the pipe, and hold up the next worker.
+                    # Read the report each time: unread ones would fill the pipe and block the next worker.
                     self._due[number] = time.monotonic() + RETRY_SECONDS, self._reason(pid, status)
                 else:
                     code = 1
@@ -118,7 +118,7 @@ class Supervisor:
         try:
             for each in SIGNALS - {signal.SIGINT, signal.SIGTERM}:
                 signal.signal(each, signal.SIG_DFL)
-            # A terminal sends it to every process; the parent passes it on.
+            # A terminal sends SIGINT to every process; the parent passes it on as SIGTERM.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(self._life)
             self._work(Worker(number, self._shares, self._lifeline, self._write_report, replaces))
@@ -126,34 +126,34 @@ class Supervisor:
         except Exception:
             traceback.print_exc()
         finally:
-            # No thread that is still busy holds up the end.
+            # Exit without waiting for threads that are still busy.
             os._exit(code)
 
     def _ended(self) -> list[tuple[int, int, int]]:
-        """Number, process id and status of the workers that have ended."""
+        """Return number, process ID and status of the workers that have ended."""
         ended = []
         with suppress(ChildProcessError):
             while (done := os.waitpid(-1, os.WNOHANG))[0]:
-                # As the first process of a container this one gets the orphans, too.
+                # As the first process of a container, this one also reaps orphans.
                 if done[0] in self._workers:
                     ended.append((self._workers.pop(done[0]), *done))
         return ended
 
     def _reason(self, pid: int, status: int) -> str:
-        """Why a worker did not start: what it said, or how it ended."""
+        """Return why a worker did not start: what it reported, or how it ended."""
         with suppress(BlockingIOError):
-            # The others would say the same.
+            # The other workers would report the same.
             first, _, _ = os.read(self._report, mmap.PAGESIZE).partition(b"\0")
             return first.decode(errors="replace")
         return f"The service did not start: {describe(pid, status)}"
 
     def _stop(self) -> None:
-        # Who comes now is refused as soon as each worker has closed it, too.
+        # New clients are refused once every worker has closed the listener, too.
         self._listener.close()
         self._due.clear()
         self._kill_at = self._kill_at or time.monotonic() + self._seconds_to_stop + GRACE_SECONDS
         for pid, number in self._workers.items():
-            # One that does not serve yet has nothing to finish, and may be busy for long.
+            # A worker that does not serve yet has nothing to finish, and may be busy for a long time.
             is_starting = self._shares[number] == NONE_TAKEN
             os.kill(pid, signal.SIGKILL if is_starting else signal.SIGTERM)
 
@@ -169,7 +169,7 @@ class Supervisor:
 
 
 def describe(pid: int, status: int) -> str:
-    """How a process ended."""
+    """Describe how a process ended."""
     code = os.waitstatus_to_exitcode(status)
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return f"worker {pid} ended {how}"

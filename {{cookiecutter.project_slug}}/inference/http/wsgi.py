@@ -1,4 +1,4 @@
-"""A WSGI application (PEP 3333) as the event loop asks it: for a request that is whole, in a thread."""
+"""Calling a WSGI application (PEP 3333) from the event loop: with a complete request, in a thread."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333), its body already there."""
+    """Return the WSGI environment (PEP 3333) of a complete request."""
     path, query = path_of(request.target)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method.decode(),
@@ -38,7 +38,7 @@ def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> d
         "wsgi.run_once": False,
     }
     for name, value in request.headers.items():
-        # X_Api_Key would be the same variable as X-Api-Key.
+        # X_Api_Key would become the same variable as X-Api-Key.
         if b"_" not in name:
             key = name.decode("latin-1").upper().replace("-", "_")
             environ[f"HTTP_{key}"] = value.decode("latin-1")
@@ -51,7 +51,7 @@ def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> d
 
 
 def ask(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
-    """The whole answer of a WSGI application."""
+    """Call a WSGI application and return its complete response."""
     started: list[Any] = []
     parts: list[bytes] = []
 
@@ -70,9 +70,9 @@ def ask(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[int, H
 
 
 def path_of(target: bytes) -> tuple[str, str]:
-    """The path, decoded as WSGI wants it, and the query of a request's target."""
+    """Split a request's target into the path, decoded as WSGI requires, and the query."""
     if not target.startswith(b"/"):
-        # Absolute, as a proxy sends it: http://host/path.
+        # The absolute form that proxies send: http://host/path.
         _, _, rest = target.partition(b"://")
         _, slash, rest = rest.partition(b"/")
         target = slash + rest or target

@@ -1,1 +1,1 @@
-"""What runs the model; it knows no request."""
+"""Running the model, independent of HTTP."""

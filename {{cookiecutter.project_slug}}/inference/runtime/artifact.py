@@ -1,4 +1,4 @@
-"""The model and its checksum: a file, or a folder of them, and NAME.sha256 as ``sha256sum`` writes it."""
+"""The model, a file or a folder of files, and its checksum: NAME.sha256, in the format of ``sha256sum``."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from inference.errors import StartupError
 
-# `make train` would write over a file that is there, and that may be somebody's only copy.
+# Not `make train`: it would overwrite the existing file, which may be the user's only copy.
 REMEDY = "train or export it again"
 LFS_POINTER = b"version https://git-lfs"
 
 
 class Artifact(NamedTuple):
-    """A model whose checksum was verified: ``content`` are the bytes of its file, or the path of its folder."""
+    """A model with a verified checksum; ``content`` is the bytes of its file, or the path of its folder."""
 
     path: Path
     content: Any
@@ -22,30 +22,30 @@ class Artifact(NamedTuple):
 
     @property
     def version(self) -> str:
-        """The first 12 hex digits of the SHA-256: the version that responses carry."""
+        """The first 12 hex digits of the SHA-256, sent as the model version in responses."""
         return self.digest[:12]
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The total size of all files in bytes."""
         if isinstance(self.content, bytes):
             return len(self.content)
         return sum(file.stat().st_size for file in files_of(self.content).values())
 
 
 def checksum_path(path: Path) -> Path:
-    """Where the checksum of the model ``path`` stands."""
+    """Return the path of the checksum file for the model at ``path``."""
     return path.with_name(path.name + ".sha256")
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """The files of a folder, at all depths, by their paths from beside it; sorted."""
+    """Return all files below a folder, sorted, by their paths relative to its parent."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder.parent).as_posix(): file for file in files}
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of a folder, none of which is held in memory."""
+    """Return the SHA-256 of each file in a folder, without loading whole files into memory."""
     digests = {}
     for name, path in files_of(folder).items():
         with path.open("rb") as file:
@@ -54,15 +54,15 @@ def digests_of(folder: Path) -> dict[str, str]:
 
 
 def list_checksums(digests: Mapping[str, str]) -> bytes:
-    """The checksum file of digests by name."""
+    """Format digests by name as a checksum file."""
     return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
 
 
 def read(path: str | os.PathLike[str]) -> Artifact:
     """Read a model and verify the SHA-256 of each of its files.
 
-    The digest of a folder is that of the list of its files and theirs. Raises StartupError when a file is missing or
-    unreadable, or when it is not the one that the checksum names.
+    The digest of a folder is that of the list of its files and their digests. Raises StartupError if a file is missing,
+    unreadable, or does not match its checksum.
     """
     path = Path(path)
     checksum = checksum_path(path)
@@ -77,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> Artifact:
         pointers = [file for file in files if is_pointer(file)]
         expected = parse_checksums(checksum.read_text("utf-8"), path.name)
     except FileNotFoundError as error:
-        remedy = f"write it with `sha256sum {path.name} >{checksum.name}` where the model is right"
+        remedy = f"write it with `sha256sum {path.name} >{checksum.name}` if the model is right"
         if error.filename == str(path):
             remedy = "run `make train`, or set MODEL_PATH"
         raise StartupError(
@@ -91,26 +91,26 @@ def read(path: str | os.PathLike[str]) -> Artifact:
         raise StartupError(f"Could not read the model: {checksum}: not a checksum file") from error
     if pointers:
         raise StartupError(
-            f"{pointers[0]} is a pointer of Git LFS, not the model; run `git lfs pull`"
+            f"{pointers[0]} is a Git LFS pointer, not the model itself; run `git lfs pull`"
         )
     wrong = digests.items() ^ expected.items()
     if wrong:
         name, _ = min(wrong)
         raise StartupError(
             f"{path.parent / name} is not the file that {checksum.name} names: it was changed, added or removed, or "
-            "copied without its checksum; put the two back that belong together"
+            "copied without its checksum; restore the matching pair"
         )
     return Artifact(path, content, digest_of(digests))
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether Git LFS left a pointer in a file's place."""
+    """Whether the file is only a Git LFS pointer."""
     with path.open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
-    """The digest of a model: that of its file, or of the list of those in its folder, whatever this is called."""
+    """Return the digest of a model: that of its file, or of the list of files in its folder, whatever its name."""
     (name, digest), *more = digests.items()
     if not more and "/" not in name:
         return digest
@@ -119,9 +119,9 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 
 def parse_checksums(text: str, only: str) -> dict[str, str]:
-    """The digests of a checksum file by name; one of a single line is that of the model, whatever it names.
+    """Parse a checksum file into digests by name. A single line is that of the model, whatever name it has.
 
-    Raises ValueError where a line has no digest, and IndexError without any.
+    Raises ValueError if a line has no digest, and IndexError if there are no lines.
     """
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and "/" not in lines[0][-1]:

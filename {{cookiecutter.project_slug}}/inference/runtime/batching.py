@@ -1,4 +1,4 @@
-"""Adaptive batching: requests wait in a queue, for one thread that predicts their rows together."""
+"""Adaptive batching: requests wait in a queue for one thread, which predicts their rows together."""
 
 import threading
 import time
@@ -13,20 +13,20 @@ from inference.errors import InvalidInstances, Overloaded
 from inference.runtime.contract import check_finite
 from inference.runtime.signature import Inputs, Prediction, Predictions, count
 
-# A batch that has so many rows takes no further request.
+# A batch with this many rows takes no further requests.
 BATCH_ROWS = 64
-# So long it may take to find the instance that an error is about.
+# Time limit for finding the instance that causes an error.
 SEARCH_SECONDS = 0.5
 
-# The inputs of a request, and what becomes of them.
+# The inputs of a request and the future of its predictions.
 Job = tuple[Inputs, Future[Predictions]]
 Run = Callable[[Inputs], Predictions]
 
 
 class Batcher:
-    """Lets one thread run the model on all rows that wait, without waiting for more.
+    """Runs the model in one thread on all queued rows, without waiting for more.
 
-    As many wait as requests are admitted, and none for longer than ``seconds_to_wait``.
+    Admission control bounds the queue; ``predict`` waits no longer than ``seconds_to_wait``.
     """
 
     def __init__(self, run: Run, seconds_to_wait: float) -> None:
@@ -36,7 +36,7 @@ class Batcher:
         threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
     def predict(self, inputs: Inputs) -> Predictions:
-        """Answer ``inputs`` as the model does; raises Overloaded, and what a future of ``submit`` does."""
+        """Predict ``inputs``; raises Overloaded, and whatever a future of ``submit`` raises."""
         outcome = self.submit(inputs)
         try:
             return outcome.result(self._seconds_to_wait)
@@ -45,9 +45,9 @@ class Batcher:
             raise Overloaded from None
 
     def submit(self, inputs: Inputs) -> Future[Predictions]:
-        """Let ``inputs`` wait; the future gets the model's answer, what it raises, or InvalidInstances.
+        """Queue ``inputs``; the future gets the model's answer, the error it raises, or InvalidInstances.
 
-        A future that is cancelled while it waits costs the model nothing.
+        If the future is cancelled while it waits, the model does not run for it.
         """
         outcome: Future[Predictions] = Future()
         self._jobs.put((inputs, outcome))
@@ -60,7 +60,7 @@ class Batcher:
             while rows < BATCH_ROWS and not self._jobs.empty():
                 jobs.append(self._jobs.get())
                 rows += count(jobs[-1][0])
-            # Not for those who have given up meanwhile.
+            # Skip requests that were cancelled while they waited.
             self._answer([job for job in jobs if job[1].set_running_or_notify_cancel()])
 
     def _answer(self, jobs: list[Job]) -> None:
@@ -73,7 +73,7 @@ class Batcher:
 
 
 def predict_together(run: Run, requests: Sequence[Inputs]) -> list[Predictions | Exception]:
-    """The model's answer to the inputs of each request, InvalidInstances, or what it raises of them."""
+    """Return, for each request, the model's answer, InvalidInstances, or the error that the model raises."""
     if len(requests) == 1:
         return [predict_alone(run, requests[0])]
     if not requests:
@@ -81,7 +81,7 @@ def predict_together(run: Run, requests: Sequence[Inputs]) -> list[Predictions |
     try:
         together = run(concatenate(requests))
     except Exception:
-        # One of them spoils the batch: each alone, so that the others are answered.
+        # One request fails the whole batch: run each alone, so that the others are answered.
         return [predict_alone(run, inputs) for inputs in requests]
     answers: list[Predictions | Exception] = []
     start = 0
@@ -96,9 +96,9 @@ def predict_together(run: Run, requests: Sequence[Inputs]) -> list[Predictions |
 
 
 def predict_alone(run: Run, inputs: Inputs) -> Predictions | Exception:
-    """The model's answer to one request, or why there is none.
+    """Return the model's answer to one request, or the error.
 
-    An error of the predictor's own has a note, for the log, of the first instance that raises one.
+    An error that the predictor raises gets a note, for the log, that names the first failing instance.
     """
     try:
         return check_finite(run(inputs))
@@ -118,12 +118,12 @@ def predict_alone(run: Run, inputs: Inputs) -> Predictions | Exception:
 
 
 def concatenate(requests: Sequence[Inputs]) -> Inputs:
-    """The instances of all requests; raises ValueError where those of free dimensions differ in size."""
+    """Concatenate the instances of all requests; raises ValueError if free dimensions differ in size."""
     return {name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]}
 
 
 def take(predictions: Predictions, start: int, end: int) -> Predictions:
-    """The predictions of some of the instances."""
+    """Return the predictions for a slice of the instances."""
     return tuple(
         Prediction(values[start:end], None if probabilities is None else probabilities[start:end])
         for values, probabilities in predictions

@@ -1,4 +1,4 @@
-"""What the service relies on: checked once of the model at the start, and kept of its answers."""
+"""The contract between service and model: checked once at startup, and enforced for every answer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from inference.runtime.signature import (
     to_inputs,
 )
 
-# Types that JSON, CSV and metrics can write as they are.
+# Types that can be written to JSON, CSV and metrics unchanged.
 PLAIN = frozenset((str, float, int, bool))
-# As what a value of each type comes.
+# The Python types of each value type.
 TYPES: dict[str, tuple[type, ...]] = {
     "number": (float, int),
     "integer": (int,),
@@ -32,9 +32,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check_card(card: ModelCard) -> None:
-    """Raise ValueError where the signature of a model card cannot be served."""
+    """Raise ValueError if the signature in a model card cannot be served."""
     if bool(card.columns) == bool(card.tensors):
-        raise ValueError("the card names either columns or tensors")
+        raise ValueError("the card must name either columns or tensors")
     if not card.outputs:
         raise ValueError("the card names no output")
     for column in card.columns:
@@ -63,21 +63,21 @@ def check_card(card: ModelCard) -> None:
 
 
 def check_names(kind: str, names: Sequence[Scalar]) -> None:
-    """Raise ValueError for a name that is blank, holds what nobody sees, or is there twice."""
+    """Raise ValueError for a name that is blank, duplicated, or has invisible characters."""
     for place, name in enumerate(names):
         if type(name) is str and not (name.strip() and name.isprintable()):
             raise ValueError(
-                f"the name of {kind} {place} is {name!r}: one is not blank and has no control or "
-                "invisible character"
+                f"the name of {kind} {place} is {name!r}: it must not be blank, or contain control or "
+                "invisible characters"
             )
         if name in names[:place]:
-            raise ValueError(f"two of the card's names of a {kind} are {name!r}")
+            raise ValueError(f"the card has a duplicate {kind}: {name!r}")
 
 
 def check_example(card: ModelCard, predict: Predict) -> tuple[bool, ...]:
-    """Whether the model gives probabilities, for each output: it answers its card's example, once and twice.
+    """Predict the card's example, as one row and as two; return, for each output, whether it has probabilities.
 
-    Raises ValueError where the answer does not fit the card, and what the model raises.
+    Raises ValueError if the answer does not match the card, and whatever the model raises.
     """
     given: Any = predict(to_inputs(card, [card.example]))
     if not isinstance(given, tuple | Mapping) or (isinstance(given, tuple) and len(given) != 2):
@@ -87,7 +87,7 @@ def check_example(card: ModelCard, predict: Predict) -> tuple[bool, ...]:
     try:
         twice = keep(card, predict(to_inputs(card, [card.example, card.example])), 2)
     except Exception as error:
-        # A graph of a fixed batch size says so in words of its own.
+        # A graph with a fixed batch size raises an error of its own.
         raise ValueError(
             "the model answers one row and not two: export it with a free first dimension, "
             f"the rows ({error})"
@@ -97,7 +97,7 @@ def check_example(card: ModelCard, predict: Predict) -> tuple[bool, ...]:
 
 
 def check_predictions(card: ModelCard, predictions: Predictions, rows: int) -> None:
-    """Raise ValueError where the answer for ``rows`` instances does not fit the card."""
+    """Raise ValueError if the answer for ``rows`` instances does not match the card."""
     for output, (values, probabilities) in zip(card.outputs, predictions, strict=True):
         classes = output.classes
         of = f" for {output.name!r}" if len(card.outputs) > 1 else ""
@@ -120,9 +120,9 @@ def check_predictions(card: ModelCard, predictions: Predictions, rows: int) -> N
 
 
 def keep(card: ModelCard, answer: Any, rows: int) -> Predictions:
-    """An answer as the rest of the service takes it: a prediction for each output of the card.
+    """Normalize an answer for the rest of the service: one prediction for each output of the card.
 
-    Raises ValueError where an output is missing, or has another number of values.
+    Raises ValueError if an output is missing or has the wrong number of values.
     """
     if isinstance(answer, tuple):
         if len(card.outputs) > 1:
@@ -136,12 +136,12 @@ def keep(card: ModelCard, answer: Any, rows: int) -> Predictions:
 
 
 def to_plain(output: Output, prediction: Prediction, rows: int) -> Prediction:
-    """A prediction whose values are a list of Python's own types, one for each of ``rows`` instances.
+    """Return a prediction whose values are a list of built-in types, one for each of ``rows`` instances.
 
-    NumPy's arrays and scalars, and lists of probabilities, become that.
+    Converts NumPy arrays and scalars, and lists of probabilities.
     """
     values, probabilities = prediction
-    # The usual case costs no more than these looks; a list is taken to be of one type.
+    # The usual case costs only these checks; a list is assumed to have a single type.
     if (
         type(values) is list
         and len(values) == rows
@@ -150,7 +150,7 @@ def to_plain(output: Output, prediction: Prediction, rows: int) -> Prediction:
     ):
         return prediction
     given: Any = values.ravel() if isinstance(values, ndarray) else values
-    # item() of each: tolist() would keep the scalars in an array of objects.
+    # Call item() on each: tolist() would leave NumPy scalars in an array of objects.
     values = [value.item() if isinstance(value, np.generic) else value for value in given]
     if len(values) != rows:
         raise ValueError(
@@ -162,9 +162,9 @@ def to_plain(output: Output, prediction: Prediction, rows: int) -> Prediction:
 
 
 def check_finite(predictions: Predictions) -> Predictions:
-    """Return the predictions, or raise InvalidInstances, which names the first row without a finite answer."""
+    """Return the predictions; raise InvalidInstances, naming the first row, if an answer is not finite."""
     for values, probabilities in predictions:
-        # A sum is not finite where a number is not: cheaper than to ask each.
+        # A sum is not finite if any number in it is not; this is cheaper than checking each.
         if probabilities is not None:
             numbers = probabilities.ravel()
             if not math.isfinite(numbers.dot(numbers)):
@@ -175,7 +175,7 @@ def check_finite(predictions: Predictions) -> Predictions:
 
 
 def find_infinite(numbers: ArrayLike, rows: int) -> None:
-    """Raise InvalidInstances, which names the first of ``rows`` that has no finite answer, if any."""
+    """Raise InvalidInstances, naming the first of ``rows`` without a finite answer, if there is one."""
     is_finite = np.isfinite(numbers).reshape(rows, -1).all(axis=1)
     if not is_finite.all():
         row = int(np.argmin(is_finite))

@@ -1,4 +1,4 @@
-"""What runs the model: at once, or for the requests of several clients together."""
+"""The engine: runs the model for each request by itself, or for several clients together."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -12,10 +12,10 @@ from inference.runtime.signature import Inputs, ModelCard, Predictions, count
 
 
 class Engine:
-    """A model that keeps its contract, and what runs it: a queue, or each request by itself.
+    """Runs a model that meets its contract, with a queue or for each request by itself.
 
-    ``batcher`` is None without a queue; ``gives_probabilities`` says so of each output. Raises ValueError where the
-    model's card or its answer to its own example cannot be served, and what the model raises.
+    ``batcher`` is None without a queue; ``gives_probabilities`` has a flag for each output. Raises ValueError if the
+    model's card or its answer to its own example cannot be served, and whatever the model raises.
     """
 
     def __init__(self, predictor: Predictor, queue: bool, seconds_to_wait: float) -> None:
@@ -27,9 +27,9 @@ class Engine:
         self.batcher = Batcher(self.run, seconds_to_wait) if queue else None
 
     def predict(self, inputs: Inputs) -> Predictions:
-        """Answer ``inputs`` in this thread or in the queue's.
+        """Predict ``inputs`` in this thread or in that of the queue.
 
-        Raises Overloaded, InvalidInstances where an answer is no number, and what the model raises.
+        Raises Overloaded, InvalidInstances if an answer is not a finite number, and whatever the model raises.
         """
         if self.batcher:
             return self.batcher.predict(inputs)
@@ -39,34 +39,34 @@ class Engine:
         return answer
 
     def predict_together(self, requests: Sequence[Inputs]) -> list[Predictions | Exception]:
-        """Answer the inputs of several requests at once, in this thread; an exception is that of its request."""
+        """Predict the inputs of several requests together, in this thread; failed requests get their exception."""
         return predict_together(self.run, requests)
 
     def submit(self, inputs: Inputs) -> Future[Predictions]:
-        """Let ``inputs`` wait in the queue, without a thread; only where there is one.
+        """Queue ``inputs`` without blocking a thread. Raises RuntimeError if the engine has no queue.
 
-        The future ends as ``predict`` does, but it never gives up by itself: whoever waits no longer
-        cancels it, and where that succeeds the model is not asked.
+        The future has the same outcome as ``predict``, but never times out by itself: the caller cancels it
+        to stop waiting, and if that succeeds the model does not run.
         """
         if self.batcher is None:
             raise RuntimeError("the engine has no queue")
         return self.batcher.submit(inputs)
 
     def run(self, inputs: Inputs) -> Predictions:
-        """What the predictor answers, in this thread, as the service keeps it; raises what the predictor does."""
+        """Run the predictor in this thread and normalize its answer; raises whatever the predictor raises."""
         return keep(self.card, self._predictor.predict(inputs), count(inputs))
 
 
 def load_engine(model: Artifact, queue: bool, seconds_to_wait: float) -> Engine:
-    """Load a verified model file and hold it to its contract (``Engine``).
+    """Load a verified model and check its contract (``Engine``).
 
-    Raises StartupError when the predictor cannot make sense of the file, or its answer to its own example does
-    not fit its card.
+    Raises StartupError if the predictor cannot read the file, or if its answer to its own example does
+    not match its card.
     """
     try:
         predictor = Predictor.load(model.content)
         return Engine(predictor, queue, seconds_to_wait)
     except Exception as error:
-        # An HTTP error says its status in str().
+        # str() of an HTTP error includes its status.
         reason = " ".join(str(getattr(error, "description", error)).split())
         raise StartupError(f"Could not load {model.path}: {reason}; {REMEDY}") from error

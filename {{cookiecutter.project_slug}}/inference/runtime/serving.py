@@ -1,4 +1,4 @@
-"""How the model is best served: what training measured, beside the model file."""
+"""How to serve the model best, as measured in training and stored beside the model file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +8,12 @@ from msgspec import Meta
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """Whether requests wait in a queue, for one thread that predicts their rows together.
+    """Measurements of a model.
 
-    ``inline_rows`` is the largest number of rows that the model answers within a millisecond: so many
-    may be answered on the event loop. 0 where that was not measured: never there. ``worker_mib`` is the memory
-    that a worker takes, in MiB, 0 where that was not measured.
+    ``queue`` says whether requests wait in a queue for one thread, which predicts their rows together.
+    ``inline_rows`` is the largest number of rows that the model answers within a millisecond, and so
+    on the event loop; 0, if not measured, means never there. ``worker_mib`` is the memory
+    that a worker takes, in MiB, or 0 if not measured.
     """
 
     queue: bool = False
@@ -21,12 +22,12 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 def path_of(model_path: Path) -> Path:
-    """Where it is kept for a model file."""
+    """Return the path of the measurements for a model file."""
     return model_path.with_name("serving.json")
 
 
 def read(model_path: Path) -> Serving:
-    """What was measured, or the default where nothing was."""
+    """Read the measurements, or return the defaults if there are none."""
     try:
         return msgspec.json.decode(path_of(model_path).read_bytes(), type=Serving)
     except (OSError, msgspec.DecodeError):

@@ -1,7 +1,7 @@
-"""The signature: what a model takes and what it answers, and what else its file says about it.
+"""The signature: a model's inputs and outputs, and the other metadata in its file.
 
-A model takes a table of typed columns, or tensors. Its words are MLflow's (columns, tensors, required) and the
-Open Inference Protocol's (datatypes).
+A model takes a table of typed columns, or tensors. The terms are those of MLflow (columns, tensors, required) and the
+Open Inference Protocol (datatypes).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ Scalar = str | bool | int | float
 Type = Literal["number", "integer", "boolean", "string"]
 Datatype = Literal["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"]
 
-# The one input of a table of numbers: a matrix of all its columns.
+# Name of the only input for a table of numbers: a matrix of all its columns.
 MATRIX = "instances"
-# The type of a value.
+# The value type of each Python type.
 TYPE_OF: dict[type, Type] = {bool: "boolean", float: "number", int: "integer", str: "string"}
-# As what a column's values reach the model; text is an array of str.
+# The dtype in which the model receives each value type; text is an array of str.
 DTYPES: dict[str, np.dtype[Any]] = {
     "number": np.dtype(np.float32),
     "integer": np.dtype(np.int64),
@@ -38,15 +38,15 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A column of a table, with what training saw of it, in ``unit`` where it has one.
+    """A column of a table and its statistics in the training data, in ``unit`` if it has one.
 
-    ``required``: each row has a value. Where one may be missing, which only numbers and text may, it reaches the
-    model as NaN or as the empty text. ``categories`` are the values of a column of text that has few; where it
-    ``is_closed``, the model takes no others.
+    ``required`` means that each row has a value. Only numbers and text may be missing; the model then gets NaN or the
+    empty text. ``categories`` are the values of a text column with few distinct ones; if it ``is_closed``, the model
+    accepts no others.
 
-    ``counts`` has how many of its values training saw of each category, or of false and of true, or between each two
-    of the ``edges``: of numbers, or of the characters of text. ``missing`` is how many it had none of. Each edge
-    belongs to the bin below it, the first to its own.
+    ``counts`` is the number of training values in each category, or of false and of true, or between each two
+    ``edges``, which bound numbers, or the number of characters of text. ``missing`` is the number of missing values.
+    Each edge belongs to the bin below it, except that the first belongs to the first bin.
     """
 
     name: str
@@ -64,10 +64,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An input that is an array: ``shape`` is that of one instance, -1 a dimension of any size.
+    """An input that is an array: ``shape`` is that of one instance, with -1 for a dimension of any size.
 
-    ``example`` is one instance, in nested lists. ``counts`` has how many instances training saw whose mean is between
-    each two of the ``edges``, or the mean number of characters of whose texts.
+    ``example`` is one instance, in nested lists. ``counts`` is the number of training instances whose mean, or whose
+    mean number of characters for text, is between each two ``edges``.
     """
 
     name: str
@@ -81,9 +81,9 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that the model predicts; ``classes`` are its values, where a classifier has probabilities of them.
+    """A value that the model predicts; for a classifier, ``classes`` are its values, in the order of probabilities.
 
-    ``counts`` has how many labels training saw of each class; or, of numbers, between each two of the ``edges``.
+    ``counts`` is the number of training labels of each class or, for numbers, between each two ``edges``.
     """
 
     name: str
@@ -95,18 +95,18 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An instance that was held out in training, and its true label where there is one."""
+    """An instance held out from training, with its true label if it has one."""
 
     instance: Any
     label: Scalar | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The signature of a model and where it comes from.
+    """The signature and the provenance of a model.
 
-    It has ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date, ``rows`` the number of instances it was
-    trained on. The page shows the ``limits``, and offers the ``examples``, to everybody who may ask. ``sample`` holds
-    instances by whose answers one model is compared with another.
+    It has either ``columns`` or ``tensors``; ``trained_on`` is an ISO 8601 date, ``rows`` the number of training
+    instances. The page shows the ``limits`` and the ``examples`` to everyone with access to it. ``sample`` holds
+    instances whose answers are used to compare one model with another.
     """
 
     name: str
@@ -123,9 +123,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
-        """The card of a model file; raises msgspec.ValidationError where the fields are not one.
+        """Build the card from the fields of a model file; raises msgspec.ValidationError if they are invalid.
 
-        A file of the releases up to 0.2 has ``features``, all of them numbers, ``target`` and ``classes``.
+        Files of releases up to 0.2 have ``features``, all of them numbers, ``target`` and ``classes``.
         """
         fields = dict(fields)
         if "features" in fields:
@@ -138,12 +138,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def is_matrix(self) -> bool:
-        """Whether the model takes a table of numbers, as one array of shape (rows, columns)."""
+        """Whether the model takes a table of numbers as one array of shape (rows, columns)."""
         return all(column.type == "number" for column in self.columns) and not self.tensors
 
     @cached_property
     def example(self) -> Any:
-        """An instance that the model must be able to answer: a row, or the values of its tensors by name."""
+        """An instance that the model must be able to predict: a row, or the values of its tensors by name."""
         if self.columns:
             return [column.example for column in self.columns]
         if len(self.tensors) == 1:
@@ -152,7 +152,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def infer_columns(example: Mapping[str, Scalar]) -> tuple[Column, ...]:
-    """A column for each value of an example row, of its type; each is required."""
+    """Return a required column for each value of an example row, with its type."""
     return tuple(
         Column(name=name, type=TYPE_OF[type(value)], example=value)
         for name, value in example.items()
@@ -160,38 +160,38 @@ def infer_columns(example: Mapping[str, Scalar]) -> tuple[Column, ...]:
 
 
 def to_label(value: Scalar) -> str:
-    """A value as text, as JSON and metrics name it."""
+    """Return a value as text, as used in JSON and metrics."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def class_names(output: Output) -> list[str]:
-    """The classes of an output as text."""
+    """Return the classes of an output as text."""
     return [*map(to_label, output.classes)]
 
 
-# An array for each input, by its name; the first axis is that of the instances.
+# An array for each input, by name; the first axis is the instances.
 Inputs = dict[str, NDArray[Any]]
 
 
 class Prediction(NamedTuple):
-    """What a model answers for a batch of instances, of one output.
+    """The predictions of one output for a batch of instances.
 
     ``values`` holds a class or a number for each instance; ``probabilities`` has the shape (instances, classes),
-    or is None where the model gives none.
+    or is None if the model returns none.
     """
 
     values: Sequence[Scalar]
     probabilities: NDArray[np.floating] | None = None
 
 
-# One for each output of the card, in their order.
+# One prediction for each output of the card, in order.
 Predictions = tuple[Prediction, ...]
 # A predictor returns its only output, or each output by its name.
 Predict = Callable[[Inputs], Prediction | Mapping[str, Prediction]]
 
 
 def to_inputs(card: ModelCard, instances: Sequence[Any]) -> Inputs:
-    """Instances that fit the card as what the model takes."""
+    """Convert instances that match the card to the model's inputs."""
     if card.is_matrix:
         return {MATRIX: np.array(instances, np.float32).reshape(len(instances), -1)}
     if card.columns:
@@ -210,23 +210,23 @@ def to_inputs(card: ModelCard, instances: Sequence[Any]) -> Inputs:
 
 
 def stack(tensor: Tensor, values: Sequence[Any]) -> NDArray[Any]:
-    """A tensor's nested lists of some instances; raises ValueError where they are not even, or of different sizes."""
+    """Stack a tensor's nested lists; raises ValueError if they are uneven, or differ in size between instances."""
     array = np.array(values, DATATYPES[tensor.datatype])
-    # Uneven lists of text make an array of lists.
+    # NumPy turns uneven lists of text into an array of lists.
     if array.ndim != 1 + len(tensor.shape):
         raise ValueError(f"{tensor.name}: uneven lists")
     return array
 
 
 def to_array(column: Column, values: Sequence[Any]) -> NDArray[Any]:
-    """The values of a column, None where one is missing, as what the model takes."""
+    """Convert the values of a column, with None for missing ones, to the model's input."""
     if column.type == "string" and not column.required:
         values = [value or "" for value in values]
     return np.array(values, DTYPES[column.type])
 
 
 def count(inputs: Inputs) -> int:
-    """The number of instances."""
+    """Return the number of instances."""
     for array in inputs.values():
         return len(array)
     return 0

@@ -1,10 +1,10 @@
-// Sends the rows of a CSV file to the service, part by part, and offers file and predictions in one.
+// Sends the rows of a CSV file to the service in parts, and offers the file with its predictions for download.
 import { decode, parse, quote, separatorOf } from "./csv.js";
 import { controls } from "./form.js";
 import { send } from "./request.js";
 
 const PART = 1000;
-// Rows shown before, and rows that may fail.
+// Limits for the rows in the preview, and for failed rows.
 const PREVIEWED = 5;
 const MOST_FAILED = 100;
 const BINS = 10;
@@ -26,7 +26,7 @@ const names = columns.map(({ name }) => name);
 const plain = (name) => name.replaceAll(/[\s_-]/g, "").toLowerCase();
 let running = null;
 
-// The columns of a file for an input: its own, or one for each value of a tensor.
+// The columns of a file for an input: one for a column, or one for each value of a tensor.
 function columnsOf(control) {
   const { name, required, dataset } = control;
   if (dataset.type !== "tensor") {
@@ -38,7 +38,7 @@ function columnsOf(control) {
   return Array.from({ length }, (_, place) => ({ name: `${name}[${place}]`, required, isNumber }));
 }
 
-// The place of each of the model's columns in a heading: by its exact name, or without case, blanks and underscores.
+// The place of each of the model's columns in a heading: by exact name, or ignoring case, blanks and underscores.
 function match(heading) {
   return names.map((name) => {
     const exact = heading.findIndex((cell) => cell.trim() === name);
@@ -46,7 +46,7 @@ function match(heading) {
   });
 }
 
-// The table of a file: heading, rows, and where the model's columns are. Throws what does not fit, in words.
+// The table of a file: heading, rows, and the places of the model's columns. Throws an Error that says what is wrong.
 function read(text) {
   const separator = separatorOf(text);
   const rows = parse(text, separator);
@@ -68,7 +68,7 @@ function read(text) {
   return table;
 }
 
-// A cell as the service reads it: with a point where a comma parts the decimals, as it may where commas part no cells.
+// A cell as the service reads it: a decimal comma, possible if commas do not separate cells, becomes a point.
 function cellOf({ cells }, place, { isNumber }, separator) {
   const cell = place < 0 ? "" : (cells[place] ?? "").trim();
   const isDecimal = separator !== "," && isNumber && /^[-+]?\d*,\d+$/.test(cell);
@@ -99,7 +99,7 @@ function showTable({ heading, rows, places, separator }) {
   document.getElementById("read").hidden = false;
 }
 
-// The row in which the service counts this line, below the heading; a quoted cell may hold line breaks.
+// The row in which the service counts a line below the heading; a quoted cell may hold line breaks.
 function placeOf(rows, number) {
   let last = 1;
   return rows.findIndex((row) => {
@@ -108,7 +108,7 @@ function placeOf(rows, number) {
   });
 }
 
-// Ask for some rows; those that fail get their reason, the others their answers.
+// Request predictions for some rows; those that fail get the reason, the others their answers.
 async function ask(table, part, answers, signal) {
   let waiting = part;
   while (waiting.length) {
@@ -139,7 +139,7 @@ async function ask(table, part, answers, signal) {
   }
 }
 
-// How often each answer was given, of numbers in so many ranges.
+// How often each answer was given; numbers are grouped into ranges.
 function count(values) {
   const numbers = values.map(Number);
   const isNumber = numbers.every((value) => !Number.isNaN(value)) && new Set(values).size > BINS;

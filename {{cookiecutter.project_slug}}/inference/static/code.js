@@ -1,4 +1,4 @@
-// The request in code, and a link that carries the inputs.
+// The request as code, and a link that contains the inputs.
 import { form, onAnswer } from "./form.js";
 
 const line = document.getElementById("curl");
@@ -24,7 +24,7 @@ const LANGUAGES = {
   },
 };
 
-// The inputs of the Open Inference Protocol, with the values of the instance in place of the example's.
+// The inputs of the Open Inference Protocol, with the values of the instance instead of the example's.
 async function tensors() {
   const document = await (await fetch(line.dataset.openapi)).json();
   const { inputs } = document.paths[line.dataset.infer].post.requestBody.content["application/json"].example;
@@ -62,7 +62,7 @@ async function write() {
 
 async function copy(text, node) {
   getSelection().selectAllChildren(node);
-  // Only pages of this machine or by HTTPS may write to the clipboard; elsewhere the text is selected.
+  // Only pages on localhost or over HTTPS may write to the clipboard; elsewhere the text is only selected.
   await navigator.clipboard?.writeText(text);
 }
 

@@ -1,7 +1,7 @@
-// CSV as people have it: any of three separators, with or without a byte order mark, of UTF-8 or Windows.
+// CSV as found in practice: any of three separators, with or without a byte order mark, in UTF-8 or Windows encoding.
 const SEPARATORS = [",", ";", "\t"];
 
-// The text of a file, and a function that encodes text as the file was.
+// The text of a file, and a function that encodes text like the file.
 export function decode(bytes) {
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -16,7 +16,7 @@ export function decode(bytes) {
   }
 }
 
-// The rows of a text, each with its cells, its own text and the number of its first line; empty lines are no rows.
+// The rows of a text, each with its cells, its own text and the number of its first line; empty lines are skipped.
 export function parse(text, separator) {
   const rows = [];
   let cells = [];
@@ -69,14 +69,14 @@ export function parse(text, separator) {
   return rows;
 }
 
-// The separator that parts the first line into most cells.
+// The separator that splits the first line into the most cells.
 export function separatorOf(text) {
   const line = text.slice(0, text.search(/[\r\n]|$/));
   const counts = SEPARATORS.map((separator) => parse(line, separator)[0]?.cells.length ?? 0);
   return SEPARATORS[counts.indexOf(Math.max(...counts))];
 }
 
-// A cell as CSV has it.
+// A value encoded as a CSV cell.
 export function quote(value, separator = ",") {
   const text = String(value);
   return text.includes(separator) || /["\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -1,4 +1,4 @@
-// Sends an example of the API's description, as it was edited, and shows what comes back.
+// Sends an example from the API documentation, as edited, and shows the response.
 import { ask } from "./request.js";
 
 function pretty(response, text) {

@@ -1,4 +1,4 @@
-// Finds a column among many, fills fields from an example or a row that is pasted, and says what training never saw.
+// Filters columns, fills fields from an example or a pasted row, and marks values that training never saw.
 import { fill, form, isOutside } from "./form.js";
 
 const search = document.getElementById("search");
@@ -16,7 +16,7 @@ search?.addEventListener("input", () => {
   }
 });
 
-// A field that the browser wants to show must be there.
+// The browser can focus an invalid field only if it is visible.
 form.addEventListener(
   "invalid",
   ({ target }) => {
@@ -30,7 +30,7 @@ form.addEventListener(
   true,
 );
 
-// The cells of a row, which may follow a row of names: of a spreadsheet, or of CSV that has one for each column.
+// The cells of a row, which may follow a row of names, from a spreadsheet or from CSV with a cell for each column.
 function cellsOf(text) {
   const lines = text.trimEnd().split(/\r?\n/);
   const isOfAll = (separator) => lines[0].split(separator).length === controls.length;
@@ -38,7 +38,7 @@ function cellsOf(text) {
   return separator && controls.length > 1 && lines.length <= 2 ? lines.map((line) => line.split(separator)) : [];
 }
 
-// Fill a field; whether it took the cell: a list has only its own values, a field of numbers only numbers.
+// Fill a field; return whether it accepted the cell: a list accepts only its values, a number field only numbers.
 function put(control, cell) {
   const text = cell.trim();
   if (control.type === "checkbox") {
@@ -78,7 +78,7 @@ for (const example of document.querySelectorAll("[data-example]")) {
   });
 }
 
-// A link that somebody shared carries the inputs behind its #, which no server sees.
+// A shared link contains the inputs in its fragment, which is never sent to a server.
 try {
   if (location.hash.startsWith("#inputs=")) {
     fill(JSON.parse(decodeURIComponent(location.hash.slice("#inputs=".length))));

@@ -1,8 +1,8 @@
-// The form: its controls, what they say, how to fill them, and what was answered; with what all scripts draw and write by.
+// The form: its controls, reading and filling them, and its answers; with helpers for drawing and formatting.
 export const form = document.getElementById("inputs");
 export const controls = [...form.querySelectorAll("[data-type]")];
 
-// What a control says; undefined where a value is missing.
+// The value of a control; undefined if it is missing.
 export function valueOf(control) {
   if (control.type === "checkbox") {
     return control.checked;
@@ -16,7 +16,7 @@ export function valueOf(control) {
   return control.dataset.type === "number" ? Number(control.value) : control.value;
 }
 
-// The instance that the form holds, by the names of its inputs.
+// The instance in the form, by the names of its inputs.
 export function instanceOf() {
   return Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
 }
@@ -26,7 +26,7 @@ document.addEventListener("answered", ({ detail }) => {
   last = detail;
 });
 
-// Call a listener with each answer: also with the last one, where it came before the listener's script.
+// Call a listener with each answer, including the last one if it arrived before the listener's script loaded.
 export function onAnswer(listener) {
   if (last) {
     listener(last);
@@ -34,12 +34,12 @@ export function onAnswer(listener) {
   document.addEventListener("answered", ({ detail }) => listener(detail));
 }
 
-// A number for people.
+// Format a number for display.
 export function readable(number) {
   return Number(number.toPrecision(4)).toLocaleString("en");
 }
 
-// A node of SVG.
+// Create an SVG element.
 export function svg(name, attributes) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -48,7 +48,7 @@ export function svg(name, attributes) {
   return node;
 }
 
-// Let a control hold a value, or nothing.
+// Set the value of a control, or clear it.
 export function put(control, value) {
   if (control.type === "checkbox") {
     control.checked = value === true;
@@ -60,7 +60,7 @@ export function put(control, value) {
   control.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// Fill the form from an instance: an object by names, or the values in their order.
+// Fill the form from an instance: an object by names, or the values in order.
 export function fill(instance) {
   const isByName = !Array.isArray(instance) && typeof instance === "object";
   const isWhole = controls.length === 1 && controls[0].dataset.type === "tensor" && !isByName;
@@ -69,7 +69,7 @@ export function fill(instance) {
   }
 }
 
-// Whether a control's number is outside of what the training data had.
+// Whether a control's number is outside the range of the training data.
 export function isOutside(control) {
   const { minimum, maximum } = control.dataset;
   const value = valueOf(control);

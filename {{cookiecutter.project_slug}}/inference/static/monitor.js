@@ -1,4 +1,4 @@
-// The page /monitor: each input and output, its training and its recent distribution side by side, the worst first.
+// The page /monitor: the training and recent distributions of each input and output side by side, the worst first.
 import { ask, problemOf } from "./request.js";
 
 const SECONDS = 15;
@@ -23,7 +23,7 @@ function draw(name, attributes) {
 
 const percent = (share) => `${(100 * share).toFixed(share && share < 0.1 ? 1 : 0)} %`;
 
-// Two bars for each bin; the numbers are the tooltip of both, and the table below has them, too.
+// Two bars for each bin; the numbers are in the tooltip of both and in the table below.
 function chart({ name, labels, training, recent }) {
   const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
   svg.append(draw("title", {}));

@@ -1,13 +1,13 @@
-// Sends the form's values to the service, shows what it answers, and keeps this visit's history.
+// Sends the form's values to the service, shows the answer, and keeps the history of this visit.
 import { controls, form, instanceOf, isOutside, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
-// Columns in the history.
+// Limit for columns in the history.
 const MOST_COLUMNS = 12;
-// Characters of a text in the history.
+// Limit for characters of a text in the history.
 const LONGEST = 40;
-// A shorter wait needs no word.
+// Shorter waits show no message.
 const BUSY_AFTER = 150;
 
 const result = document.getElementById("result");
@@ -17,19 +17,19 @@ const busy = document.getElementById("busy");
 const outside = document.getElementById("outside");
 const times = [];
 
-// The values of one instance: of several outputs each.
+// The predicted values of one instance, for each output if there are several.
 function valuesOf(prediction) {
   return typeof prediction === "object" ? Object.values(prediction) : [prediction];
 }
 
-// The probabilities of the classes, those of several outputs by output and class.
+// The probabilities of the classes, by output and class if there are several outputs.
 function classesOf(probabilities) {
   return Object.entries(probabilities ?? {}).flatMap(([name, value]) =>
     typeof value === "object" ? Object.entries(value).map(([key, part]) => [`${name}: ${key}`, part]) : [[name, value]],
   );
 }
 
-// A number of the model has no more digits that mean anything.
+// More digits of a model's number would not be meaningful.
 function digits(value) {
   return typeof value === "number" ? Number(value.toPrecision(7)) : value;
 }
@@ -38,13 +38,13 @@ function percent(probability) {
   return `${(probability * 100).toFixed(1)} %`;
 }
 
-// How sure the model is, and what comes next.
+// How sure the model is, and the next most probable class.
 function shareOf(probabilities) {
   const [first, second] = Object.entries(probabilities).sort(([, one], [, other]) => other - one);
   return `${percent(first[1])}${second ? `, then ${second[0]} ${percent(second[1])}` : ""}`;
 }
 
-// Where a number lies among those that training saw, in words.
+// Describe where a number lies among the training data.
 function placeOf(edges, counts, value) {
   const [least, greatest] = [edges[0], edges.at(-1)];
   const data = `the training data, ${readable(least)} to ${readable(greatest)}`;
@@ -60,7 +60,7 @@ function placeOf(edges, counts, value) {
   return `higher than ${Math.round(share)} % of ${data}`;
 }
 
-// The distribution of the training data, each bin as high as it is dense, and the answer in it.
+// The distribution of the training data, with bins drawn by density, and the answer in it.
 function drawPlace(picture, edges, counts, value) {
   const scale = (number) => (300 * (number - edges[0])) / (edges.at(-1) - edges[0]);
   const densities = counts.map((count, place) => count / (edges[place + 1] - edges[place]));
@@ -73,7 +73,7 @@ function drawPlace(picture, edges, counts, value) {
   picture.replaceChildren(...bars, svg("line", { x1: x, x2: x, y1: 0, y2: 60 }));
 }
 
-// What is said of one output's answer.
+// The text for one output's answer.
 function describe(answer, value, probabilities) {
   if (probabilities) {
     return shareOf(probabilities);
@@ -118,7 +118,7 @@ function probabilityRow([name, probability]) {
   return row;
 }
 
-// What the history shows of a control.
+// The text for a control in the history.
 function shown(control) {
   return control.type === "checkbox" ? control.checked : control.value.slice(0, LONGEST);
 }
@@ -145,12 +145,12 @@ function draw(values) {
   document.getElementById("chart").replaceChildren(...bars);
 }
 
-// Where form and answer stand below each other, the answer may be out of sight.
+// On narrow screens the answer is below the form and may be out of view.
 function reveal(part) {
   part.scrollIntoView({ block: "nearest" });
 }
 
-// The policy of the page allows no style in its text.
+// The page's Content-Security-Policy forbids inline styles in the HTML.
 const accent = document.querySelector("meta[name=theme-color]");
 if (accent) {
   document.documentElement.style.setProperty("--accent", accent.content);
@@ -188,5 +188,5 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
-// Before, the browser itself would send the form, and the inputs with the address.
+// Enabled only now: earlier, the browser itself would submit the form, with the inputs in the URL.
 form.querySelector("button:not([type])").disabled = false;

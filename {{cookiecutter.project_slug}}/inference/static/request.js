@@ -1,4 +1,4 @@
-// One request to the service with the API key of the page: its response, its text, and the milliseconds it took.
+// Send a request to the service with the API key of the page; return the response, its text and its milliseconds.
 export async function ask(url, { headers, ...options }) {
   const key = document.getElementById("key")?.value;
   if (key) {
@@ -17,7 +17,7 @@ export async function ask(url, { headers, ...options }) {
   }
 }
 
-// Ask for predictions; throw what went wrong, in words.
+// Request predictions; throw an Error that says what went wrong.
 export async function send(url, type, body, accept, signal) {
   const headers = { "Content-Type": type, Accept: accept };
   const { response, text, milliseconds } = await ask(url, { method: "POST", headers, body, signal });
@@ -27,7 +27,7 @@ export async function send(url, type, body, accept, signal) {
   return { text, milliseconds };
 }
 
-// What went wrong, in words: the problem document's, or who may have answered in place of the service.
+// The reason of a failure: that of the problem document, or who may have answered instead of the service.
 export function problemOf({ status, headers }, text) {
   const isOurs = headers.get("Content-Type")?.startsWith("application/problem+json");
   const wait = Number(headers.get("Retry-After"));

@@ -1,7 +1,7 @@
-// Lets a tensor come from a file, and shows one that is a picture.
+// Loads a tensor from a file, and shows it if it is a picture.
 const problem = document.getElementById("problem");
 
-// Where a shape is that of a picture: its height, width and channels, which may come first.
+// The height, width and channels, which may come first, if a shape is that of a picture.
 function pictureOf(shape) {
   if (shape.length === 2 && !shape.includes(-1)) {
     return { height: shape[0], width: shape[1], channels: 1, isFirst: false };
@@ -14,12 +14,12 @@ function pictureOf(shape) {
   return null;
 }
 
-// Where the value of a pixel's channel is among all values.
+// The index of a pixel's channel among all values.
 function placeOf({ height, width, channels, isFirst }, pixel, channel) {
   return isFirst ? channel * height * width + pixel : pixel * channels + channel;
 }
 
-// Values as nested lists of a shape, of which one dimension may be free.
+// Nest values into lists of a shape, in which one dimension may be free.
 function nest(values, shape) {
   const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);
   const free = values.length / known;
@@ -46,7 +46,7 @@ function valuesOf(cells, datatype) {
   return cells.map(READERS[datatype] ?? Number);
 }
 
-// The pixels of a picture, scaled to the tensor's size and to the range of the training data.
+// The pixels of a picture, scaled to the size of the tensor and to the range of the training data.
 async function readPicture(file, shape, { minimum, maximum, datatype }) {
   const picture = pictureOf(shape);
   if (!picture) {
@@ -110,7 +110,7 @@ for (const fieldset of document.querySelectorAll("#inputs fieldset")) {
   const text = fieldset.querySelector("textarea");
   const chosen = fieldset.querySelector("input");
   text.addEventListener("input", () => draw(fieldset));
-  // So that a file that has changed since can be chosen again.
+  // Reset, so that the same file can be chosen again after it has changed.
   chosen.addEventListener("click", () => {
     chosen.value = "";
   });

@@ -1,9 +1,9 @@
-// What the model would answer if one input were another, the others as they are.
+// Shows how the answer would change if one input had other values.
 import { controls, form, onAnswer, put, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const POINTS = 25;
-// Inputs that are tried, and that are shown.
+// Limits for the inputs to try, and to show.
 const MOST_TRIED = 30;
 const MOST_SHOWN = 12;
 const WIDTH = 200;
@@ -14,7 +14,7 @@ const list = section.querySelector("ul");
 const mostRows = Number(section.dataset.rows);
 let asked = 0;
 
-// The values that an input is tried with.
+// The values to try for an input.
 function valuesOf({ dataset, type, options }) {
   if (type === "checkbox") {
     return [false, true];
@@ -31,7 +31,7 @@ function valuesOf({ dataset, type, options }) {
   return dataset.whole === undefined ? points : [...new Set(points.map(Math.round))];
 }
 
-// What is drawn of an answer: the number, or the probability of the class that is answered now.
+// The number to draw for an answer: its value, or the probability of the currently predicted class.
 function scores({ predictions, probabilities }, now) {
   const first = (value) => (value !== null && typeof value === "object" ? Object.values(value)[0] : value);
   const current = first(now.predictions[0]);
@@ -46,7 +46,7 @@ function scores({ predictions, probabilities }, now) {
   });
 }
 
-// Take a value over into the form, and ask.
+// Copy a value into the form, and submit it.
 function take(control, value) {
   put(control, value);
   form.requestSubmit();

@@ -1,1 +1,1 @@
-"""What is seen of the service from outside: its logs and its metrics."""
+"""Observability: logs, metrics, drift statistics and samples of requests."""

@@ -1,4 +1,4 @@
-"""Threads that do what no answer waits for."""
+"""Threads for work that no response waits for."""
 
 import os
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Background:
-    """A thread that begins once it is needed; a forked process has not that of its parent, and begins its own."""
+    """A thread started on demand; a forked process does not inherit its parent's, and starts its own."""
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
         self._name, self._work = name, work
@@ -14,7 +14,7 @@ class Background:
         self._pid = 0
 
     def start(self) -> bool:
-        """Begin, unless this process has; whether it did."""
+        """Start the thread unless it runs in this process; return whether it was started."""
         if self._pid == os.getpid():
             return False
         with self._lock:

@@ -1,9 +1,9 @@
-"""How the values of each input and output are distributed: by bins of the training data.
+"""Distributions of the values of each input and output, by bins of the training data.
 
-The distance of two distributions is the population stability index (B. Yurdakul and J. Naranjo, "Statistical
+The distance between two distributions is the population stability index (B. Yurdakul and J. Naranjo, "Statistical
 properties of the population stability index", Journal of Risk Model Validation 14(4), 2020): the sum over the bins of
-(a - e) * ln(a / e), where e is the bin's share in training and a the recent one. By chance alone it is about
-chi-squared, with one degree of freedom less than there are bins, times 1/n + 1/m for n recent rows and m of training.
+(a - e) * ln(a / e), where e is the bin's share in training and a the recent one. By chance alone, it is approximately
+chi-squared, with one degree of freedom less than there are bins, times 1/n + 1/m for n recent and m training rows.
 """
 
 import math
@@ -28,20 +28,20 @@ from inference.runtime.signature import (
 )
 
 Counts = NDArray[np.float64]
-# Of a bin that one of two distributions has and the other has not.
+# Added to each bin, so that one that is empty in only one distribution has a logarithm.
 HALF = 0.5
-# The normal deviate of one in a million: so seldom is chance taken for drift.
+# The normal deviate for one in a million: how rarely chance is mistaken for drift.
 DEVIATE = 4.75
 
 
 class Distribution:
-    """The bins of an input or output, and how many values of the training data each has.
+    """The bins of an input or output, and the number of training values in each.
 
-    Numbers have a bin between each two ``edges``, which belong to the bin below them but for the first, with one below
-    before them and one above after them; other values have one each, and one for all others after them. The last bin
-    is that of missing values. Edges are rounded as the values are that ``is_float32``. ``role`` is "input" or "output";
-    ``measured`` says what of a value is a number, where the value is none. ``expected`` is None where the model file
-    does not say what training saw.
+    Numbers have a bin between each two ``edges``, plus one below the first and one above the last; an edge belongs to
+    the bin below it, except that the first belongs to the first bin between edges. Other values have a bin each, plus
+    one for all values not listed. The last bin is for missing values. If the values are float32 (``is_float32``), the
+    edges are rounded to it, too. ``role`` is "input" or "output"; ``measured`` names the number that stands for a value
+    that is not a number itself. ``expected`` is None if the model file has no training counts.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Distribution:
         self.role = role
         self.values = values
         self.measured = measured
-        # A column that is always the same has one edge; one of which nothing is known has none.
+        # A constant column has one edge; a column without training statistics has none.
         self.edges = [*edges, *edges] if len(edges) == 1 else [*edges] or [-math.inf, math.inf]
         self.expected: Counts | None = None
         if values:
@@ -70,7 +70,7 @@ class Distribution:
         else:
             below = [0]
             self.size = len(self.edges) + 2
-            # NaN is sorted behind infinity.
+            # NaN sorts after infinity.
             bounds = np.array([*self.edges, math.inf])
             if is_float32:
                 bounds = bounds.astype(np.float32).astype(np.float64)
@@ -80,7 +80,7 @@ class Distribution:
             self.expected = np.array([*below, *counts, 0, missing], np.float64)
 
     def count(self, values: Any) -> Counts:
-        """How many of the values each bin has; numbers are an array, others any sequence."""
+        """Count the values in each bin; numbers must be an array, other values may be any sequence."""
         if not self.values:
             places = np.searchsorted(self._bounds, values)
             return np.bincount(places, minlength=self.size).astype(np.float64)
@@ -93,16 +93,16 @@ class Distribution:
         return counts
 
     def missing(self, counts: Counts) -> float:
-        """How many values are missing."""
+        """Return the number of missing values."""
         return float(counts[-1])
 
     def outside(self, counts: Counts) -> float:
-        """How many values are out of the range of training, or not among its values."""
+        """Return the number of values outside the training range, or not among the training values."""
         return float(counts[-2] + (0 if self.values else counts[0]))
 
     @property
     def labels(self) -> list[str]:
-        """What each bin is called."""
+        """The label of each bin."""
         if self.values:
             return [*map(to_label, self.values), "other", "missing"]
         edges = [f"{edge:.4g}" for edge in self.edges]
@@ -111,9 +111,10 @@ class Distribution:
 
 
 def stability_index(expected: Counts, counts: Counts) -> float:
-    """The population stability index of counts against those of training, by bins.
+    """Return the population stability index of counts by bin against those of training.
 
-    A bin that neither has says nothing. To all others half a value is added, so that an empty one has a logarithm.
+    Bins that are empty in both are ignored. Half a value is added to each other bin, so that an empty one has a
+    logarithm.
     """
     seen = (expected > 0) | (counts > 0)
     then, now = expected[seen] + HALF, counts[seen] + HALF
@@ -122,9 +123,9 @@ def stability_index(expected: Counts, counts: Counts) -> float:
 
 
 def chance_level(expected: Counts, counts: Counts) -> float:
-    """The stability index that chance alone exceeds once in a million times.
+    """Return the stability index that chance alone exceeds once in a million times.
 
-    By the approximation of Wilson and Hilferty (1931) of the chi-squared distribution's quantiles.
+    Uses the approximation of chi-squared quantiles by Wilson and Hilferty (1931).
     """
     freedom = max(int(np.sum((expected > 0) | (counts > 0))) - 1, 1)
     spread = 2 / (9 * freedom)
@@ -133,7 +134,7 @@ def chance_level(expected: Counts, counts: Counts) -> float:
 
 
 def of_column(column: Column) -> Distribution:
-    """That of a table's column: of numbers, of few values, or of the length of text."""
+    """Return the distribution of a table's column: of numbers, of few distinct values, or of the length of text."""
     known: dict[str, Any] = {"counts": column.counts, "missing": column.missing}
     if column.type == "boolean":
         return Distribution(column.name, values=(False, True), **known)
@@ -146,13 +147,13 @@ def of_column(column: Column) -> Distribution:
 
 
 def of_tensor(tensor: Tensor) -> Distribution:
-    """That of each instance's mean, or of the characters that its texts have on average."""
+    """Return the distribution of a tensor: of the mean of each instance, or of the mean length of its texts."""
     measured = "characters" if tensor.datatype == "BYTES" else "mean"
     return Distribution(tensor.name, edges=tensor.edges, counts=tensor.counts, measured=measured)
 
 
 def of_output(output: Output) -> Distribution:
-    """That of what is predicted."""
+    """Return the distribution of an output's predictions."""
     values = output.classes or ((False, True) if output.type == "boolean" else ())
     measured = "characters" if output.type == "string" and not values else ""
     return Distribution(
@@ -166,14 +167,14 @@ def of_output(output: Output) -> Distribution:
 
 
 def known_range(column: Column) -> tuple[float, ...]:
-    """The range of a column whose bins the model file does not have."""
+    """Return the range of a column that has no bins in the model file."""
     if column.minimum is None or column.maximum is None:
         return ()
     return column.minimum, column.maximum
 
 
 def measure_text(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The number of characters of each text, NaN for an empty one, which is missing; the mean of several."""
+    """Return the number of characters of each text, or the mean of several; NaN if empty, which means missing."""
     lengths = np.fromiter(map(len, values.flat), np.float64, values.size).reshape(len(values), -1)
     means: NDArray[np.float64] = lengths.mean(axis=1)
     means[means == 0] = np.nan
@@ -181,13 +182,13 @@ def measure_text(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def measure_mean(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The mean of each instance."""
+    """Return the mean of each instance."""
     means: NDArray[np.float64] = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
     return means
 
 
 class Distributions:
-    """All of a model: those of its inputs, then those of its outputs; their counts are one array after another."""
+    """All distributions of a model, inputs before outputs; their counts are concatenated into one array."""
 
     def __init__(self, card: ModelCard) -> None:
         self._card = card
@@ -202,11 +203,11 @@ class Distributions:
         self.size: int = ends[-1]
 
     def part(self, counts: Counts) -> list[Counts]:
-        """The counts of each."""
+        """Split counts into those of each distribution."""
         return [counts[place] for place in self._slices]
 
     def count(self, answered: Sequence[tuple[Inputs, Predictions]]) -> Counts:
-        """How many values each bin has in some requests and their answers."""
+        """Count the values in each bin for some requests and their answers."""
         values = [*self._inputs_of([inputs for inputs, _ in answered])]
         for place, output in enumerate(self.outputs):
             predicted: Any = [*chain.from_iterable(each[place].values for _, each in answered)]
@@ -227,7 +228,7 @@ MEASURES = {"characters": measure_text, "mean": measure_mean}
 
 
 def join(arrays: Sequence[NDArray[Any]], distribution: Distribution) -> NDArray[Any]:
-    """The values of some requests' input, as they are counted; instances of free dimensions differ in size."""
+    """Join an input of several requests for counting; measure each first, as free dimensions may differ in size."""
     if measure := MEASURES.get(distribution.measured):
         arrays = [measure(array) for array in arrays]
     return np.concatenate(arrays)

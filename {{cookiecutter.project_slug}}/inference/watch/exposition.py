@@ -1,4 +1,4 @@
-"""The statistics as others read them: Prometheus, CloudWatch, and the page for people."""
+"""Exports of the statistics: to Prometheus, CloudWatch, and the monitoring page."""
 
 import itertools
 import time
@@ -16,19 +16,19 @@ from inference.watch.statistics import LEAST_ROWS, Finding, Statistics
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus
 
-# So many inputs have series of their own, those of the greatest distance from training; the others have them together.
+# The number of inputs with series of their own, those farthest from training; the others share series.
 MOST_NAMED = 20
 OTHERS = "(others)"
-# On the page.
+# Limit for the inputs and outputs on the page.
 MOST_SHOWN = 100
-# In CloudWatch, which asks a price for each.
+# Limit for the inputs and outputs in CloudWatch, which charges for each.
 MOST_IN_CLOUDWATCH = 10
 MINUTE = 60
 PERCENTILES = (50, 99)
 
 
 def collect(statistics: Statistics) -> "Iterator[prometheus.Metric]":
-    """What was counted since the start, and the distance from training within the window, as metrics."""
+    """Yield the counts since the start, and the distance from training within the window, as metrics."""
     worst = statistics.worst()
     totals = statistics.totals()
     for role in ("input", "output"):
@@ -38,13 +38,13 @@ def collect(statistics: Statistics) -> "Iterator[prometheus.Metric]":
 def collect_role(
     role: str, worst: Sequence[Finding], totals: dict[Distribution, Counts]
 ) -> "Iterator[prometheus.Metric]":
-    """The metrics of the inputs, or of the outputs."""
+    """Yield the metrics of the inputs, or of the outputs."""
     from prometheus_client import core as prometheus
 
     named, others = worst[:MOST_NAMED], worst[MOST_NAMED:]
     index = prometheus.GaugeMetricFamily(
         f"inference_{role}_psi",
-        "Population stability index against training, of the rows within the window.",
+        "Population stability index of the rows within the window against training.",
         labels=[role],
     )
     values = prometheus.HistogramMetricFamily(
@@ -56,11 +56,11 @@ def collect_role(
         f"inference_{role}_categories", "Values by category or class.", labels=[role, "value"]
     )
     missing = prometheus.CounterMetricFamily(
-        f"inference_{role}_missing", "Values that are missing.", labels=[role]
+        f"inference_{role}_missing", "Missing values.", labels=[role]
     )
     outside = prometheus.CounterMetricFamily(
         f"inference_{role}_outside",
-        "Values out of the range of training, or not among its values.",
+        "Values outside the training range, or not among the training values.",
         labels=[role],
     )
     for distribution, number in [(each.distribution, each.psi) for each in named]:
@@ -87,7 +87,7 @@ def collect_role(
     )
     drifted = prometheus.GaugeMetricFamily(
         f"inference_{role}_drifted",
-        "How many have drifted from training.",
+        f"Number of {role}s that have drifted from training.",
         sum(each.verdict == "drifted" for each in worst),
     )
     yield from (index, values, categories, missing, outside, rows, drifted)
@@ -96,8 +96,8 @@ def collect_role(
 class CloudWatch:
     """Writes metrics to the log once a minute, in CloudWatch's embedded metric format.
 
-    CloudWatch Logs makes metrics of them, without an agent and without a permission. ``routes`` are those that ask the
-    model: health checks are no traffic.
+    CloudWatch Logs turns the lines into metrics, without an agent or a permission. ``routes`` are those for
+    predictions: health checks do not count as traffic.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class CloudWatch:
         self._before = metrics.requests(routes)
 
     def tick(self, now: float) -> None:
-        """Write what the last minute had, where one is over."""
+        """Write the metrics of the last minute if it is over."""
         if now // MINUTE != self._minute:
             self._minute = now // MINUTE
             if shared.is_first:
@@ -125,7 +125,7 @@ class CloudWatch:
                     logs.writer.write(line)
 
     def lines(self, now: float) -> list[bytes]:
-        """The lines of what was counted since the last ones: one of the service, one of each of the worst inputs."""
+        """Return the lines since the last call: one for the service, one for each of the worst inputs or outputs."""
         requests = self._metrics.requests(self._routes)
         recent, self._before = requests - self._before, requests
         findings = self._statistics.worst()
@@ -166,7 +166,7 @@ class CloudWatch:
         dimensions = {"Service": self._namespace} | dimensions
         about = [self._directive(list(dimensions), metrics)]
         if "Requests" in values:
-            # Who follows whom, and when.
+            # Requests by release show which release replaced which, and when.
             about.append(self._directive(["Service", "Release"], metrics[:1]))
         numbers = {name: float(value) for name, (value, _) in values.items()}
         head = {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": about}}
@@ -177,19 +177,19 @@ class CloudWatch:
 
 
 def to_dimension(name: str) -> str:
-    """A name as the value of a dimension: ASCII, no colon at its start, 1,024 characters at most."""
+    """Convert a name to a dimension value: ASCII, no leading colon, at most 1,024 characters."""
     return name.encode("ascii", "backslashreplace").decode().lstrip(":")[:1024] or "-"
 
 
 def count_drifted(findings: Sequence[Finding], role: str) -> int:
-    """How many inputs, or outputs, have drifted."""
+    """Return the number of inputs, or outputs, that have drifted."""
     return sum(each.role == role and each.verdict == "drifted" for each in findings)
 
 
 def percentile(counts: Counts, percent: float) -> float:
-    """The seconds that so many percent of the requests took at most, as evenly as a bucket may hold them.
+    """Return a percentile of the request durations in seconds, interpolated linearly within a bucket.
 
-    ``counts`` are by the buckets of ``SECONDS``, and one above; of that one the bound is all that is known.
+    ``counts`` are by the buckets of ``SECONDS``, and one above, for which only the lower bound is known.
     """
     bounds = np.array([0.0, *SECONDS, SECONDS[-1]])
     reached = np.concatenate([[0], np.cumsum(counts)])
@@ -197,7 +197,7 @@ def percentile(counts: Counts, percent: float) -> float:
 
 
 class Described(msgspec.Struct):
-    """An input or output as ``/monitor.json`` has it; the shares are by the bins that ``labels`` names."""
+    """An input or output in ``/monitor.json``; the shares are by the bins in ``labels``."""
 
     name: str
     role: str
@@ -213,7 +213,7 @@ class Described(msgspec.Struct):
 
 
 class Monitored(msgspec.Struct):
-    """What ``/monitor.json`` has; of ``total`` inputs and outputs the worst, first the worst of all."""
+    """The content of ``/monitor.json``: the worst of ``total`` inputs and outputs, the very worst first."""
 
     is_on: bool
     window_seconds: int
@@ -225,7 +225,7 @@ class Monitored(msgspec.Struct):
 
 
 def describe(finding: Finding) -> Described:
-    """A finding with its two histograms, as shares; without bins that neither has at the ends."""
+    """Return a finding with both histograms as shares, without the outer bins that are empty in both."""
     distribution = finding.distribution
     expected = distribution.expected
     if expected is None:
@@ -251,13 +251,13 @@ def describe(finding: Finding) -> Described:
 
 
 def to_shares(counts: Counts) -> Counts:
-    """Each bin's share; zeros of none."""
+    """Return the share of each bin, or zeros if there are no counts."""
     shares: Counts = counts / max(counts.sum(), 1)
     return shares
 
 
 def look(statistics: Statistics) -> Monitored:
-    """The state of all inputs and outputs."""
+    """Return the state of all inputs and outputs."""
     worst = statistics.worst()
     return Monitored(
         is_on=statistics.settings.statistics == "on",

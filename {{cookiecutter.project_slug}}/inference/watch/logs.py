@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard output, one for each request, with its id."""
+"""Logs as JSON lines on standard output, with one line for each request and its ID."""
 
 import atexit
 import logging
@@ -16,19 +16,19 @@ import msgspec
 from inference.watch.background import Background
 
 STANDARD_OUTPUT = 1
-# So many lines wait for a reader; more are dropped.
+# Limit for lines that wait for a reader; more are dropped.
 LINES = 10_000
-# Lines of this time are written together.
+# Lines logged within this many seconds are written together.
 INTERVAL = 0.02
 
 encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Writer:
-    """Writes lines in a thread of its own, so that whoever logs never waits for a reader.
+    """Writes lines in its own thread, so that logging never blocks on a slow reader.
 
-    Where nobody reads, the newest lines are dropped, counted by ``count_dropped``, and the log says how
-    many once it is read again.
+    If nothing reads the log, the newest lines are dropped and counted by ``count_dropped``, and the log
+    says how many once it is read again.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -41,7 +41,7 @@ class Writer:
         self._thread = Background("log", self._work)
 
     def write(self, line: bytes) -> None:
-        """Take a line, without its end."""
+        """Queue a line, without its line end."""
         if len(self._lines) >= LINES:
             self._dropped += 1
             self.count_dropped()
@@ -53,7 +53,7 @@ class Writer:
                 atexit.register(self.flush, 1)
 
     def flush(self, seconds: float) -> None:
-        """Wait until all lines are written, no longer than ``seconds``."""
+        """Wait until all lines are written, for at most ``seconds``."""
         deadline = time.monotonic() + seconds
         while (self._lines or self._busy) and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -68,13 +68,13 @@ class Writer:
             self._put(lines)
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
-                fields = {"message": "lines were dropped: nobody read the log", "dropped": dropped}
+                fields = {"message": "lines were dropped: the log was not read", "dropped": dropped}
                 self._put([to_line("WARNING", __name__, fields)])
             self._busy = False
 
     def _put(self, lines: list[bytes]) -> None:
         rest = memoryview(b"".join(line + b"\n" for line in lines))
-        # A log that nobody takes is no reason to stop.
+        # A log without a reader must not stop the service.
         with suppress(OSError):
             while rest:
                 try:
@@ -87,15 +87,15 @@ writer = Writer(STANDARD_OUTPUT)
 
 
 def to_line(level: str, logger: str, fields: dict[str, Any]) -> bytes:
-    """A line of the log, without its end."""
+    """Return a line of the log, without its line end."""
     return encode({"time": datetime.now(UTC), "level": level, "logger": logger, **fields})
 
 
 class Handler(logging.Handler):
-    """One JSON object a record; ``extra={"fields": {...}}`` adds to it."""
+    """Writes each record as a JSON object; ``extra={"fields": {...}}`` adds fields to it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; a wrong call of the logger is no error of who made it."""
+        """Write the record; a wrong call of the logger raises no error in its caller."""
         try:
             writer.write(self.format(record).encode())
         except Exception:
@@ -110,7 +110,7 @@ class Handler(logging.Handler):
 
 
 def config(level: str) -> dict[str, Any]:
-    """Logging of the service, as ``logging.config.dictConfig`` takes it."""
+    """Return the logging configuration of the service for ``logging.config.dictConfig``."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -123,7 +123,7 @@ access = logging.getLogger("inference.access")
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True):
-    """The line of a request that was answered; ``duration_ms`` in milliseconds."""
+    """The log line of an answered request; ``duration_ms`` is in milliseconds."""
 
     time: datetime
     level: str
@@ -149,7 +149,7 @@ def log_request(
     trace_id: str,
     span_id: str,
 ) -> None:
-    """Log a request that was answered; a handler of ``logging`` would cost six times as much."""
+    """Log an answered request; a ``logging`` handler would cost six times as much."""
     if not access.isEnabledFor(logging.INFO):
         return
     line = AccessLine(

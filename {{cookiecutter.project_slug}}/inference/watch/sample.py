@@ -1,7 +1,7 @@
-"""A share of the requests and their answers, kept for retraining and for a comparison with what became true.
+"""A sample of requests and their answers, stored for retraining and for comparison with the ground truth.
 
-One line of JSON a row, in the log or in S3. Whoever is answered never waits for it: what the target does not take in
-time is dropped and counted.
+Each row is a line of JSON, in the log or in S3. Clients never wait for it: rows that the target does not accept in
+time are dropped and counted.
 """
 
 import logging
@@ -30,21 +30,21 @@ logger = logging.getLogger("inference.sample")
 
 LOG = "log"
 S3 = "s3://"
-# So many requests wait to be written; of one, so many rows.
+# Limits for requests that wait to be written, and for sampled rows of one request.
 MOST_REQUESTS = 1000
 MOST_ROWS = 1000
 INTERVAL = 0.25
-# An object in S3 has the lines of so many seconds, or so many bytes.
+# An object in S3 is written after this many seconds or bytes of lines.
 OBJECT_SECONDS = 60.0
 OBJECT_BYTES = 4_000_000
-# That many bytes wait for S3 while it does not answer.
+# Limit for bytes that wait while S3 does not respond.
 MOST_BYTES = 16_000_000
 
 encode = msgspec.json.Encoder().encode
 
 
 class SampledRow(msgspec.Struct, omit_defaults=True):
-    """A row of the sample; ``row`` is its place in the request."""
+    """A row of the sample; ``row`` is its index in the request."""
 
     time: datetime
     logger: str
@@ -57,9 +57,9 @@ class SampledRow(msgspec.Struct, omit_defaults=True):
 
 
 class Sample:
-    """Keeps ``sample_share`` of the requests, without the columns or tensors that ``sample_without`` names.
+    """Stores ``sample_share`` of the requests, without the columns or tensors in ``sample_without``.
 
-    Raises StartupError where the settings do not fit the model.
+    Raises StartupError if the settings do not match the model.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Sample:
         self._thread = Background("sample", self._work)
 
     def add(self, request_id: str, inputs: Inputs, predictions: Predictions) -> None:
-        """Take a request that was answered, or not; its arrays must not change any more."""
+        """Add an answered request if it is chosen for the sample; its arrays must not change afterwards."""
         if not self._share or random.random() >= self._share:  # noqa: S311
             return
         if len(self._waiting) >= MOST_REQUESTS:
@@ -102,7 +102,7 @@ class Sample:
         self._thread.start()
 
     def flush(self) -> None:
-        """Write all that waits, or drop it where the target does not take it."""
+        """Write all waiting rows, or drop them if the target does not accept them."""
         with self._writing:
             self._take()
             self._put(is_last=True)
@@ -116,7 +116,7 @@ class Sample:
                     self._put()
 
     def _take(self) -> None:
-        """Make lines of the requests that wait."""
+        """Encode the waiting requests as lines."""
         while self._waiting:
             sampled = self._waiting.popleft()
             rows = len(sampled[3][0].values)
@@ -124,7 +124,7 @@ class Sample:
                 lines = self._to_lines(*sampled)
             except Exception:
                 # A custom predictor may return anything; its requests have been answered.
-                logger.exception("Could not keep a request")
+                logger.exception("Could not store a request in the sample")
                 lines = []
             self._metrics.count("unsampled_rows", rows - len(lines))
             if self._target is None:
@@ -142,7 +142,7 @@ class Sample:
                     self._size += len(line)
 
     def _put(self, is_last: bool = False) -> None:
-        """Put the lines into the bucket; those that it does not take are tried again with the next ones."""
+        """Write the lines to the bucket; if that fails, they are retried with the next ones."""
         if self._target is None or not self._lines:
             return
         try:
@@ -150,7 +150,7 @@ class Sample:
         except Exception as error:
             self._due = time.monotonic() + OBJECT_SECONDS
             if not self._failing or is_last:
-                logger.warning("The sample is not kept: %s", first_line(error))
+                logger.warning("Could not store the sample: %s", first_line(error))
             self._failing = True
             if is_last:
                 self._metrics.count("unsampled_rows", len(self._lines))
@@ -182,7 +182,7 @@ class Sample:
         ]
 
     def _instances(self, inputs: Inputs, rows: int) -> list[dict[str, Any]]:
-        """Rows by the names of their columns or tensors, but for those that are left out."""
+        """Return rows by the names of their columns or tensors, without those to leave out."""
         if self._card.is_matrix:
             columns = dict(zip(self._names, inputs[MATRIX].T, strict=True))
         else:
@@ -198,7 +198,7 @@ class Sample:
 
 
 def to_values(array: NDArray[Any]) -> list[Any]:
-    """The values of an array as a client sends them: None for what is missing, the shortest text of a float32."""
+    """Return the values of an array as a client sends them: None if missing, a float32 in its shortest notation."""
     if array.dtype == np.float32 and array.ndim == 1:
         return [None if value != value else float(str(value)) for value in array]
     values: list[Any] = array.tolist()
@@ -208,13 +208,13 @@ def to_values(array: NDArray[Any]) -> list[Any]:
 
 
 class Bucket:
-    """A prefix in S3: an object for each time that something is put, by date."""
+    """A prefix in S3; each put creates an object, named by date."""
 
     def __init__(self, place: str) -> None:
         from obstore.store import S3Store
 
         bucket, _, prefix = place.removeprefix(S3).partition("/")
-        # Whoever stops the service waits for the last one.
+        # Short timeouts, since stopping the service waits for the last put.
         patience = {"timeout": "5s", "connect_timeout": "3s"}
         retries: Any = {"max_retries": 1}
         options: Any = patience

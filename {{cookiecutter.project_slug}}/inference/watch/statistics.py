@@ -1,9 +1,9 @@
-"""What the inputs and answers look like against those of training, and whether they have drifted.
+"""Statistics of inputs and answers compared with training, and whether they have drifted.
 
-Requests leave their inputs and predictions here. Many are counted together, which costs each little, by the last that
-came; a thread of each worker counts large ones, and what waits where nobody comes. All workers share the memory of the
-counts. The window is the last hour, or as long as is set: each worker remembers what the counts were, a twelfth of it
-apart. The first worker of all tells the log.
+Requests add their inputs and predictions here. Small requests are counted in batches, which costs each little, by the
+last request of a batch; a thread in each worker counts large requests, and small ones if no more arrive. All workers
+share the memory of the counts. The window is the last hour, or as long as is set: each worker remembers the counts at
+intervals of a twelfth of it. The first worker logs changes.
 """
 
 import logging
@@ -29,26 +29,26 @@ from inference.watch.metrics import Metrics, shared
 
 logger = logging.getLogger("inference.drift")
 
-# The thread looks for what waits.
+# Interval at which the thread looks for waiting requests.
 INTERVAL = 0.25
-# Numbers of inputs that are counted within some hundred microseconds.
+# The number of input values that are counted within some hundred microseconds.
 QUICK = 10_000
-# So many numbers of inputs wait to be counted; those of more rows are left out.
+# Limit for input values that wait to be counted; rows beyond it are skipped.
 MOST_WAITING = 2_000_000
-# Of a dimension of any size.
+# Assumed size of a dimension of any size.
 SOME = 256
-# Requests that are counted together. More would be kept for so long that the next need other memory.
+# Requests that are counted together. More would stay in memory for so long that the next need new memory.
 AT_A_TIME = 128
 STEPS = 12
-# With fewer rows there is no verdict, however they are distributed.
+# With fewer rows there is no verdict on drift, however they are distributed.
 LEAST_ROWS = 100
 
 
 class Finding(NamedTuple):
-    """What is known of the recent values of an input or output.
+    """The assessment of the recent values of an input or output.
 
-    ``psi`` is their population stability index against training, None where there are no values or training's are
-    not known. ``verdict`` is one of "drifted", "steady", "few rows" and "unknown". ``counts`` are by the bins of
+    ``psi`` is their population stability index against training, or None if there are no values or no training
+    counts. ``verdict`` is one of "drifted", "steady", "few rows" and "unknown". ``counts`` are by the bins of
     ``distribution``.
     """
 
@@ -70,12 +70,12 @@ class Finding(NamedTuple):
 
     @property
     def outside_share(self) -> float:
-        """The share of values out of the range of training, or not among its values."""
+        """The share of values outside the training range, or not among the training values."""
         return self.distribution.outside(self.counts) / self.rows if self.rows else 0.0
 
 
 class Window:
-    """The counts within the last ``seconds``, from what they were then, a step ago, two steps ago, and so on."""
+    """The counts within the last ``seconds``, from the stored totals of one step ago, two steps ago, and so on."""
 
     def __init__(self, seconds: float, now: float, counts: Counts) -> None:
         self._step_seconds = seconds / STEPS
@@ -86,9 +86,9 @@ class Window:
         return int(now // self._step_seconds)
 
     def advance(self, now: float, counts: Counts) -> bool:
-        """Remember the counts where a step is over; say whether one is."""
+        """Store the counts if a step is over; return whether one is."""
         step = self._step_of(now)
-        # A clock that was set back is no reason to wait.
+        # Compare for inequality: a clock that was set back must not stop the window.
         if step == self._step:
             return False
         self._past += [counts] * min(max(step - self._step, 1), STEPS + 1)
@@ -96,12 +96,12 @@ class Window:
         return True
 
     def recent(self, counts: Counts) -> Counts:
-        """How much was counted within the window."""
+        """Return the counts within the window."""
         return counts - self._past[0]
 
 
 class Statistics:
-    """Counts what was asked and answered, and compares it with training."""
+    """Counts inputs and answers, and compares them with training."""
 
     def __init__(
         self, settings: Settings, card: ModelCard, distributions: Distributions, metrics: Metrics
@@ -117,7 +117,7 @@ class Statistics:
         self._most_rows = max(MOST_WAITING // max(width, 1), 1)
         self._quick_rows = QUICK // max(width, 1)
         self._waiting: deque[tuple[Inputs, Predictions]] = deque()
-        # Each with many rows, and how many these are together.
+        # Requests with many rows, and the total of these rows.
         self._large: deque[tuple[Inputs, Predictions]] = deque()
         self._large_rows = 0
         self._awake = threading.Event()
@@ -126,11 +126,11 @@ class Statistics:
         self._thread = Background("statistics", self._work)
         self._window = Window(settings.drift_window_seconds, time.time(), metrics.values())
         self._drifted: set[Distribution] = set()
-        # Further periodic work, called with the time; it must be quick.
+        # Further periodic jobs, called with the time; they must be quick.
         self.jobs: list[Callable[[float], None]] = []
 
     def add(self, inputs: Inputs, predictions: Predictions) -> None:
-        """Take a request that was answered; its arrays must not change any more."""
+        """Add an answered request; its arrays must not change afterwards."""
         if not self._is_on:
             return
         rows = len(predictions[0].values)
@@ -149,7 +149,7 @@ class Statistics:
                 self._counting.release()
 
     def _add_many(self, inputs: Inputs, predictions: Predictions, rows: int) -> None:
-        """Leave a large request to the thread, unless too much waits for it already."""
+        """Queue a large request for the thread, unless too many rows wait for it already."""
         with self._lock:
             has_room = self._large_rows + rows <= self._most_rows
             if has_room:
@@ -162,11 +162,11 @@ class Statistics:
             self._metrics.count("skipped_rows", rows)
 
     def start(self) -> None:
-        """Begin to count what nobody else does."""
+        """Start the thread that counts requests."""
         self._thread.start()
 
     def flush(self) -> None:
-        """Count what waits."""
+        """Count all waiting requests."""
         with self._counting:
             while self._waiting:
                 self._count_some()
@@ -177,12 +177,12 @@ class Statistics:
                 self._count([(inputs, predictions)])
 
     def _count_some(self) -> None:
-        """Count some of the small requests that wait, as the only thread that does."""
+        """Count some of the waiting small requests; the caller holds the counting lock."""
         size = min(len(self._waiting), AT_A_TIME)
         self._count([self._waiting.popleft() for _ in range(size)])
 
     def _count(self, answered: list[tuple[Inputs, Predictions]]) -> None:
-        """Count the values of some requests, as the only thread that does."""
+        """Count the values of some requests; the caller holds the counting lock."""
         try:
             self._metrics.count_values(self.distributions.count(answered))
         except Exception:
@@ -196,11 +196,11 @@ class Statistics:
             try:
                 self._look(time.time())
             except Exception:
-                # The next time may be better, and who asks is answered without.
-                logger.exception("Could not look at the statistics")
+                # The next run may succeed, and predictions do not depend on it.
+                logger.exception("Could not update the statistics")
 
     def _look(self, now: float) -> None:
-        """Count what waits, and do what is due."""
+        """Count waiting requests, and do what is due."""
         self.flush()
         if self._window.advance(now, self._metrics.values()) and shared.is_first:
             self._tell()
@@ -208,7 +208,7 @@ class Statistics:
             job(now)
 
     def findings(self) -> list[Finding]:
-        """What is known of each input and output, in the model's order."""
+        """Return the finding of each input and output, in the model's order."""
         self.flush()
         recent = self._window.recent(self._metrics.values())
         return [
@@ -219,12 +219,12 @@ class Statistics:
         ]
 
     def totals(self) -> dict[Distribution, Counts]:
-        """What was counted since the start, by the bins of each input and output."""
+        """Return the counts since the start, by the bins of each input and output."""
         parts = self.distributions.part(self._metrics.values())
         return dict(zip(self.distributions.all, parts, strict=True))
 
     def worst(self) -> list[Finding]:
-        """The findings, those of the greatest distance first, and what is missing or out of range before the rest."""
+        """Return the findings by decreasing distance, and then by the share of values missing or out of range."""
         return sorted(
             self.findings(),
             key=lambda each: (each.psi or 0, each.outside_share + each.missing_share),
@@ -243,12 +243,12 @@ class Statistics:
         if rows >= LEAST_ROWS and index > max(threshold, chance):
             verdict = "drifted"
         elif rows < LEAST_ROWS or chance > threshold:
-            # Chance alone may be the distance that there is, or hide one.
+            # Chance alone may explain the distance, or hide one.
             verdict = "few rows"
         return Finding(distribution, counts, rows, index, verdict)
 
     def _tell(self) -> None:
-        """Say in the log what has drifted since, or does no more."""
+        """Log the inputs and outputs that have drifted since the last call, or no longer do."""
         for finding in self.findings():
             name, is_drifted = finding.distribution.name, finding.verdict == "drifted"
             was_drifted = finding.distribution in self._drifted
@@ -267,4 +267,4 @@ class Statistics:
                 logger.warning("%s has drifted from training", name, extra={"fields": fields})
             else:
                 self._drifted.remove(finding.distribution)
-                logger.info("%s is as in training again", name, extra={"fields": fields})
+                logger.info("%s no longer drifts from training", name, extra={"fields": fields})

@@ -1,4 +1,4 @@
-"""The model behind the service: replace this worked example by your own."""
+"""The model behind the service: replace this worked example with your own."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -10,7 +10,7 @@ from inference.runtime.signature import MATRIX, Inputs, ModelCard, Prediction
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """What training found: shapes (classes, features), (classes, features) and (classes,)."""
+    """The fitted parameters, of shapes (classes, features), (classes, features) and (classes,)."""
 
     means: list[list[float]]
     variances: list[list[float]]
@@ -18,13 +18,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Predictor:
-    """Gaussian naive Bayes in NumPy: each feature normal and independent within a class.
+    """Gaussian naive Bayes in NumPy: each feature is normal and independent within a class.
 
-    The service needs ``load``, ``predict`` and ``card`` of this class, and nothing else.
+    The service needs only ``load``, ``predict`` and ``card`` from this class.
 
-    ``may_block`` is True because ``predict`` is code of your own: it may sleep, ask a database or hold the
-    interpreter, and so it never runs on the event loop, where every client would wait for it. Set it to
-    False only for a ``predict`` that does nothing but quick arithmetic.
+    ``may_block`` is True because ``predict`` is your own code: it may sleep, query a database or hold the
+    GIL, and so it never runs on the event loop, where every client would wait for it. Set it to
+    False only if ``predict`` does nothing but quick arithmetic.
     """
 
     may_block: ClassVar[bool] = True
@@ -37,13 +37,13 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Make a predictor of the files in a folder, whose checksums were verified; raises where they are not its own."""
+        """Create a predictor from the files in a folder, whose checksums were verified; raises if they are invalid."""
         card = msgspec.json.decode((folder / "card.json").read_bytes())
         parameters = (folder / "parameters.json").read_bytes()
         return cls(ModelCard.read(card), msgspec.json.decode(parameters, type=Parameters))
 
     def predict(self, inputs: Inputs) -> Prediction:
-        """Answer the rows of ``inputs``, which holds a float32 array of shape (rows, columns)."""
+        """Predict the rows of ``inputs``, which holds a float32 array of shape (rows, columns)."""
         rows = inputs[MATRIX]
         distances = (rows[:, np.newaxis, :].astype(np.float64) - self._means) ** 2 / self._variances
         scores = self._offsets - 0.5 * distances.sum(axis=2)

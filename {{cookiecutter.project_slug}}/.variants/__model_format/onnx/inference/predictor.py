@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
-# ONNX Runtime sends usage data to its maker, and keeps an identifier in the home directory, unless this
-# is set before it is imported.
+# ONNX Runtime sends usage data to its vendor, and stores an identifier in the home directory, unless this
+# is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -19,14 +19,14 @@ from inference.runtime.signature import MATRIX, Inputs, ModelCard, Output, Predi
 class Predictor:
     """Runs an ONNX model that was exported by ``training/export.py``.
 
-    Its inputs are those of the card, by their names: one float32 matrix of shape (rows, columns), a column of shape
-    (rows, 1) each, or tensors. Its outputs are ``values``, one a row - a class or its index, or a number - and, where
-    the model has them, ``probabilities`` of shape (rows, classes); with several outputs, ``values_0``,
+    Its inputs are those of the card, by name: one float32 matrix of shape (rows, columns), one input of shape
+    (rows, 1) for each column, or tensors. Its outputs are ``values``, one per row - a class or its index, or a number -
+    and, if the model has them, ``probabilities`` of shape (rows, classes); with several outputs, ``values_0``,
     ``probabilities_0`` and so on.
 
-    ``may_block`` says whether ``predict`` may wait for anything but the CPU, or hold the interpreter for
-    long: a graph does neither, so that few rows may be answered on the event loop. Set it to True where
-    your own code in ``predict`` sleeps, reads files or asks a database.
+    ``may_block`` says whether ``predict`` may wait for anything but the CPU, or hold the GIL for long. A graph
+    does neither, so a few rows can be predicted on the event loop. Set it to True if your own code in
+    ``predict`` sleeps, reads files or queries a database.
     """
 
     may_block: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class Predictor:
     def __init__(self, session: ort.InferenceSession, card: ModelCard) -> None:
         self.card = card
         self._session = session
-        # A column of a table is a matrix of one column to the graph.
+        # The graph takes each column of a table as a matrix with one column.
         self._columns = bool(card.columns) and not card.is_matrix
         self._input = session.get_inputs()[0].name
         given = {output.name for output in session.get_outputs()}
@@ -45,12 +45,12 @@ class Predictor:
 
     @classmethod
     def load(cls, content: bytes) -> Self:
-        """Make a predictor from the bytes of an ONNX file; raises where it is not one of ours."""
+        """Create a predictor from the bytes of an ONNX file; raises if ``training/export.py`` did not write it."""
         options = ort.SessionOptions()
-        # Requests already run in parallel: threads of the model's own would only contend.
+        # Requests already run in parallel: threads inside the model would only contend.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # What it would warn of, the check after the export has looked at; an error is raised as well.
+        # The check after the export covers what it would warn about; errors are raised in any case.
         options.log_severity_level = 4
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         metadata = session.get_modelmeta().custom_metadata_map
@@ -58,7 +58,7 @@ class Predictor:
         return cls(session, ModelCard.read(fields))
 
     def predict(self, inputs: Inputs) -> Prediction | dict[str, Prediction]:
-        """Answer the instances of ``inputs``: an array for each input of the card, by its name."""
+        """Predict the instances of ``inputs``, which holds an array for each input of the card, by name."""
         if self.card.is_matrix:
             inputs = {self._input: inputs[MATRIX]}
         elif self._columns:
@@ -75,7 +75,7 @@ class Predictor:
 
 
 def to_values(output: Output, array: NDArray[np.generic]) -> Sequence[Scalar]:
-    """The values of a graph's output: classes themselves, those behind their indices, or numbers."""
+    """Return the values of a graph's output: classes, which may come as their indices, or numbers."""
     values: list[Any] = array.reshape(-1).tolist()
     if output.type in ("string", "boolean") and array.dtype.kind in "iub":
         return [output.classes[index] for index in values]
