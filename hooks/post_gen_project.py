@@ -1,11 +1,11 @@
-"""Keep what was chosen, check the project as a whole, and say what to do next."""
+"""Install the chosen variants, check the whole project, and print the next steps."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# cookiecutter puts this file among the temporary ones, where somebody's json.py may lie.
+# cookiecutter runs this file from the temporary folder, where a stray json.py would shadow the real one.
 if os.path.dirname(__file__) in sys.path:
     sys.path.remove(os.path.dirname(__file__))
 
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 
 def in_compose(file: str) -> tuple[tuple[str, str, str], ...]:
-    """Where answers stand in a compose file."""
+    """Return the places of answers in a compose file."""
     return (
         (file, r'\n    ports:\n      - "\$\{PORT:-(.*)\}:.*"\n', "container_port"),
         (file, r'\n    ports:\n      - ".*:(.*)"\n', "container_port"),
@@ -26,7 +26,7 @@ def in_compose(file: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-# Where an answer stands in the rendered files: file, what surrounds it, answer.
+# Places of answers in the rendered files: file, pattern with the value as its group, name of the answer.
 AGREEMENTS = (
     ("Dockerfile", r"\nEXPOSE (.*)\n", "container_port"),
     ("Dockerfile", r"\n +PORT=(.*)\n", "container_port"),
@@ -60,26 +60,26 @@ AGREEMENTS_OF_TOOL = {
     ),
 }
 
-# In two parts, because this file is rendered as well.
+# Split in two, because cookiecutter renders this file, too.
 LEFTOVER = re.compile(r"\{" r"\{-?\s*cookiecutter|\{" r"%")
 
 
 STAGE = ".variants"
-# Where the other hook put what the folder had, and where what this bake wrote waits until it is checked.
+# The pre-generation hook moved existing files to BEFORE; the files of this bake wait in FRESH until they are checked.
 BEFORE = os.path.join(STAGE, "before")
 FRESH = os.path.join(STAGE, "fresh")
 ENTRIES = os.path.join(STAGE, "entries")
-# Where files are kept that those of the template took the place of.
+# Backups of files that the template's files replaced.
 REPLACED = ".before-bake"
 
 
 def withdraw() -> None:
-    """Take away what this bake wrote and give the folder back what it had; go on if interrupted."""
+    """Remove what this bake wrote and restore the folder; resume if interrupted before."""
     os.makedirs(FRESH, exist_ok=True)
     if not os.path.isdir(BEFORE):
         move(set(os.listdir()) - {STAGE}, ".", FRESH)
         return
-    # From here on, what is in the root is the owner's.
+    # From here on, the root holds only the owner's files.
     if os.path.exists(ENTRIES):
         with open(ENTRIES, encoding="utf-8") as file:
             move(filter(os.path.lexists, file.read().split()), ".", FRESH)
@@ -94,7 +94,7 @@ def move(entries: Iterable[str], source: str, target: str) -> None:
 
 
 def keep_chosen(answers: dict[str, str], root: str) -> set[str]:
-    """Move the chosen files of .variants/ANSWER/CHOICE to their places; return the others' places."""
+    """Move the chosen files from .variants/ANSWER/CHOICE into place; return the places of the others."""
     others = set()
     for answer in answers.keys() & set(os.listdir(STAGE)):
         for path in files_below(os.path.join(STAGE, answer)):
@@ -109,7 +109,7 @@ def keep_chosen(answers: dict[str, str], root: str) -> set[str]:
 
 
 def files_below(root: str, *parts: str) -> Iterator[str]:
-    """All files below ``root``, by their paths from there."""
+    """Yield all files below ``root``, as paths relative to it."""
     for entry in sorted(os.listdir(os.path.join(root, *parts))):
         path = os.path.join(*parts, entry)
         if path == STAGE:
@@ -121,20 +121,20 @@ def files_below(root: str, *parts: str) -> Iterator[str]:
 
 
 def read(path: str) -> str:
-    """The text of a file, its line ends as they are."""
+    """Return the text of a file with its line endings unchanged."""
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         return file.read()
 
 
 def make_executable(path: str) -> None:
-    """Let those start a script who may read it; a template from a .zip has lost that."""
+    """Make a script executable for whoever may read it; a template from a .zip loses that bit."""
     mode = os.stat(path).st_mode
     if not mode & 0o100:
         os.chmod(path, mode | (mode & 0o444) >> 2)
 
 
 def find_faults(texts: dict[str, str], answers: dict[str, str]) -> list[str]:
-    """What is wrong with the files of this bake, one line each."""
+    """Return the faults in the files of this bake, one line each."""
     return [*find_windows_line_ends(texts)] or [
         *find_unparsable(texts),
         *find_disagreements(texts, answers),
@@ -143,18 +143,18 @@ def find_faults(texts: dict[str, str], answers: dict[str, str]) -> list[str]:
 
 
 def find_windows_line_ends(texts: dict[str, str]) -> Iterator[str]:
-    """One line, if any text has a CR LF: scripts with it do not start."""
+    """Yield one line if any text has a CR LF, with which scripts do not start."""
     paths = [path for path, text in texts.items() if "\r\n" in text and "\0" not in text]
     if paths:
         yield (
-            f"{paths[0]}: has Windows line ends (CR LF), one of {len(paths)} such files. "
+            f"{paths[0]}: has Windows line endings (CR LF), one of {len(paths)} such files. "
             "Clone the template with git clone --config core.autocrlf=false, and bake again"
         )
 
 
 def find_unparsable(texts: dict[str, str]) -> Iterator[str]:
-    """JSON and YAML files that do not parse."""
-    # Not in the standard library, but wherever cookiecutter is, which depends on it.
+    """Yield JSON and YAML files that do not parse."""
+    # Not in the standard library, but always installed: cookiecutter depends on it.
     import yaml
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -169,7 +169,7 @@ def find_unparsable(texts: dict[str, str]) -> Iterator[str]:
 
 
 def find_disagreements(texts: dict[str, str], answers: dict[str, str]) -> Iterator[str]:
-    """Places where a file does not say what the answer says."""
+    """Yield the places where a file disagrees with an answer."""
     for file, pattern, answer in AGREEMENTS + AGREEMENTS_OF_TOOL[answers["deploy_tool"]]:
         found = re.search(pattern, texts[os.path.normpath(file)])
         if not found:
@@ -179,18 +179,18 @@ def find_disagreements(texts: dict[str, str], answers: dict[str, str]) -> Iterat
 
 
 def find_leftovers(texts: dict[str, str]) -> Iterator[str]:
-    """Files in which template code was left; pages are templates of the service's own."""
+    """Yield files with leftover template code, except pages, which are templates of the service."""
     for path, text in texts.items():
         if not path.endswith(".html") and LEFTOVER.search(text):
             yield f"{path}: holds template code"
 
 
-# What a bake over a project does with its files: paths, each in one of the lists.
+# The plan of a bake over an existing project: each path is in one of the lists.
 Plan = namedtuple("Plan", ["new", "same", "differing"])
 
 
 def compare(paths: Iterable[str]) -> Plan:
-    """Hold what this bake wrote against what is there."""
+    """Compare the files of this bake with the existing ones."""
     plan = Plan([], [], [])
     for path in paths:
         if not os.path.lexists(path):
@@ -210,7 +210,7 @@ def is_same(path: str) -> bool:
 
 
 def find_obstacles(plan: Plan, keep: bool) -> list[str]:
-    """Why files could not be written, one line each; with ``keep`` only new ones are written."""
+    """Return why files cannot be written, one line each; with ``keep`` only new files are written."""
     obstacles = [blocked_by(path) for path in plan.new]
     if not keep:
         obstacles += [unwritable(path) for path in plan.differing]
@@ -218,28 +218,28 @@ def find_obstacles(plan: Plan, keep: bool) -> list[str]:
 
 
 def blocked_by(path: str) -> str:
-    """What keeps a new file from being written: the closest folder above it that is there."""
+    """Return why the closest existing parent folder blocks a new file, or an empty string."""
     folder = os.path.dirname(path)
     while folder and not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if folder and not os.path.isdir(folder):
-        return f"{folder}: is no folder, and the template has one of that name; move it away"
+        return f"{folder}: is not a folder, and the template has one of that name; move it away"
     if not os.access(folder or ".", os.W_OK | os.X_OK):
         return f"{folder or '.'}: cannot be written to; change its permissions"
     return ""
 
 
 def unwritable(path: str) -> str:
-    """What keeps a file from being kept and written over."""
+    """Return why a file cannot be backed up and overwritten, or an empty string."""
     if not os.path.isfile(path):
-        return f"{path}: is no file, and the template has one of that name; move it away"
+        return f"{path}: is not a file, and the template has one of that name; move it away"
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path}: cannot be read or written; change its permissions, or bake with -f -s"
     return ""
 
 
 class Writer:
-    """Puts what this bake wrote in its place, and takes all of it back if it has to."""
+    """Write the files of this bake into place, and undo all of it if needed."""
 
     def __init__(self) -> None:
         self.folder = REPLACED
@@ -251,7 +251,7 @@ class Writer:
         self.made = []
 
     def replace(self, path: str) -> None:
-        """Keep a copy of a file, then write through to it: links and permissions stay."""
+        """Back up a file, then overwrite it in place, so that links and permissions stay."""
         copy = os.path.join(self.folder, path)
         self.make_folder(os.path.dirname(copy))
         if not self.replaced:
@@ -265,20 +265,20 @@ class Writer:
         write_through(os.path.join(FRESH, path), path)
 
     def add(self, path: str) -> None:
-        """Write a file that was not there."""
+        """Write a new file."""
         self.make_folder(os.path.dirname(path))
         self.made.append(path)
         shutil.move(os.path.join(FRESH, path), path)
 
     def make_folder(self, folder: str) -> None:
-        """Make a folder and those above it."""
+        """Create a folder and its parents."""
         if folder and not os.path.isdir(folder):
             self.make_folder(os.path.dirname(folder))
             os.mkdir(folder)
             self.made.append(folder)
 
     def undo(self) -> None:
-        """Write back what was replaced; delete what was made."""
+        """Restore replaced files; delete created ones."""
         for path in self.replaced:
             write_through(os.path.join(self.folder, path), path)
         for path in reversed(self.made):
@@ -289,7 +289,7 @@ class Writer:
 
 
 def write_through(source: str, path: str) -> None:
-    """Give a file the bytes of another without ever making it shorter first."""
+    """Overwrite a file with the bytes of another, without truncating it first."""
     with open(source, "rb") as file:
         content = file.read()
     with open(path, "r+b") as file:
@@ -298,7 +298,7 @@ def write_through(source: str, path: str) -> None:
 
 
 def write(plan: Plan, texts: dict[str, str], keep: bool) -> str:
-    """Carry out the plan, or nothing of it; return the folder of what was replaced."""
+    """Carry out the whole plan or none of it; return the backup folder."""
     writer = Writer()
     try:
         for path in [] if keep else plan.differing:
@@ -315,27 +315,27 @@ def write(plan: Plan, texts: dict[str, str], keep: bool) -> str:
 
 
 def report(plan: Plan, others: set[str], keep: bool, folder: str) -> Iterator[str]:
-    """What a bake over a project did with what was there, a line each."""
+    """Yield what a bake over a project did with the existing files, one line each."""
     if plan.differing and keep:
-        yield f"Kept what was here and differs from the template: {name_some(plan.differing)}."
+        yield f"Kept files that differ from the template: {name_some(plan.differing)}."
     elif plan.differing:
         yield (
-            f"Replaced what differed from the template: {name_some(plan.differing)}.\n"
-            f"What was here is kept in {folder}: take from there what you need, then delete that folder."
+            f"Replaced files that differed from the template: {name_some(plan.differing)}.\n"
+            f"The old files are in {folder}: take what you need from there, then delete that folder."
         )
     left = sorted(filter(os.path.lexists, others.difference(*plan)))
     if left:
-        yield f"Left here, but of other answers: {name_some(left)}. Delete what you do not need."
+        yield f"Left files that belong to other answers: {name_some(left)}. Delete what you do not need."
 
 
 def name_some(paths: list[str]) -> str:
-    """The paths, or the first of them and how many more there are."""
+    """List the paths, or the first of them and the number of the rest."""
     some = paths if len(paths) <= 8 else [*paths[:7], f"{len(paths) - 7} more"]
     return " and ".join(filter(None, (", ".join(some[:-1]), some[-1])))
 
 
 def finish(answers: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Make a project of what was written; return what is wrong, or else what to report."""
+    """Turn the files of this bake into a project; return the faults, or else the lines to report."""
     is_over_something = os.path.isdir(BEFORE)
     root = FRESH if is_over_something else "."
     if is_over_something:
@@ -360,14 +360,14 @@ def finish(answers: dict[str, str]) -> tuple[list[str], list[str]]:
 
 
 def clean_up(is_failed: bool, is_over_something: bool) -> None:
-    """Delete what this bake has left over, or all of it, and nothing that was there before."""
+    """Delete leftovers of this bake, or all of it if it failed, and nothing that was there before."""
     if is_failed and (os.path.isdir(BEFORE) or not is_over_something):
         withdraw()
     shutil.rmtree(STAGE)
 
 
 def delete_itself() -> None:
-    """Delete this file where it is the copy that cookiecutter made and forgets."""
+    """Delete this file if it is the temporary copy that cookiecutter leaves behind."""
     if os.path.basename(__file__).startswith("tmp"):
         os.unlink(__file__)
 
@@ -385,7 +385,7 @@ def main() -> int:
     finally:
         clean_up(bool(faults), is_over_something)
     if faults:
-        result = "nothing of yours was changed" if is_over_something else "its files are wrong"
+        result = "your files are unchanged" if is_over_something else "its files are wrong"
         header = f"The project was not generated, {result}:"
         print(header, *faults, sep="\n  ", file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
-"""Refuse wrong answers before a file is written, and set aside what the bake could write over."""
+"""Reject invalid answers before any file is written, and set aside files that the bake could overwrite."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# cookiecutter puts this file among the temporary ones, where somebody's json.py may lie.
+# cookiecutter runs this file from the temporary folder, where a stray json.py would shadow the real one.
 if os.path.dirname(__file__) in sys.path:
     sys.path.remove(os.path.dirname(__file__))
 
@@ -15,7 +15,7 @@ import unicodedata
 from collections import namedtuple
 from collections.abc import Callable
 
-# Every task size that Fargate sells: CPU units to MiB of memory.
+# Every task size that Fargate offers: CPU units to MiB of memory.
 FARGATE_MEMORY = {
     256: (512, 1024, 2048),
     512: tuple(range(1024, 4096 + 1, 1024)),
@@ -33,17 +33,17 @@ AREAS = (
 ).split()
 
 
-# What an answer must be; `rule` continues a sentence that begins with the answer.
+# A check of one answer; `rule` continues a sentence that begins with the answer.
 Rule = namedtuple("Rule", ["answer", "accepts", "rule", "example", "hint"], defaults=[lambda _: ""])
 
 
 def matches(pattern: str) -> Callable[[str], bool]:
-    """A check that the whole answer has the form of ``pattern``, ASCII only."""
+    """Return a check that the whole answer matches ``pattern``, ASCII only."""
     return lambda value: re.fullmatch(pattern, value, re.ASCII) is not None
 
 
 def is_printable_line(value: str, longest: int) -> bool:
-    """Text on one line that TOML, YAML and HTML can all hold and that is no template code."""
+    """Whether a value is one line that TOML, YAML and HTML can all hold, without template code."""
     unprintable = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
     return (
         0 < len(value) <= longest
@@ -57,7 +57,7 @@ def is_port(value: str) -> bool:
     return matches("[1-9][0-9]{3,4}")(value) and 1024 <= int(value) <= 65535
 
 
-# What the names on AWS add to a project's slug.
+# Suffixes that names on AWS add to a project's slug.
 DERIVED_ENDS = ("-staging", "-production", "-bootstrap")
 
 
@@ -72,7 +72,7 @@ def is_region(value: str) -> bool:
 
 
 def closest_region(value: str) -> str:
-    """The region that was meant: swapped letters first, then the most alike."""
+    """Suggest the intended region: swapped letters first, then the most similar name."""
     from difflib import SequenceMatcher
 
     given = value.strip().lower()
@@ -101,7 +101,7 @@ def is_network(value: str) -> bool:
 
 
 def enclosing_network(value: str) -> str:
-    from ipaddress import IPv4Network  # only here: a fifth of this hook's time
+    from ipaddress import IPv4Network  # only here: it takes a fifth of this hook's time
 
     try:
         return f"did you mean {IPv4Network(value, strict=False)}?"
@@ -125,7 +125,7 @@ RULES = (
         "project_slug",
         is_slug,
         "must be 3 to 31 lower-case letters, digits and single hyphens, starting with a letter and not ending "
-        f"with a hyphen or with {', '.join(DERIVED_ENDS)}, as what other projects have on AWS does",
+        f"with a hyphen or with {', '.join(DERIVED_ENDS)}, like names of other projects on AWS",
         "churn-model",
     ),
     Rule(
@@ -174,14 +174,14 @@ EVERYONE = "0.0.0.0/0"
 EVERYONE_RULE = Rule(
     "allowed_cidr",
     EVERYONE.__eq__,
-    "must be everyone with deploy_tool express: ECS admits all to its load balancer. An API key or private subnets "
-    "keep others out",
+    "must be everyone with deploy_tool express: ECS opens its load balancer to all. To keep others out, use an API key "
+    "or private subnets",
     EVERYONE,
 )
 
 
 def fault(rule: Rule, value: str) -> str:
-    """One line: which answer, what was given, the rule, an example."""
+    """Return one line with the answer, its value, the rule and an example."""
     hint = rule.hint(value)
     return f"{rule.answer}: {value!r} {rule.rule}, for example {rule.example}" + (
         f" - {hint}" if hint else ""
@@ -189,10 +189,10 @@ def fault(rule: Rule, value: str) -> str:
 
 
 def task_memory_rule(cpu: str) -> Rule:
-    """The memory sizes that Fargate sells with ``cpu``, or any of them where ``cpu`` is wrong."""
+    """Allow the memory sizes that Fargate offers with ``cpu``, or all sizes if ``cpu`` is invalid."""
     if is_task_cpu(cpu):
         sizes = FARGATE_MEMORY[int(cpu)]
-        rule = f"must be a memory size that Fargate sells with task_cpu {cpu}: {', '.join(map(str, sizes))}"
+        rule = f"must be a memory size that Fargate offers with task_cpu {cpu}: {', '.join(map(str, sizes))}"
     else:
         sizes = sorted(set().union(*FARGATE_MEMORY.values()))
         rule = "must be a memory size of Fargate in MiB"
@@ -200,7 +200,7 @@ def task_memory_rule(cpu: str) -> Rule:
 
 
 def find_faults(answers: dict[str, str]) -> list[str]:
-    """One line for each answer that breaks its rule; empty when all hold."""
+    """Return one line for each answer that breaks its rule."""
     rules = [*RULES, task_memory_rule(answers["task_cpu"])]
     if answers.get("deploy_tool") == "express" and is_network(answers["allowed_cidr"]):
         rules.append(EVERYONE_RULE)
@@ -212,7 +212,7 @@ def find_faults(answers: dict[str, str]) -> list[str]:
 
 
 def derive(answers: dict[str, str]) -> dict[str, str]:
-    """The template's private variables, which follow from answers that are right."""
+    """Derive the template's private variables from valid answers."""
     region = answers["aws_region"]
     framework = answers["model_framework"]
     kind = "files" if framework == "python" else "onnx"
@@ -234,7 +234,7 @@ def derive(answers: dict[str, str]) -> dict[str, str]:
 
 
 def find_overrides(answers: dict[str, str]) -> list[str]:
-    """One line for each private variable that was given on the command line or in a configuration."""
+    """Return one line for each private variable that the command line or a configuration overrides."""
     return [
         f"{name}: {answers[name]!r} was given, but {value!r} follows from the answers. Leave it out"
         for name, value in derive(answers).items()
@@ -244,9 +244,9 @@ def find_overrides(answers: dict[str, str]) -> list[str]:
 
 STAGE = ".variants"
 BEFORE = os.path.join(STAGE, "before")
-# Bytes: what a project needs, with all its variants, and as much again.
+# Bytes: twice the size of a project with all its variants.
 SPACE = 12_000_000
-# The entries of a project's root, with any answers: nothing else can be written over.
+# The entries of a project's root, for any answers: nothing else can be overwritten.
 ENTRIES = (
     ".dockerignore .gitattributes .gitignore .gitlab-ci.yml .yamllint.yaml AGENTS.md CONTRIBUTING.md Dockerfile "
     "Makefile README.md application.py compose.override.yaml compose.yaml deploy docker-compose.yml docs ecs-params.yml "
@@ -256,21 +256,21 @@ ENTRIES = (
 
 
 def find_hindrance(answers: dict[str, str]) -> str:
-    """Why no project can be written here and how to change that; empty where it can."""
+    """Return why no project can be written here and how to fix that, or an empty string."""
     if "cookiecutter" in answers["__model_file"]:
         return (
-            "this cookiecutter is too old, 2.1 is the oldest that works. "
-            "Run a newer one: pipx run 'cookiecutter>=2.1' TEMPLATE, or get it: "
+            "this cookiecutter is too old: 2.1 or later is required. "
+            "Run a newer one: pipx run 'cookiecutter>=2.1' TEMPLATE, or upgrade: "
             "python3 -m pip install --upgrade 'cookiecutter>=2.1'"
         )
     if os.path.lexists(STAGE):
         return (
-            f"{os.path.abspath(STAGE)} is there from a bake that was interrupted. Files of yours are in "
-            f"its folder before: if there is one, run cp -a {BEFORE}/. . in the project. "
+            f"{os.path.abspath(STAGE)} is left over from an interrupted bake. If it has a folder named before, "
+            f"your files are there: run cp -a {BEFORE}/. . in the project. "
             f"Then delete {STAGE} and bake again"
         )
     if not os.access(".", os.W_OK | os.X_OK):
-        return f"{os.getcwd()} cannot be written to. Change its permissions, or bake elsewhere"
+        return f"{os.getcwd()} is not writable. Change its permissions, or bake elsewhere"
     if free_space() < SPACE:
         return (
             f"{os.getcwd()} has {free_space() // 1000} kB free and a project needs {SPACE // 1000}. "
@@ -280,7 +280,7 @@ def find_hindrance(answers: dict[str, str]) -> str:
 
 
 def free_space() -> float:
-    """Bytes that may be written here; no limit where the system does not tell."""
+    """Return the free bytes here; infinite if the system does not report them."""
     if not hasattr(os, "statvfs"):
         return float("inf")
     system = os.statvfs(".")
@@ -288,13 +288,13 @@ def free_space() -> float:
 
 
 def set_aside() -> None:
-    """Move what the bake could write over to .variants/before; the other hook moves it back."""
+    """Move files that the bake could overwrite to .variants/before; the other hook moves them back."""
     os.makedirs(BEFORE)
     moved = []
     try:
         with open(os.path.join(STAGE, "entries"), "x", encoding="utf-8") as file:
             file.write("\n".join(ENTRIES))
-        # Rendered by the bake, unless existing files are to be skipped.
+        # The bake renders this file, unless it skips existing files.
         with open(os.path.join(STAGE, "README.md"), "x", encoding="utf-8"):
             pass
         for entry in filter(os.path.lexists, ENTRIES):
@@ -311,7 +311,7 @@ def set_aside() -> None:
 
 
 def delete_itself() -> None:
-    """Delete this file where it is the copy that cookiecutter made and forgets."""
+    """Delete this file if it is the temporary copy that cookiecutter leaves behind."""
     if os.path.basename(__file__).startswith("tmp"):
         os.unlink(__file__)
 
@@ -325,7 +325,7 @@ def main() -> int:
         try:
             set_aside()
         except OSError as error:
-            hindrance = f"could not move aside what is there: {error}. Nothing was changed"
+            hindrance = f"could not move existing files aside: {error}. Nothing was changed"
     if hindrance:
         print(f"The project was not generated: {hindrance}.", file=sys.stderr)
     if faults:

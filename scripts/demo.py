@@ -1,6 +1,6 @@
-"""Bake a project, train its model, rehearse its deployment, serve it and ask it: ``make demo``.
+"""Bake a project, train its model, rehearse its deployment, serve it and query it: ``make demo``.
 
-Everything happens in a temporary folder, which is deleted after Ctrl-C. Where a step fails, it is kept.
+Everything happens in a temporary folder, which is deleted after Ctrl-C. If a step fails, the folder stays.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ PENGUIN = {
     "sex": "male",
 }
 QUESTION = json.dumps({"instances": [PENGUIN]})
-# Debian's packages have the names of these tools.
+# Debian's packages have the same names as these tools.
 NEEDED = ("bash", "git", "make")
 INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew install")
 ECS_CLI_URL = os.environ.get("ECS_CLI_URL", "https://amazon-ecs-cli.s3.amazonaws.com")
@@ -39,11 +39,11 @@ STARTED = time.monotonic()
 
 
 class FailedStepError(Exception):
-    """A step failed; the text is the end of what it printed."""
+    """A step failed; the text is the end of its output."""
 
 
 def end_group(leader: subprocess.Popen[bytes], seconds: float = 10) -> None:
-    """End a process and its group, and wait for all of it: make ends before what it started does."""
+    """End a process and its group, and wait for all of it, since make ends before its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGTERM)
         deadline = time.monotonic() + seconds
@@ -57,7 +57,7 @@ def end_group(leader: subprocess.Popen[bytes], seconds: float = 10) -> None:
 
 @contextlib.contextmanager
 def late_interrupt() -> Iterator[None]:
-    """Let Ctrl-C count at the end: a process that is half started is known to nobody who could end it."""
+    """Delay Ctrl-C to the end of the block, so that no half-started process is left running."""
     came: list[int] = []
     before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in INTERRUPTS}
     try:
@@ -70,7 +70,7 @@ def late_interrupt() -> Iterator[None]:
 
 
 class Demo:
-    """The steps, in a folder of their own."""
+    """The steps of the demo, in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,10 +79,10 @@ class Demo:
         self.environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
 
     def show(self) -> None:
-        """Go through the steps, up to a service that runs until KeyboardInterrupt.
+        """Run all steps, up to a service that runs until KeyboardInterrupt.
 
-        Where ecs-cli cannot be had, the project deploys with CloudFormation: the AWS CLI is enough
-        for that.
+        If ecs-cli cannot be installed, the project deploys with CloudFormation, which needs only
+        the AWS CLI.
         """
         say(f"Baking a project with the default answers in {self.folder}")
         project = self.bake("project")
@@ -97,7 +97,7 @@ class Demo:
         rehearsal = ("rehearsal/.venv/bin/python", "-E", "-m", "rehearsal")
         code = self.run(project, *rehearsal, is_shown=True, codes=(0, NOT_REHEARSED))
         if code == NOT_REHEARSED:
-            say("The rehearsal left out the service")
+            say("The rehearsal skipped the service")
         port = pick_port()
         say(f"Starting the service (make run PORT={port})")
         with self.serve(project, port) as url:
@@ -105,7 +105,7 @@ class Demo:
             signal.pause()
 
     def bake(self, name: str, *answers: str) -> Path:
-        """Make a project without anybody's cookiecutter configuration, and leave no replay file."""
+        """Bake a project without the user's cookiecutter configuration, and leave no replay file."""
         folder = self.folder / name
         folder.mkdir()
         configuration = folder / "cookiecutter.json"
@@ -118,7 +118,7 @@ class Demo:
         return makefile.parent
 
     def install_ecs_cli(self, project: Path) -> str:
-        """Return why there is no ecs-cli, or nothing where it is on PATH or can be installed."""
+        """Return why there is no ecs-cli, or nothing if it is on PATH or can be installed."""
         if shutil.which(os.environ.get("ECS_CLI", "ecs-cli")):
             return ""
         if not shutil.which("gpg"):
@@ -139,7 +139,7 @@ class Demo:
     def run(
         self, project: Path, *command: str, is_shown: bool = False, codes: tuple[int, ...] = (0,)
     ) -> int:
-        """Run a command in the project, its output shown or logged; return its exit code."""
+        """Run a command in the project, show or log its output, and return its exit code."""
         with self.start(project, command, is_shown) as step:
             code = step.wait()
         if code not in codes:
@@ -151,7 +151,7 @@ class Demo:
     def start(
         self, project: Path, command: tuple[str, ...], is_shown: bool = False
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command in a process group of its own, and end all of the group afterwards."""
+        """Start a command in its own process group, and end the whole group afterwards."""
         process = None
         try:
             with self.log.open("ab") as log, late_interrupt():
@@ -171,7 +171,7 @@ class Demo:
 
     @contextlib.contextmanager
     def serve(self, project: Path, port: int) -> Iterator[str]:
-        """Run the service; yield its address once it answers."""
+        """Run the service; yield its URL once it responds."""
         url = f"http://127.0.0.1:{port}"
         with self.start(project, ("make", "run", f"PORT={port}")) as service:
             deadline = time.monotonic() + 60
@@ -184,7 +184,7 @@ class Demo:
 
 
 def missing_tools() -> list[str]:
-    """The needed tools that are not here, each with the command that installs it."""
+    """Return the missing tools, each with the command that installs it."""
     found = (command for command in INSTALLERS if shutil.which(command.split()[0]))
     installer = next(found, "install the package")
     missing = [f"{name}: {installer} {name}" for name in NEEDED if not shutil.which(name)]
@@ -196,7 +196,7 @@ def missing_tools() -> list[str]:
 
 
 def pick_port(preferred: int = 5000) -> int:
-    """The project's own port, or any free one where that is taken."""
+    """Return the project's default port, or any free one if that is taken."""
     for port in (preferred, 0):
         with socket.socket() as server, contextlib.suppress(OSError):
             server.bind(("127.0.0.1", port))
@@ -205,7 +205,7 @@ def pick_port(preferred: int = 5000) -> int:
 
 
 def ask(url: str, body: bytes | None = None) -> str:
-    """Ask a server on this machine, whatever proxy the environment names."""
+    """Query a server on this machine, ignoring any proxy in the environment."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=10) as response:
@@ -213,7 +213,7 @@ def ask(url: str, body: bytes | None = None) -> str:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the service answers."""
+    """Whether the service responds."""
     with contextlib.suppress(OSError):
         ask(f"{url}/ping")
         return True
@@ -226,31 +226,31 @@ def predict(url: str) -> str:
 
 
 def announce(url: str, answer: str) -> None:
-    """Tell where the service is and how to ask it."""
+    """Print the URL of the service and a sample request."""
     say(f"Serving at {url} - open it in a browser, or:")
     print(
         f"curl {url}/predict -H 'Content-Type: application/json' -d '{QUESTION}'",
         answer,
-        "Ctrl-C ends it.",
+        "Press Ctrl-C to stop it.",
         sep="\n",
         flush=True,
     )
 
 
 def say(what: str) -> None:
-    """Tell which step this is, and how many seconds after the start it begins."""
+    """Print a step, with the seconds since the start."""
     print(f"[{time.monotonic() - STARTED:3.0f} s] {what}", flush=True)
 
 
 def interrupt(*_: object) -> None:
-    """Raise KeyboardInterrupt once; what follows is cleaning up."""
+    """Raise KeyboardInterrupt once; later signals must not interrupt the cleanup."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    """Show the demo; return the exit code."""
+    """Run the demo; return the exit code."""
     if missing := missing_tools():
         print("The demo needs", *missing, sep="\n  ", file=sys.stderr)
         return 1
@@ -260,7 +260,7 @@ def main() -> int:
     try:
         Demo(folder).show()
     except FailedStepError as failure:
-        print(f"{failure}\nThe project and demo.log are kept in {folder}", file=sys.stderr)
+        print(f"{failure}\nThe project and demo.log are in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Pin the requirements of every variant of the generated project anew: ``make lock``."""
+"""Update the pinned requirements of every variant of the generated project: ``make lock``."""
 
 import json
 import shutil
@@ -15,11 +15,11 @@ VARIANTS = TEMPLATE / ".variants"
 
 
 def main() -> None:
-    """Bake a project of each framework, run its own ``make lock``, and take over the files."""
+    """Bake a project for each framework, run its ``make lock``, and copy the files back."""
     for framework in sorted(path.name for path in (VARIANTS / "model_framework").iterdir()):
         print(f"== {framework}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            # Nobody's configuration, and no replay file left in it.
+            # Ignore the user's configuration, and leave no replay file there.
             configuration = Path(folder) / "cookiecutter.json"
             folders = ("replay_dir", "cookiecutters_dir")
             configuration.write_text(json.dumps({name: f"{folder}/{name}" for name in folders}))
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def is_chosen(variant: Path, project: Path) -> bool:
-    """True when the project has the short lists of this variant."""
+    """Whether the project has the ``.in`` files of this variant."""
     return all(
         (project / file.relative_to(variant)).read_bytes() == file.read_bytes()
         for file in variant.rglob("*.in")

@@ -1,8 +1,8 @@
 """Make a release: ``make release VERSION=0.2.0``.
 
-What CHANGELOG.md has below 'Unreleased' becomes the section of that version and day, pyproject.toml gets the version, and
-a commit and an annotated tag ``v0.2.0`` are made of both. Nothing is pushed. Exits with 1, and changes nothing, where the
-version is not a later one (https://semver.org), the working tree has changes, or there is nothing to release.
+Move the entries below 'Unreleased' in CHANGELOG.md to a section for that version and today's date, set the version in
+pyproject.toml, and create a commit and an annotated tag ``v0.2.0``. Push nothing. Exit with 1, and change nothing, if
+the version is not a later one (https://semver.org), the working tree has changes, or there is nothing to release.
 """
 
 import re
@@ -17,14 +17,14 @@ VERSION = re.compile(r'^version = "(.+)"$', re.MULTILINE)
 
 
 def git(*arguments: str) -> str:
-    """What git prints."""
+    """Run git and return its output."""
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
 
 
 def parse(version: str) -> tuple[int, ...]:
-    """The numbers of a version; exits where it has others than three."""
+    """Return the three numbers of a version; exit if it has any other form."""
     if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version):
         sys.exit(f"VERSION={version} must be three numbers, such as 0.2.0")
     return tuple(map(int, version.split(".")))

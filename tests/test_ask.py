@@ -96,7 +96,10 @@ def test_redirect_is_told(ask):
         command = [sys.executable, PROGRAM, "--redirect", url]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, "https://id.example.com/authorize\n")
-    with server((200, "fine")) as (url, _), pytest.raises(ask.NoAnswerError, match="nowhere"):
+    with (
+        server((200, "fine")) as (url, _),
+        pytest.raises(ask.NoAnswerError, match="does not redirect"),
+    ):
         ask.redirect_of(url)
     with server((500, "x")) as (url, _), pytest.raises(ask.NoAnswerError, match="HTTP 500"):
         ask.redirect_of(url)

@@ -245,7 +245,7 @@ def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
     assert "rehearsed: every step ended as expected" in output
     assert "no Docker engine answers; start Docker" in output
     demo.expect_exact('"predictions":["Adelie"]')
-    demo.expect_exact("Ctrl-C ends it.\r\n")
+    demo.expect_exact("Press Ctrl-C to stop it.\r\n")
     assert ask(f"{url}/predict", {"instances": [PENGUIN]})[0] == 200
     stop(demo, tmp_path)
     with pytest.raises(OSError, match="refused"):
@@ -293,6 +293,6 @@ def test_demo_that_fails_keeps_its_project_and_says_where(tmp_path):
     assert done.returncode == 1
     *lines, last = done.stderr.splitlines()
     assert lines[-1] == "'make setup train' failed."
-    folder = Path(last.removeprefix("The project and demo.log are kept in "))
+    folder = Path(last.removeprefix("The project and demo.log are in "))
     assert (folder / "demo.log").is_file()
     assert (folder / "project" / "ml-inference-service" / "Makefile").is_file()

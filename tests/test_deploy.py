@@ -205,7 +205,9 @@ def test_missing_credentials_are_named_before_anything_is_touched(deployed):
 def test_wrong_account_is_named_before_anything_is_touched(deployed):
     for target in TOUCHING:
         output = deployed.fails(target, "FORCE=1", "N=2", "AWS_ACCOUNT_ID=210987654321")
-        expected = "the credentials are of account 123456789012, but the Makefile says 210987654321"
+        expected = (
+            "the credentials belong to account 123456789012, but the Makefile says 210987654321"
+        )
         assert expected in output
     assert deployed.service()["desiredCount"] == 1
 
@@ -224,7 +226,7 @@ def test_region_without_fargate_is_named(deployed):
     }
     with canned_endpoint(answers) as endpoint:
         output = deployed.fails("doctor", AWS_ENDPOINT_URL=endpoint)
-    assert "doctor: there is no Fargate in region eu-west-1: make the project anew" in output
+    assert "doctor: region eu-west-1 has no Fargate: generate the project again" in output
 
 
 def test_missing_tools_are_named_all_at_once(deployed):
@@ -248,7 +250,7 @@ def test_docker_that_is_not_running_is_named(deployed, docker):
 
 def test_port_that_compose_does_not_publish_is_named(deployed):
     output = deployed.fails("doctor", "SERVICE_PORT=8080")
-    assert "docker-compose.yml does not publish port 8080, which the Makefile says" in output
+    assert "docker-compose.yml does not publish port 8080, the one in the Makefile" in output
 
 
 def test_staging_is_a_service_of_its_own(deployed):
@@ -257,7 +259,7 @@ def test_staging_is_a_service_of_its_own(deployed):
     arns = deployed.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
     assert {re.search(r"/(.+):", arn)[1] for arn in arns} == families
     output = deployed.make("destroy", ENV="staging", FORCE="1")
-    assert f"kept the images: {SERVICE} has need of them" in output
+    assert f"kept the images: {SERVICE} needs them" in output
     assert f"nothing of {SERVICE}-staging is left" in output
     deployed.make("smoke")
 
@@ -359,7 +361,7 @@ def test_repository_with_other_settings_is_set_right(account):
 def test_repository_that_was_there_before_is_left_as_it_is(account):
     account.aws("ecr", "create-repository", "--repository-name", SERVICE)
     before = account.aws("ecr", "describe-repositories")
-    assert "its settings and images stay as they are" in account.make("ecr-create")
+    assert "its settings and images stay unchanged" in account.make("ecr-create")
     output = account.make("destroy", "FORCE=1")
     assert f"kept the images: 'make ecr-create' found repository {SERVICE}" in output
     assert account.aws("ecr", "describe-repositories") == before
@@ -438,7 +440,7 @@ def test_stack_that_another_run_is_making_is_left_alone(account):
     with pytest.raises(subprocess.CalledProcessError):
         account.aws("cloudformation", *create)
     output = account.fails("cluster-up", WAIT_SECONDS="1", POLL_SECONDS="0.2")
-    assert f"stack {STACK} is CREATE_IN_PROGRESS, waiting for the other run's end" in output
+    assert f"stack {STACK} is CREATE_IN_PROGRESS, waiting for the other run to end" in output
     assert f"stack {STACK} is still CREATE_IN_PROGRESS" in output
 
 
@@ -634,7 +636,7 @@ def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
         other = account.start("service-up", IMAGE_TAG="other")
         wait_for_line(other, "the rollout is IN_PROGRESS")
     mine = account.start("service-up", IMAGE_TAG="mine")
-    wait_for_line(mine, "a rollout is under way, waiting for its end")
+    wait_for_line(mine, "a rollout is in progress, waiting for it to end")
     gate.touch()
     assert f"runs {image(account, 'mine')}" in finish(mine)
     other.communicate(timeout=1500)
@@ -714,7 +716,7 @@ def test_smoke_says_where_another_model_is_served(deployed, tmp_path):
     sample = tmp_path / "sample.txt"
     sample.write_text("\n".join([*lines[:2], "0123456789ab", ""]))
     output = deployed.make("smoke", SAMPLE_COMMAND=f"cat {sample}")
-    assert f"serves model {lines[2]}, the image here has 0123456789ab" in output
+    assert f"serves model {lines[2]}, the local image has 0123456789ab" in output
     assert "note:" not in deployed.make("smoke")
 
 
@@ -850,10 +852,10 @@ def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
     # What is not answered is not 'none': D3 was a cluster that went with somebody's service.
     for question in ("ecs list-services", "ecs list-tasks"):
         output = account.fails("destroy", "FORCE=1", **denials.variables(question))
-        assert f"AWS does not answer 'aws {question}' (" in output
+        assert f"'aws {question}' failed (" in output
         assert others() == ["ACTIVE"]
     output = account.make("destroy", "FORCE=1")
-    assert f"kept cluster {SERVICE} and its network, in which others run: " in output
+    assert f"kept cluster {SERVICE} and its network, in which others are running: " in output
     assert others() == ["ACTIVE"]
     assert account.aws("cloudformation", "describe-stacks")["Stacks"]
     # The last one takes the cluster along.
@@ -865,7 +867,7 @@ def test_destroy_leaves_a_cluster_that_was_there_before(account):
     account.aws("ecs", "create-cluster", "--cluster-name", SERVICE, "--tags", "key=team,value=x")
     account.make(*STEPS)
     output = account.make("destroy", "FORCE=1")
-    assert f"kept cluster {SERVICE}, which was there before" in output
+    assert f"kept cluster {SERVICE}, which existed before" in output
     (cluster,) = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
     assert cluster["status"] == "ACTIVE"
     assert not account.aws("cloudformation", "describe-stacks")["Stacks"]
@@ -891,7 +893,7 @@ def test_number_of_tasks_has_a_ceiling(deployed):
     assert b"idle, 1 task: about $12.66 a month" in estimate.stdout
     deployed.make("scale", N="1")
     output = deployed.fails("scale", N="21")
-    assert "21 tasks are more than 20: where you mean it, add MAX_TASKS=21" in output
+    assert "21 tasks are more than 20: if you mean it, add MAX_TASKS=21" in output
     assert "say how many" in deployed.fails("scale", N="99999999")
 
 

@@ -60,7 +60,7 @@ def test_altered_ecs_cli_is_not_installed(project, release):
     binary.write_text("#!/bin/sh\necho 'ecs-cli version 1.21.0 (altered)'\n")
     result = project.run("make", "ecs-cli", **variables, PATH="/usr/bin:/bin")
     assert result.returncode != 0
-    assert "the signature of ecs-cli-linux-amd64-v1.21.0 is not good" in result.stderr
+    assert "the signature of ecs-cli-linux-amd64-v1.21.0 is not valid" in result.stderr
     assert not project.has_file("bin/ecs-cli")
 
 

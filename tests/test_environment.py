@@ -135,7 +135,10 @@ def test_variables_of_the_shell_reach_no_step(repository):
 def test_environment_that_the_shell_names_in_vain_is_said(bake, tool):
     other = {"ecs-cli": "staging", "cloudformation": "production"}[tool]
     project = bake(deploy_tool=tool)
-    assert f"ENV={other} counts on make's command line" in project.run("make", ENV=other).stderr
+    assert (
+        f"ENV={other} from the shell is ignored, set it on make's command line"
+        in project.run("make", ENV=other).stderr
+    )
     assert project.run("make", f"ENV={other}").stderr == ""
     assert project.run("make", ENV="dev").stderr == ""
 

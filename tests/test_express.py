@@ -83,7 +83,7 @@ def test_address_is_https_on_a_domain_of_aws(deployed):
 
 def test_deploy_again_changes_nothing(deployed):
     before = deployed.revisions()
-    assert deployed.make(*STEPS).count("is as it should be, nothing to change") == 2
+    assert deployed.make(*STEPS).count("is up to date, nothing to change") == 2
     assert deployed.revisions() == before
 
 

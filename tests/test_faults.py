@@ -217,7 +217,7 @@ def test_job_tells_rows_that_fail_from_parts_that_are_not_done(tool):
     s3("cp", FILE["IN"], f"{wrong['IN']}a.jsonl")
     s3("cp", "-", f"{wrong['IN']}b.jsonl", text="nonsense\n")
     output = account.fails("batch-aws", **wrong)
-    assert f"{wrong['OUT']} is there, and files that end with .errors.csv" in output
+    assert f"wrote {wrong['OUT']}, and files that end with .errors.csv" in output
     assert s3("cp", f"{wrong['OUT']}a.jsonl", "-")
     assert s3("cp", f"{wrong['OUT']}b.jsonl.errors.csv", "-").splitlines()[1].startswith("0,")
     output = account.fails("batch-aws", **{**wrong, "OUT": "s3://nowhere-at-all/x/"})
@@ -362,7 +362,7 @@ def test_two_projects_share_a_cluster_from_the_first_moment_to_the_last(neighbou
         for project in (first, second):
             assert "predicts" in project.make("smoke")
         output = first.make("destroy", "FORCE=1")
-        assert f"kept cluster {SERVICE} and its network, in which others run" in output
+        assert f"kept cluster {SERVICE} and its network, in which others are running" in output
         assert "predicts" in second.make("smoke")
         assert "deleted the cluster and its network" in second.make("destroy", "FORCE=1")
         assert not first.roles()
@@ -385,8 +385,11 @@ def test_what_was_there_before_is_left_alone(open_tool, target):
         account = tool.account
         account.aws(*FOREIGN[target])
         output = account.fails(target)
-        assert "was not made by this project's steps, so it stays as it is: delete it, or" in output
-        assert "was not made by these steps" in account.make("destroy", "FORCE=1")
+        assert (
+            "was not created by this project's steps, so it stays unchanged: delete it, or"
+            in output
+        )
+        assert "was not created by these steps" in account.make("destroy", "FORCE=1")
         assert len(tool.left()) == 1
 
 
@@ -426,7 +429,7 @@ def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
         account.make(*tool.everything, **given)
         assert re.search(r"^runs +20\d\d-", account.make("releases", **given), re.MULTILINE)
         output = account.fails(RELEASE[name], "AWS_ACCOUNT_ID=999999999999", **given)
-        assert "the credentials are of account 123456789012" in output
+        assert "the credentials belong to account 123456789012" in output
         account.make("destroy", "FORCE=1", **given)
         assert tool.left() == []
 
@@ -437,5 +440,5 @@ def test_release_in_steps_goes_on_where_the_aws_cli_cannot_tell_of_it(open_tool,
         canary = {"DeploymentStrategy": "CANARY", "StepMinutes": "1", "BakeMinutes": "1"}
         with parameters(tool.account, **canary):
             output = tool.account.make("service-up")
-        assert "note: this AWS CLI cannot ask how the requests move" in output
+        assert "note: this AWS CLI is too old to show how the requests move" in output
         assert "is UPDATE_COMPLETE" in output

@@ -94,7 +94,7 @@ def test_demo_runs_with_what_readme_names_and_leaves_nothing(machine, cache):
     demo.expect("Serving at (http://127[.]0[.]0[.]1:[0-9]+)")
     assert demo.before.count("\n") < 100, demo.before
     demo.expect_exact('"predictions":["Adelie"]')
-    demo.expect_exact("Ctrl-C ends it.")
+    demo.expect_exact("Press Ctrl-C to stop it.")
     demo.sendintr()
     demo.expect_exact("Stopped; the project is deleted.")
     demo.expect("left: (.*)\r\nprocesses: (.*)\r\n")

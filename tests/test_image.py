@@ -251,7 +251,7 @@ def test_push_of_another_build_of_a_tag_is_refused(docker, copy, pushed):
     copy.check("make", "docker-build", **variables)
     result = copy.run("make", "docker-push", **variables)
     assert result.returncode != 0
-    assert f"{name} is in the registry, built otherwise" in result.stderr
+    assert f"the registry has another build of {name}" in result.stderr
 
 
 def test_push_that_is_refused_fails_and_says_what_to_do(docker, trained, pushed):

@@ -553,12 +553,12 @@ def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released):
         with released.repository.changed(name, lambda text: text + accepted):
             run = released.repository.run("audit", AUDIT_URL=osv)
         assert run.jobs == {"audit": "PASS"}
-        assert "passing over CVE-2030-0001 until 2999-12-31: made up" in run.of("audit")
+        assert "accepting CVE-2030-0001 until 2999-12-31: made up" in run.of("audit")
         outdated = "CVE-2030-0001 2020-01-01 made up\n"
         with released.repository.changed(name, lambda text: text + outdated):
             run = released.repository.run("audit", AUDIT_URL=osv)
         assert run.jobs == {"audit": "FAIL"}
-        assert "is accepted no longer: its last day was 2020-01-01" in run.of("audit")
+        assert "is no longer accepted: its last day was 2020-01-01" in run.of("audit")
 
 
 @pytest.mark.slow
@@ -605,7 +605,10 @@ def test_missing_key_is_named(bake, missing):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("missing", "has written no certificates that this job sees: the runner must share /certs"),
+        (
+            "missing",
+            "this job sees no certificates of Docker-in-Docker: the runner must share /certs",
+        ),
         ("", "Docker does not answer at tcp://docker:2376: the runner must be privileged"),
     ],
 )

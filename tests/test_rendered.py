@@ -294,7 +294,7 @@ def test_job_gets_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
     expected = (
         f"apt-get install -qq --no-install-recommends {packages}"
         if has_apt
-        else "there is no aws docker gpg, and no apt-get to install it"
+        else "aws docker gpg is missing, and there is no apt-get to install it"
     )
     assert expected in done.stderr
 

@@ -140,14 +140,14 @@ def test_bake_over_a_project_keeps_what_it_replaces(owned, answers):
     before = snapshot(project)
     output = over(project.parent, *answers)
     assert lost(project, files) == []
-    assert "Replaced what differed from the template: " in output
-    assert "What was here is kept in .before-bake: " in output
+    assert "Replaced files that differed from the template: " in output
+    assert "The old files are in .before-bake: " in output
     kept = {str(path.relative_to(project / ".before-bake")) for path in (project / ".before-bake").rglob("*") if path.is_file()}  # fmt: skip
     changed = {name for name, content in OWNERS.items() if content is None}
     assert changed < kept
     if not answers:
         assert kept == {*changed, ".gitignore"}
-    assert "Left here, but of other answers: " in output
+    assert "Left files that belong to other answers: " in output
     assert not (project / ".variants").exists()
     assert snapshot(project).keys() >= before.keys()
     assert "# mine" not in (project / "Dockerfile").read_text()
@@ -156,7 +156,7 @@ def test_bake_over_a_project_keeps_what_it_replaces(owned, answers):
 
     # The next one keeps to another folder.
     (project / "Dockerfile").write_text("FROM scratch\n")
-    assert "kept in .before-bake-2: " in over(project.parent, *answers)
+    assert "The old files are in .before-bake-2: " in over(project.parent, *answers)
     assert (project / ".before-bake-2" / "Dockerfile").read_text() == "FROM scratch\n"
     assert lost(project, files) == []
 
@@ -169,7 +169,7 @@ def test_bake_that_skips_what_exists_changes_none_of_it(owned, answers):
     output = over(project.parent, "-s", *answers)
     after = snapshot(project)
     assert {path: after.get(path) for path in before} == before
-    assert "Kept what was here and differs from the template: " in output
+    assert "Kept files that differ from the template: " in output
     new = after.keys() - before.keys()
     assert b"deploy/doctor.sh" in new
     assert (b"deploy/stack.py" in new) == bool(answers)
@@ -202,7 +202,7 @@ def test_readme_and_license_of_a_new_repository_are_kept(tmp_path):
     project.mkdir()
     (project / "README.md").write_text("# Ours\n")
     (project / "LICENSE").write_text("MIT\n")
-    assert "Replaced what differed from the template: README.md.\n" in over(tmp_path)
+    assert "Replaced files that differed from the template: README.md.\n" in over(tmp_path)
     assert (project / ".before-bake" / "README.md").read_text() == "# Ours\n"
     assert (project / "LICENSE").read_text() == "MIT\n"
 
@@ -270,11 +270,11 @@ def put_pipe_where_file_is(project):
 @pytest.mark.parametrize(
     ("case", "obstacle", "stops_skipping"),
     [
-        (break_link, "inference: is no folder", True),
-        (break_link_of_file, "Dockerfile: is no file", False),
-        (put_file_where_folder_is, "deploy: is no folder", True),
-        (put_folder_where_file_is, "application.py: is no file", False),
-        (put_pipe_where_file_is, "Makefile: is no file", False),
+        (break_link, "inference: is not a folder", True),
+        (break_link_of_file, "Dockerfile: is not a file", False),
+        (put_file_where_folder_is, "deploy: is not a folder", True),
+        (put_folder_where_file_is, "application.py: is not a file", False),
+        (put_pipe_where_file_is, "Makefile: is not a file", False),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
@@ -293,7 +293,7 @@ def test_what_stands_in_the_way_is_named_and_nothing_changed(
     else:
         assert done.returncode != 0
         lines = done.stderr.split("ERROR")[0].splitlines()
-        assert lines[0] == "The project was not generated, nothing of yours was changed:"
+        assert lines[0] == "The project was not generated, your files are unchanged:"
         assert lines[1].startswith(f"  {obstacle}, and the template has one of that name")
         assert len(lines) == 2
         assert snapshot(tmp_path) == before
@@ -309,9 +309,9 @@ AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-
         ("Dockerfile", 0o444, "Dockerfile: cannot be read or written; change its permissions", False),
         ("Makefile", 0o000, "Makefile: cannot be read or written; change its permissions", False),
         ("inference/static", 0o555, "inference/static: cannot be written to; change its permissions", True),
-        ("deploy", 0o555, "could not move aside what is there: [Errno 13] Permission denied: 'deploy'", True),
-        ("tests", 0o000, "could not move aside what is there: [Errno 13] Permission denied: 'tests'", True),
-        (".", 0o555, "cannot be written to. Change its permissions, or bake elsewhere", True),
+        ("deploy", 0o555, "could not move existing files aside: [Errno 13] Permission denied: 'deploy'", True),
+        ("tests", 0o000, "could not move existing files aside: [Errno 13] Permission denied: 'tests'", True),
+        (".", 0o555, "is not writable. Change its permissions, or bake elsewhere", True),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
@@ -352,7 +352,7 @@ def test_spoilt_template_changes_nothing_of_what_is_there(owned, template):  # n
     done = cookiecutter(project.parent, "-f", source=template)
     assert done.returncode != 0
     assert "renovate.json: does not parse" in done.stderr
-    assert "nothing of yours was changed" in done.stderr
+    assert "your files are unchanged" in done.stderr
     assert snapshot(project) == before
 
 
@@ -363,9 +363,7 @@ def test_left_over_staging_folder_is_refused(owned):
     done = cookiecutter(project.parent, "-f")
     assert done.returncode != 0
     line = done.stderr.splitlines()[0]
-    assert line.startswith(
-        f"The project was not generated: {project}/.variants is there from a bake"
-    )
+    assert line.startswith(f"The project was not generated: {project}/.variants is left over from")
     assert "run cp -a .variants/before/. . in the project" in line
     assert snapshot(project) == before
 
@@ -466,7 +464,7 @@ def test_template_with_windows_line_ends_is_refused(tmp_path, template):  # noqa
     assert done.returncode != 0
     lines = done.stderr.split("ERROR")[0].splitlines()
     assert lines[0] == "The project was not generated, its files are wrong:"
-    assert lines[1].startswith("  .dockerignore: has Windows line ends (CR LF), one of 1")
+    assert lines[1].startswith("  .dockerignore: has Windows line endings (CR LF), one of 1")
     assert "git clone --config core.autocrlf=false" in lines[1]
     assert len(lines) == 2
     assert list((tmp_path / "out").iterdir()) == []
@@ -576,7 +574,7 @@ def test_too_old_cookiecutter_is_refused_in_one_line(releases, tmp_path):
     assert done.returncode != 0
     lines = done.stderr.split("ERROR")[0].splitlines()
     assert len([line for line in lines if "too old" in line]) == 1
-    assert "2.1 is the oldest that works" in done.stderr
+    assert "2.1 or later is required" in done.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -247,7 +247,7 @@ def scan_with_checkov(generated):
 def test_deploy_again_changes_nothing(deployed):
     before = deployed.revisions(), stack(deployed)
     output = deployed.make(*STEPS)
-    assert output.count("is as it should be, nothing to change") == 2
+    assert output.count("is up to date, nothing to change") == 2
     assert (deployed.revisions(), stack(deployed)) == before
 
 
@@ -270,10 +270,10 @@ def test_release_changes_the_image_and_nothing_else(deployed):
     with parameters(deployed, Cpu="512", Memory="1024"):
         output = deployed.make("service-release", "smoke", IMAGE_TAG="next")
     assert given(deployed).items() >= {"ImageTag": "next", "Cpu": "256"}.items()
-    assert "not what the stack was made from" not in output
+    assert "differs from the stack's template" not in output
     with edited(deployed, "deploy/service.yml", lambda text: f"{text}# changed\n"):
         output = deployed.make("service-release", IMAGE_TAG="first")
-    assert "note: deploy/service.yml is not what the stack was made from" in output
+    assert "note: deploy/service.yml differs from the stack's template" in output
     assert "nothing to change" in deployed.make("service-up")
 
 
@@ -316,18 +316,18 @@ FAULTS = {
     ),
     "missing-parameter-of-ssm": (
         {"ApiKeyArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/missing"},
-        "ApiKeyArn of deploy/staging.json names a secret that is not there",
+        "ApiKeyArn of deploy/staging.json names a secret that does not exist",
     ),
     "missing-secret": (
         {"ApiKeyArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:missing-abcdef"},
-        "ApiKeyArn of deploy/staging.json names a secret that is not there",
+        "ApiKeyArn of deploy/staging.json names a secret that does not exist",
     ),
     "unknown-parameter": ({"Taks": "2"}, "Parameters: [Taks] do not exist in the template"),
     "too-few-tasks": ({"MinTasks": "0"}, "'MinTasks' must be a number in its range"),
-    "number": ({"MinTasks": 2}, "deploy/staging.json: MinTasks must be a text in quotes, not 2"),
+    "number": ({"MinTasks": 2}, "deploy/staging.json: MinTasks must be a string in quotes, not 2"),
     "other-processor": (
         {"Architecture": "ARM64"},
-        "Architecture is ARM64, but PLATFORM, of the image, is linux/amd64",
+        "Architecture is ARM64, but the image's PLATFORM is linux/amd64",
     ),
 }
 
@@ -381,11 +381,11 @@ def test_scan_of_the_image_stops_what_is_not_accepted(deployed):
     assert "the image has 1 of them: a new commit builds one on a newer base" in output
     name = "deploy/accepted-vulnerabilities.txt"
     with edited(deployed, name, lambda text: f"{text}CVE-9999-9999 2999-12-31 made up\n"):
-        assert "passing over CVE-9999-9999 until" in deployed.make("image-scan", **strict)
+        assert "accepting CVE-9999-9999 until" in deployed.make("image-scan", **strict)
     with edited(deployed, name, lambda text: f"{text}CVE-9999-9999 made up\n"):
-        expected = f"{name}: CVE-9999-9999 wants a last day and a reason"
+        expected = f"{name}: CVE-9999-9999 needs a last day and a reason"
         assert expected in deployed.fails("image-scan", **strict)
-    assert "so nothing is asked" in deployed.make("image-scan", SCAN_SEVERITIES="")
+    assert "so the scan is skipped" in deployed.make("image-scan", SCAN_SEVERITIES="")
 
 
 ENHANCED = {
@@ -411,7 +411,10 @@ ENHANCED = {
             (400, {"__type": "ImageNotFoundException", "message": "x"}),
             ":first is not in ECR: run 'make docker-push' first",
         ),
-        ((400, {"__type": "AccessDeniedException", "message": "x"}), "could not ask ECR (An error"),
+        (
+            (400, {"__type": "AccessDeniedException", "message": "x"}),
+            "could not query ECR (An error",
+        ),
     ],
     ids=["enhanced", "failed", "no-image", "no-right"],
 )
@@ -428,7 +431,7 @@ def test_credentials_of_another_account_touch_nothing(faulty):
     before = stacks(faulty)
     for target in ("bootstrap", "diff", "service-up", "service-release", "scale", "destroy"):
         output = faulty.fails(target, "AWS_ACCOUNT_ID=999999999999", FORCE="1", N="2")
-        assert "the credentials are of account 123456789012" in output, target
+        assert "the credentials belong to account 123456789012" in output, target
     assert stacks(faulty) == before
 
 
@@ -440,9 +443,7 @@ def test_destroy_that_may_not_look_deletes_nothing(deployed):
     before = stacks(deployed)
     with canned_endpoint({"DescribeStacks": (403, DENIED)}) as endpoint:
         output = deployed.fails("destroy", "FORCE=1", AWS_ENDPOINT_URL_CLOUDFORMATION=endpoint)
-    expected = (
-        "AWS does not answer 'aws cloudformation describe-stacks' (An error occurred (AccessDenied)"
-    )
+    expected = "'aws cloudformation describe-stacks' failed (An error occurred (AccessDenied)"
     assert expected in output
     assert "deleted" not in output
     assert stacks(deployed) == before
@@ -460,7 +461,7 @@ def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
     assert re.search(r"task \S+ stopped: Essential container in task exited with code 1", output)
     assert "no such luck" in output
     assert stacks(account)[STACK] == "ROLLBACK_COMPLETE"
-    assert "is ROLLBACK_COMPLETE: 'make deploy' deletes it and makes" in account.fails("diff")
+    assert "is ROLLBACK_COMPLETE: 'make deploy' deletes it and creates" in account.fails("diff")
     output = account.make(*STEPS)
     assert f"deleting {STACK}, which an earlier attempt left in ROLLBACK_COMPLETE" in output
     assert stacks(account)[STACK] == "CREATE_COMPLETE"
@@ -622,7 +623,7 @@ def test_destroy_of_one_environment_leaves_the_other_and_the_images(account):
     account.make(*STEPS)
     account.make("service-up", ENV="production")
     output = account.make("destroy", FORCE="1", ENV="production")
-    assert f"kept the images and the pipeline's role: {STACK} has need of them" in output
+    assert f"kept the images and the pipeline's role: {STACK} needs them" in output
     account.make("smoke")
     assert "nothing of ml-inference-service is left" in account.make("destroy", FORCE="1")
     assert stacks(account) == {}
@@ -764,10 +765,10 @@ def test_release_is_tried_before_any_client_reaches_it(account):
         account.make("service-up")
         output = account.make("promote", IMAGE_TAG="next")
     said = [
-        "the new tasks are compared with those that run, before any client reaches them",
-        "the new tasks run, and no client reaches them yet: trying them",
+        "the new tasks will be compared with the running ones, before any client reaches them",
+        "the new tasks are running, and no client reaches them yet: testing them",
         'predicts {"predictions":["Adelie"]',
-        "0 of 69 answers differ, 0 %; 20 % may",
+        "0 of 69 answers differ, 0 %; 20 % are allowed",
         "the release goes on",
         "20 % of the requests go to the new tasks",
         "100 % of the requests go to the new tasks",
@@ -798,9 +799,9 @@ def test_release_that_answers_otherwise_reaches_no_client(account):
             output, _ = release.communicate(timeout=300)
         assert release.returncode != 0
         assert len(answers) == 1, answers
-        assert "69 of 69 answers differ, 100 %; 20 % may" in output
+        assert "69 of 69 answers differ, 100 %; 20 % are allowed" in output
         assert "more than 20 % of its answers differ (MAX_DIFFERENT)" in output
-        assert "MODEL_GATE=off releases it all the same" in output
+        assert "MODEL_GATE=off releases it anyway" in output
         assert "the release goes back: Service deployment rolled back because a" in output
         assert account.service()["taskDefinition"] == revision
         # Told otherwise, it is released.
@@ -818,7 +819,7 @@ def test_rolling_release_is_compared_before_it_begins(account):
         assert "69 of 69 answers differ" in output
         assert account.revisions() == revisions
         output = account.make("promote", IMAGE_TAG="worse", MAX_DIFFERENT="100")
-    assert "69 of 69 answers differ, 100 %; 100 % may" in output
+    assert "69 of 69 answers differ, 100 %; 100 % are allowed" in output
     assert "MODEL_GATE is no, and must be on or off" in account.fails("gate", MODEL_GATE="no")
 
 
@@ -828,7 +829,7 @@ def test_release_is_not_tried_where_no_task_runs(account):
         service = ("--cluster", STACK, "--service", SLUG)
         account.aws("ecs", "update-service", *service, "--desired-count", "0")
         output = account.fails("service-release", IMAGE_TAG="next")
-    assert "no task runs outside of office hours" in output
+    assert "no task is running outside of office hours" in output
     assert "'make scale N=1 ENV=staging'" in output
 
 
@@ -868,8 +869,11 @@ def test_service_that_people_sign_in_to_is_smoked_as_far_as_a_program_gets(deplo
         deployed.make("service-up", "STACK=signed", "CLUSTER=signed")
     with server((302, "https://id.example.com/authorize")) as (url, _):
         output = deployed.make("smoke", "gate", "STACK=signed", "CLUSTER=signed", TEST_URL=url)
-    assert f"smoke: {url} asks people to sign in, as it must" in output
-    assert "gate: the service asks people to sign in: without a key" in output
+    assert f"smoke: {url} asks people to sign in, as it should" in output
+    assert (
+        "gate: the service asks people to sign in: its model cannot be compared without a key"
+        in output
+    )
     with server((200, "the page, to everybody")) as (url, _):
         output = deployed.fails("smoke", "STACK=signed", "CLUSTER=signed", TEST_URL=url)
     assert f"{url} does not ask people to sign in" in output

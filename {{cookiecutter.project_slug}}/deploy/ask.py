@@ -1,10 +1,10 @@
-"""Ask a URL and print the answer: ``ask.py URL``, or ``ask.py URL JSON`` to post JSON.
+"""Request a URL and print the response: ``ask.py URL``, or ``ask.py URL JSON`` to post JSON.
 
-``ask.py --redirect URL`` prints where the URL redirects to, and fails where it does not.
+``ask.py --redirect URL`` prints where the URL redirects to, and fails if it does not redirect.
 
-A service may still be starting: connection errors and 5xx are tried again, ten times in all. The first
-key of API_KEY is sent as X-API-Key. Loopback addresses are asked directly, others by the proxy that the
-environment names. A failure is one line on stderr, and exit code 1.
+A service may still be starting, so connection errors and 5xx are retried, up to ten attempts in all. The
+first key in API_KEY is sent as X-API-Key. Loopback addresses are requested directly, others through the
+proxy set in the environment. On failure, print one line to stderr and exit with 1.
 """
 
 import http.client
@@ -23,14 +23,14 @@ SECONDS_TO_ANSWER = 10
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Report a redirect in place of following it: the key is for this host alone."""
+    """Report a redirect instead of following it: the key is only for this host."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """Follow nothing."""
 
 
 def make_opener(url: str, key: str) -> urllib.request.OpenerDirector:
-    """What asks: without a proxy on this machine, without redirects where a key is sent."""
+    """Return an opener: without a proxy for this machine, without redirects if a key is sent."""
     handlers: list[urllib.request.BaseHandler] = [NoRedirect()] if key else []
     host = urllib.parse.urlsplit(url).hostname or ""
     if host in {"localhost", "::1"} or host.startswith("127."):
@@ -39,7 +39,7 @@ def make_opener(url: str, key: str) -> urllib.request.OpenerDirector:
 
 
 def explain(error: Exception) -> tuple[str, bool]:
-    """What went wrong in a few words, and whether another attempt may succeed."""
+    """Return a short reason, and whether another attempt may succeed."""
     reason = getattr(error, "reason", error)
     if not isinstance(reason, ssl.SSLCertVerificationError):
         return str(reason) or type(reason).__name__, True
@@ -49,13 +49,13 @@ def explain(error: Exception) -> tuple[str, bool]:
 
 
 def has_authorities() -> bool:
-    """Whether this machine has certificates to verify others by; a minimal system has none."""
+    """Whether this machine has CA certificates; a minimal system has none."""
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile or (paths.capath and os.listdir(paths.capath)))
 
 
 class NoAnswerError(Exception):
-    """Why a URL gave no answer; ``status`` is HTTP's, 0 where there is none."""
+    """A request failed; ``status`` is the HTTP status, or 0 without a response."""
 
     def __init__(self, text: str, status: int = 0) -> None:
         super().__init__(text)
@@ -63,7 +63,7 @@ class NoAnswerError(Exception):
 
 
 def ask(url: str, body: str | None = None) -> bytes:
-    """Return the body of the answer; raises NoAnswerError."""
+    """Return the body of the response; raise NoAnswerError on failure."""
     key = os.environ.get("API_KEY", "").partition(",")[0]
     headers = {"X-API-Key": key} if key else {}
     if body is not None:
@@ -84,7 +84,9 @@ def ask(url: str, body: str | None = None) -> bytes:
         except (OSError, http.client.HTTPException) as error:
             failure, may_pass = explain(error)
         except ValueError:
-            raise NoAnswerError(f"{url} is no URL, or API_KEY cannot be sent in a header") from None
+            raise NoAnswerError(
+                f"{url} is not a URL, or API_KEY cannot be sent in a header"
+            ) from None
         if not may_pass or attempt == ATTEMPTS:
             break
         time.sleep(SECONDS_BETWEEN)
@@ -92,10 +94,10 @@ def ask(url: str, body: str | None = None) -> bytes:
 
 
 def redirect_of(url: str) -> str:
-    """Where a URL redirects to; raises NoAnswerError where it does not, or does not answer."""
+    """Return where a URL redirects to; raise NoAnswerError if it does not redirect or respond."""
     try:
         with make_opener(url, "none").open(url, timeout=SECONDS_TO_ANSWER):
-            raise NoAnswerError(f"{url} redirects nowhere")
+            raise NoAnswerError(f"{url} does not redirect")
     except urllib.error.HTTPError as error:
         with error:
             if error.code not in range(300, 400):
@@ -108,7 +110,7 @@ def redirect_of(url: str) -> str:
 
 
 def main(*arguments: str) -> None:
-    """Print the answer, or where it is."""
+    """Print the response, or the target of the redirect."""
     if arguments[0] == "--redirect":
         print(redirect_of(*arguments[1:]))
     else:

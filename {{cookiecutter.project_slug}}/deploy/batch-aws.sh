@@ -8,14 +8,14 @@ set -euo pipefail
 for url in "$1" "$2"; do
   case $url in
     s3://?*/?*) ;;
-    *) fail "IN=s3://bucket/rows.csv OUT=s3://bucket/scores.csv: '$url' is none" ;;
+    *) fail "IN=s3://bucket/rows.csv OUT=s3://bucket/scores.csv: '$url' is not an s3:// URL" ;;
   esac
 done
 [[ ${PARTS:=1} =~ ^([1-9][0-9]{0,3}|10000)$ ]] || fail "PARTS=$PARTS must be a number from 1 to 10000"
 
 service=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output json \
   --query "services[?status=='ACTIVE'] | [0]")
-[ "$service" != null ] || fail "no service runs: run 'make deploy' first"
+[ "$service" != null ] || fail "no service is running: run 'make deploy' first"
 facts=$("$PYTHON" -c '
 import json, sys
 service = json.load(sys.stdin)
@@ -52,9 +52,9 @@ run_task() {
     sleep "${POLL_SECONDS:-5}"
   done
   case $code in
-    0) say "$2 is there" ;;
-    1) fail "$2 is there, and $2.errors.csv, which names the rows without an answer" ;;
-    *) fail "the task ended with ${code/None/no exit code}: ${reason/None/}; may the task's role read and write there?" ;;
+    0) say "wrote $2" ;;
+    1) fail "wrote $2, and $2.errors.csv, which lists the rows without an answer" ;;
+    *) fail "the task ended with ${code/None/no exit code}: ${reason/None/}; can its role read IN and write OUT?" ;;
   esac
 }
 
@@ -62,7 +62,7 @@ run_jobs() {
   local queue=$FAMILY-batch status request registered job facts said='' ended running failed left
   status=$(stack_status "$queue")
   case $status in
-    # Such a stack cannot be changed.
+    # Such a stack cannot be updated.
     ROLLBACK_COMPLETE | *_FAILED) delete_queue ;;
   esac
   aws cloudformation deploy --stack-name "$queue" --template-file deploy/batch.yml --no-fail-on-empty-changeset \
@@ -78,19 +78,19 @@ run_jobs() {
     read -r status ended running failed <<<"${facts//null/0}"
     if [ "$facts" != "$said" ]; then
       said=$facts
-      say "$ended of $PARTS parts are done, $running run, $failed failed ..."
+      say "$ended of $PARTS parts are done, $running are running, $failed failed ..."
     fi
     case $status in SUCCEEDED | FAILED) break ;; esac
     sleep "${POLL_SECONDS:-10}"
   done
   if [ "$status" = SUCCEEDED ]; then
-    say "$2 is there"
+    say "wrote $2"
     return
   fi
   left=$(aws batch list-jobs --array-job-id "$job" --job-status FAILED --output text \
     --query "jobSummaryList[?container.exitCode!=\`1\`].[jobId, container.exitCode, statusReason]")
-  [ -n "$left" ] || fail "$2 is there, and files that end with .errors.csv, which name the rows without an answer"
-  fail "these parts are not done, as 'make logs' says; may the task's role read and write there?
+  [ -n "$left" ] || fail "wrote $2, and files that end with .errors.csv, which list the rows without an answer"
+  fail "these parts are not done, see 'make logs'; can their role read IN and write OUT?
   ${left//$'\n'/$'\n'  }"
 }
 

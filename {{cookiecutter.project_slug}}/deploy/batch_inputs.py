@@ -1,8 +1,8 @@
-"""What batch-aws.sh asks of AWS, as documents for ``--cli-input-json``.
+"""Print requests of batch-aws.sh to AWS, as documents for ``--cli-input-json``.
 
 ``batch_inputs.py task IN OUT`` prints one for ``aws ecs run-task``, ``batch_inputs.py job IN OUT N`` one for ``aws batch
 register-job-definition``. Stdin holds two documents, the service and its task definition, as ECS describes them. CPU and
-MEMORY give another size than that of the service's tasks.
+MEMORY override the size of the service's tasks.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 # As many processes as there are CPUs.
 WORKERS = {"name": "WORKERS", "value": "0"}
-# A child that has answered all it could says so by its exit code, and would do so again.
+# Exit code 1 means that some rows have no answer; a retry would give the same result.
 RETRIES = {
     "attempts": 3,
     "evaluateOnExit": [
@@ -23,7 +23,7 @@ RETRIES = {
 
 
 def task(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
-    """A task like those of the service, with another command."""
+    """Return a task like those of the service, with another command."""
     size = {name: os.environ[name.upper()] for name in ("cpu", "memory") if os.getenv(name.upper())}
     container = {
         "name": definition["containerDefinitions"][0]["name"],
@@ -41,7 +41,7 @@ def task(service: dict[str, Any], definition: dict[str, Any], command: list[str]
 
 
 def job(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
-    """A definition of jobs with the image, the roles and the environment of the service's tasks."""
+    """Return a job definition with the image, roles and environment of the service's tasks."""
     container = definition["containerDefinitions"][0]
     others = [each for each in container["environment"] if each["name"] != WORKERS["name"]]
     cpu = int(os.getenv("CPU") or definition["cpu"])

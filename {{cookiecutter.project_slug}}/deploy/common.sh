@@ -41,7 +41,7 @@ require_account() {
     esac
   fi
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
-    fail "the credentials are of account $account, but the Makefile says $AWS_ACCOUNT_ID"
+    fail "the credentials belong to account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }
 
 # The tag of an image contains its commit.
@@ -52,9 +52,9 @@ require_commit() {
       # There is no commit yet, or git refuses to read the repository.
       said=$(git rev-parse --verify HEAD 2>&1) || case $said in
         *"not a git repository"* | *"Needed a single revision"*) ;;
-        *) fail "git does not read this repository: $said" ;;
+        *) fail "git cannot read this repository: $said" ;;
       esac
-      fail "there is no commit to name the image by: git init && git add . && git commit"
+      fail "there is no commit to name the image after: git init && git add . && git commit"
       ;;
     *-dirty*) [ -z "${CI:-}" ] || fail "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
   esac
@@ -69,9 +69,9 @@ ask() {
 # shellcheck disable=SC2034 # other scripts read it
 NEVER='^$'
 
-# ask_aws ERRORS COMMAND...: print the answer of AWS as text, or nothing if it fails with one of the errors (a pattern),
-# which mean 'does not exist'. Any other error ends the step: a denied or interrupted call must not be mistaken for 'does
-# not exist'.
+# ask_aws ERRORS COMMAND...: print the response of AWS as text, or nothing if it fails with one of the errors (a
+# pattern), which mean 'does not exist'. Any other error ends the step: a denied or interrupted call must not be
+# mistaken for 'does not exist'.
 ask_aws() {
   local absent=$1 errors answer
   shift
@@ -82,7 +82,7 @@ ask_aws() {
   else
     answer=$(in_a_line <"$errors")
     rm "$errors"
-    [[ $answer =~ $absent ]] || fail "AWS does not answer 'aws $1 $2' ($answer)"
+    [[ $answer =~ $absent ]] || fail "'aws $1 $2' failed ($answer)"
   fi
 }
 
@@ -114,7 +114,7 @@ delete_queue() {
   done
   aws cloudformation delete-stack --stack-name "$queue"
   aws cloudformation wait stack-delete-complete --stack-name "$queue"
-  say "deleted the queue of jobs"
+  say "deleted the job queue"
 }
 
 # The registered revisions, oldest first.
@@ -144,7 +144,7 @@ wait_for_rollout() {
       return 0
     fi
     [ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
-    [ "$facts" = "$said" ] || say "the rollout is $state, $running of $wanted tasks run ..."
+    [ "$facts" = "$said" ] || say "the rollout is $state, $running of $wanted tasks are running ..."
     said=$facts
     [ "$SECONDS" -lt "$until" ] || fail "the rollout has not ended after 15 minutes: see 'make ps' and 'make logs'"
     sleep "${POLL_SECONDS:-3}"

@@ -1,9 +1,9 @@
-"""Compare a new model with the one that runs: ``compare.py RUNNING [NEW] <SAMPLE``.
+"""Compare a new model with the running one: ``compare.py RUNNING [NEW] <SAMPLE``.
 
-RUNNING is the service's URL, SAMPLE what ``python -m inference.sample`` prints, of the image or of the model here. With
-NEW, a URL where tasks of the new release answer, their answers count. Exits with 1 where the new model is worse by more
-than TOLERANCE, a share, of a metric that both have, or answers more than MAX_DIFFERENT percent of the sample otherwise;
-with 2 where that is not known.
+RUNNING is the service's URL, SAMPLE the output of ``python -m inference.sample`` for the image or the local model. With
+NEW, the URL of the tasks of a new release, compare their answers. Exit with 1 if a metric that both models have is
+worse by more than TOLERANCE, a share, or if more than MAX_DIFFERENT percent of the answers to the sample differ; with 2
+if the models could not be compared.
 """
 
 import json
@@ -15,35 +15,35 @@ from typing import Any
 
 from ask import NoAnswerError, ask
 
-# Of what training measures; of everything else, more is better.
+# Among the metrics of training; for all others, more is better.
 LESS_IS_BETTER = {"mean_absolute_error"}
 METRIC = re.compile(r'^inference_model_metric\{.*?metric="([^"]+)".*?\} (\S+)$', re.MULTILINE)
-# Numbers differ by more than this share of what the running model's answers span.
+# Numbers count as different beyond this share of the range of the running model's answers.
 SPAN_SHARE = 0.1
 
 Scalar = str | bool | int | float
 
 
 def metrics_in(text: str) -> dict[str, float]:
-    """The metrics that a sample names, as ``accuracy=0.98 f1_macro=0.97``."""
+    """Parse the metrics in a sample, such as ``accuracy=0.98 f1_macro=0.97``."""
     pairs = (part.partition("=") for part in text.split())
     return {name: float(value) for name, _, value in pairs}
 
 
 def running_metrics(text: str) -> dict[str, float]:
-    """The metrics of the model behind a ``/metrics``, by name, with as many digits as a sample has."""
+    """Parse the model's metrics in the text of ``/metrics``, with as many digits as a sample has."""
     return {name: float(f"{float(value):.4g}") for name, value in METRIC.findall(text)}
 
 
 def is_worse(name: str, new: float, running: float, tolerance: float) -> bool:
     """Whether ``new`` is worse than ``running`` by more than ``tolerance`` of it."""
     loss = new - running if name in LESS_IS_BETTER else running - new
-    # A metric that is not a number is no better.
+    # NaN counts as worse.
     return not loss <= tolerance * abs(running)
 
 
 def worse_metrics(new: dict[str, float], running: dict[str, float], tolerance: float) -> list[str]:
-    """Print a table of what both models have; return what got worse."""
+    """Print a table of the metrics that both models have; return the worse ones."""
     common = [name for name in new if name in running]
     if not common:
         print(
@@ -59,7 +59,7 @@ def worse_metrics(new: dict[str, float], running: dict[str, float], tolerance: f
 
 
 def columns_of(answer: dict[str, Any]) -> dict[str, list[Scalar]]:
-    """The predictions of an answer of ``/predict``, by output; one that has no name is of ``""``."""
+    """Return the predictions in a response of ``/predict`` by output; an unnamed one is ``""``."""
     predictions = answer["predictions"]
     if predictions and isinstance(predictions[0], dict):
         return {name: [one[name] for one in predictions] for name in predictions[0]}
@@ -67,14 +67,14 @@ def columns_of(answer: dict[str, Any]) -> dict[str, list[Scalar]]:
 
 
 def is_number(value: Scalar) -> bool:
-    """Whether a prediction is measured, and no class."""
+    """Whether a prediction is a number and not a class."""
     return isinstance(value, float)
 
 
 def differ(new: Sequence[Scalar], running: Sequence[Scalar]) -> list[bool]:
-    """For each instance, whether two predictions differ: in the class, or much as a number.
+    """Return for each instance whether two predictions differ: in the class, or much as numbers.
 
-    Raises ValueError where they are not of as many instances.
+    Raise ValueError if the numbers of instances differ.
     """
     if not all(map(is_number, running)):
         return [one != other for one, other in zip(new, running, strict=True)]
@@ -87,9 +87,9 @@ def differ(new: Sequence[Scalar], running: Sequence[Scalar]) -> list[bool]:
 
 
 def different_share(new: dict[str, Any], running: dict[str, Any]) -> tuple[int, int]:
-    """Of how many instances any prediction differs, and how many there are.
+    """Return the number of instances with any different prediction, and the number of all.
 
-    Raises ValueError where the answers are not of the same outputs and instances.
+    Raise ValueError if the answers have different outputs or numbers of instances.
     """
     ours, theirs = columns_of(new), columns_of(running)
     if ours.keys() != theirs.keys():
@@ -100,7 +100,7 @@ def different_share(new: dict[str, Any], running: dict[str, Any]) -> tuple[int, 
 
 
 def setting(name: str, default: str) -> float:
-    """A number of the environment; ends with 2 where it is none."""
+    """Return a number from the environment; exit with 2 if it is invalid."""
     text = os.environ.get(name, default)
     try:
         number = float(text)
@@ -118,7 +118,9 @@ def main(running_url: str, new_url: str = "") -> int:
     most = setting("MAX_DIFFERENT", "20")
     lines = sys.stdin.read().splitlines()
     if len(lines) < 6:
-        print("the sample is of an image of an earlier version: it has no instances to compare by")
+        print(
+            "the sample comes from an image of an earlier version: it has no instances to compare"
+        )
         return 0
     metrics, request, expected = lines[3:6]
     complaints = []
@@ -127,19 +129,19 @@ def main(running_url: str, new_url: str = "") -> int:
             metrics_in(metrics), running_metrics(ask(f"{running_url}/metrics").decode()), tolerance
         )
         if worse:
-            complaints.append(f"it is worse by more than {tolerance:.1%} of {', '.join(worse)}")
+            complaints.append(f"it is worse by more than {tolerance:.1%} in {', '.join(worse)}")
         new = json.loads(ask(f"{new_url}/predict", request) if new_url else expected)
         try:
             running = json.loads(ask(f"{running_url}/predict", request))
             count, rows = different_share(new, running)
         except (NoAnswerError, ValueError, KeyError) as error:
-            # Other inputs or outputs, which a release may well have.
+            # A release may have other inputs or outputs.
             if isinstance(error, NoAnswerError) and error.status not in (400, 422):
                 raise
             print(f"the answers cannot be compared: {error}")
         else:
             share = 100 * count / rows
-            print(f"{count} of {rows} answers differ, {share:.3g} %; {most:g} % may")
+            print(f"{count} of {rows} answers differ, {share:.3g} %; {most:g} % are allowed")
             if share > most:
                 complaints.append(f"more than {most:g} % of its answers differ (MAX_DIFFERENT)")
     except NoAnswerError as error:
@@ -148,9 +150,12 @@ def main(running_url: str, new_url: str = "") -> int:
         return 2
     sys.stdout.flush()
     if complaints:
-        print(f"The new model must not follow: {'; '.join(complaints)}.", file=sys.stderr)
+        print(
+            f"The new model must not replace the running one: {'; '.join(complaints)}.",
+            file=sys.stderr,
+        )
         return 1
-    print("The new model may follow the running one.")
+    print("The new model may replace the running one.")
     return 0
 
 

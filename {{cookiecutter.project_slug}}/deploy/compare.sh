@@ -7,7 +7,7 @@ say "comparing the model with the one at $url"
 
 sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
 code=0
-# shellcheck disable=SC2086 # none where there is none
+# shellcheck disable=SC2086 # no word if it is empty
 "$PYTHON" deploy/compare.py "$url" ${TEST_URL:-} <<<"$sample" || code=$?
-[ "$code" != 2 ] || fail "the models could not be compared; a service with an API key wants it in API_KEY"
+[ "$code" != 2 ] || fail "the models could not be compared; a service with an API key needs it in API_KEY"
 exit "$code"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Estimate the monthly cost of the service, idle and busy, or with a given number of tasks.
 #
-# `size` of tool.sh says what there is, as names and numbers; what it does not name is 0: cpu (units) and memory (MiB) of a
-# task, the least and the most tasks; balancers, alarms (their metrics), metrics (of one's own), inputs (that have a metric
-# where there are requests), nat-gateways, endpoints (of interfaces, in each of two zones); addresses-of-tasks (1 where
-# each has a public one), addresses (of all else); open, the office hours in a week, and outside, the tasks at other times.
+# `size` in tool.sh prints names and numbers; a name that it leaves out is 0: cpu (units) and memory (MiB) of a task;
+# least and most, the numbers of tasks; balancers; alarms (their metrics); metrics (custom ones); inputs (each has a
+# metric while there are requests); nat-gateways; endpoints (interface endpoints, in each of two zones);
+# addresses-of-tasks (1 if each has a public one); addresses (all others); open, the office hours in a week; outside,
+# the tasks at other times.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
@@ -17,7 +18,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
   function of_tasks(tasks) {
     return tasks * hours * (size["cpu"] / 1024 * vcpu[known] + size["memory"] / 1024 * gb[known])
   }
-  # The mean of a month, where there are other tasks outside of office hours.
+  # The average of a month, if the number of tasks is different outside of office hours.
   function mean(tasks) {
     return size["open"] ? (tasks * size["open"] + size["outside"] * (168 - size["open"])) / 168 : tasks
   }
@@ -27,7 +28,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
       of_tasks(mean(tasks)))
     addresses = mean(tasks) * size["addresses-of-tasks"] + size["addresses"]
     part(sprintf("%.3g public address%s", addresses, addresses == 1 ? "" : "es"), addresses * hours * price["public-ipv4"])
-    # New connections count most: 25 a second are a unit.
+    # New connections dominate: 25 a second use one unit.
     part("load balancer",
       size["balancers"] * hours * (price["load-balancer"] + price["load-balancer-unit"] * requests / 25))
     part("NAT gateway", size["nat-gateways"] * hours * price["nat-gateway"])
@@ -35,7 +36,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
     inputs = requests ? size["inputs"] : 0
     part("alarms", (size["alarms"] + inputs) * price["alarm"])
     part("metrics", (size["metrics"] + inputs) * price["metric"])
-    # A line of the log has some 400 bytes.
+    # A log line has about 400 bytes.
     part("log", requests * hours * 3600 * 400 / 1e9 * price["log-gb"])
     printf "%s: about $%.2f a month: %s\n", name, total, parts
   }

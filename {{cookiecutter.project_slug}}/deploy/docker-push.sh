@@ -23,8 +23,8 @@ case $status in
     "$DOCKER" pull --quiet "$IMAGE" >/dev/null || fail "could not pull $IMAGE to compare it: see the error above"
     pushed=$(layers)
     [ -z "$built" ] || [ "$built" = "$pushed" ] ||
-      fail "$IMAGE is in the registry, built otherwise: its base image or its packages were others. Release that one" \
-        "with 'make promote', or commit ('git commit --allow-empty') to release what is built here"
+      fail "the registry has another build of $IMAGE, with a different base image or packages. Release that one" \
+        "with 'make promote', or commit ('git commit --allow-empty') to release the local build"
     say "$IMAGE is in the registry"
     exit 0
     ;;

@@ -40,7 +40,7 @@ if command -v aws >/dev/null; then
     --query 'capacityProviders[0].status'); then
     faults=$((faults + 1))
   elif [ "$status" != ACTIVE ]; then
-    fault "there is no Fargate in region $AWS_REGION: make the project anew with another aws_region"
+    fault "region $AWS_REGION has no Fargate: generate the project again with another aws_region"
   fi
 fi
 

@@ -5,7 +5,7 @@ set -euo pipefail
 
 stopped=$(aws ecs list-tasks --cluster "$CLUSTER" --family "$FAMILY" --desired-status STOPPED \
   --query 'taskArns' --output text)
-# shellcheck disable=SC2086 # a word for each task
+# shellcheck disable=SC2086 # one word per task
 task=$([ -z "${stopped/None/}" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
   --query "sort_by(tasks[?!starts_with(stoppedReason, 'Scaling activity')], &to_string(createdAt)) | [-1].[
     taskArn, containers[0].name, stoppedReason, containers[0].reason]")

@@ -7,24 +7,24 @@ set -euo pipefail
 case $MODEL_GATE in
   on) ;;
   off)
-    say "MODEL_GATE is off: the model is not compared with the one that runs"
+    say "MODEL_GATE is off: the model is not compared with the running one"
     exit 0
     ;;
   *) fail "MODEL_GATE is $MODEL_GATE, and must be on or off" ;;
 esac
 if asks_for_sign_in; then
-  say "the service asks people to sign in: without a key (API_KEY) its model cannot be compared"
+  say "the service asks people to sign in: its model cannot be compared without a key (API_KEY)"
   exit 0
 fi
 if [ -z "${TEST_URL:-}" ]; then
   name=$(service_fact serviceName) || exit 1
   if [ -z "$name" ]; then
-    say "no service runs yet: there is no model to compare with"
+    say "no service is running yet: there is no model to compare with"
     exit 0
   fi
   if tries_new_tasks; then
-    say "the new tasks are compared with those that run, before any client reaches them"
+    say "the new tasks will be compared with the running ones, before any client reaches them"
     exit 0
   fi
 fi
-deploy/compare.sh || fail "the release stops here; MODEL_GATE=off releases it all the same"
+deploy/compare.sh || fail "the release stops here; MODEL_GATE=off releases it anyway"

@@ -11,7 +11,7 @@ case $IMAGE in
     [ -n "$digest" ] || exit 1
     ;;
   *)
-    # In a registry that is not ECR.
+    # The registry is not ECR.
     # shellcheck disable=SC2086 # options
     "$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" >/dev/null 2>&1 || exit 1
     ;;

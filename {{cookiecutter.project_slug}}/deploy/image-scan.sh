@@ -4,7 +4,7 @@ set -euo pipefail
 . deploy/common.sh
 . deploy/vulnerabilities.sh
 if [ -z "$SCAN_SEVERITIES" ]; then
-  say "SCAN_SEVERITIES is empty, so nothing is asked"
+  say "SCAN_SEVERITIES is empty, so the scan is skipped"
   exit 0
 fi
 say "waiting for ECR's scan of $IMAGE_TAG"
@@ -17,7 +17,7 @@ findings() {
 ids=$(accepted)
 until=$((SECONDS + 600))
 while true; do
-  # The first scan of an image begins some seconds after the push. What has no findings has no pages, either.
+  # The first scan of an image begins some seconds after the push. A response without findings has no pages, either.
   if answer=$(findings 'imageScanStatus.[status, description]' --no-paginate); then
     read -r state description <<<"$answer"
   elif [[ $answer == *ScanNotFoundException* ]]; then
@@ -25,7 +25,7 @@ while true; do
   elif [[ $answer == *ImageNotFoundException* ]]; then
     fail "$IMAGE is not in ECR: run 'make docker-push' first"
   else
-    fail "could not ask ECR ($(in_a_line <<<"$answer"))"
+    fail "could not query ECR ($(in_a_line <<<"$answer"))"
   fi
   case $state in
     COMPLETE | ACTIVE) break ;;
@@ -33,13 +33,13 @@ while true; do
       [ "$SECONDS" -lt "$until" ] || fail "ECR has not scanned $IMAGE_TAG in 10 minutes ($(in_a_line <<<"$answer"))"
       sleep "${POLL_SECONDS:-3}"
       ;;
-    *) fail "ECR cannot scan this image: $state $description; 'make SCAN_SEVERITIES= ...' does without" ;;
+    *) fail "ECR cannot scan this image: $state $description; 'make SCAN_SEVERITIES= ...' skips the scan" ;;
   esac
 done
 
 found=$(findings 'imageScanFindings.[findings[].[name, severity, uri],
   enhancedFindings[].[packageVulnerabilityDetails.vulnerabilityId, severity,
-    packageVulnerabilityDetails.sourceUrl]][]') || fail "could not ask ECR ($(in_a_line <<<"$found"))"
+    packageVulnerabilityDetails.sourceUrl]][]') || fail "could not query ECR ($(in_a_line <<<"$found"))"
 serious=0
 while read -r id severity link; do
   [ -n "$severity" ] || continue
@@ -52,6 +52,6 @@ while read -r id severity link; do
       ;;
   esac
 done < <(sort -u <<<"$found")
-[ "$serious" -eq 0 ] || fail "the image has $serious of them: a new commit builds one on a newer base, or pass over one" \
-  "for a while in deploy/accepted-vulnerabilities.txt"
+[ "$serious" -eq 0 ] || fail "the image has $serious of them: a new commit builds one on a newer base, or accept one" \
+  "for a limited time in deploy/accepted-vulnerabilities.txt"
 say "the image has no vulnerability of $SCAN_SEVERITIES that is not accepted"

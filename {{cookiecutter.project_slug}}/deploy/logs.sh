@@ -2,7 +2,7 @@
 # Follow the service's logs, starting ten minutes ago, until Ctrl-C. Works with both versions of the AWS CLI.
 set -euo pipefail
 . deploy/common.sh
-say "following $LOG_GROUP, Ctrl-C ends it" >&2
+say "following $LOG_GROUP, press Ctrl-C to stop" >&2
 
 shown=
 seconds=$(($(date +%s) - 600))
@@ -14,7 +14,7 @@ while true; do
     [[ $shown == *"$id"* ]] || printf '%s\n' "${message:-$id}"
   done <<<"$events"
   shown=$events
-  # Lines may come late: half a minute is asked for again.
+  # Lines may arrive late: request the last half minute again.
   seconds=$((now - 30))
   sleep 3
 done

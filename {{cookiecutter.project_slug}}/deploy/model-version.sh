@@ -7,7 +7,7 @@ sums=$1.sha256
 if [ ! -f "$sums" ]; then
   exit 0
 elif grep -q / "$sums"; then
-  # Of a folder: the digest of the list of its files, by their names inside it.
+  # For a folder: the digest of the list of its files, with paths relative to it.
   digest=$(command -v sha256sum) || digest="shasum -a 256"
   sed 's|^\([^ ]*  \)[^/]*/|\1|' "$sums" | $digest | cut -c1-12
 else

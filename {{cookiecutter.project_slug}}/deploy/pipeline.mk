@@ -6,7 +6,7 @@ export AUDIT_URL ?= https://api.osv.dev/v1/query
 export TOOLS ?= aws
 
 ifdef AWS_ID_TOKEN
-# Where every step finds the token of a job, whatever folder it works in.
+# An absolute path, so that every step finds a job's token, whatever folder it works in.
 export AWS_WEB_IDENTITY_TOKEN_FILE := $(CURDIR)/.aws-id-token
 endif
 
@@ -20,7 +20,7 @@ sbom: setup ## List the packages of the service in sbom.cdx.json (CycloneDX)
 		--output-file sbom.cdx.json requirements.txt
 
 .PHONY: image
-image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; note its tag and what it must answer
+image: ecr-login docker-build docker-push image-scan sample ## Build, push and scan the image; record its tag and a sample response
 	echo "IMAGE_TAG=$(IMAGE_TAG)" >image.env
 
 .PHONY: sample
@@ -29,16 +29,16 @@ sample: ## Write a request and the image's answer to sample.txt; SAMPLE_COMMAND=
 
 .PHONY: compare
 compare: SAMPLE_COMMAND := $(BIN)/python -m inference.sample
-compare: setup account ## Compare the trained model with the deployed one; fail where it got worse or answers otherwise
+compare: setup account ## Compare the trained model with the deployed one; fail if it is worse or answers differently
 	deploy/compare.sh
 
 .PHONY: retrain
-retrain: ## Train anew, then compare
+retrain: ## Train again, then compare
 	$(MAKE) train SOURCE_DATE_EPOCH=$(shell date +%s)
 	$(MAKE) compare
 
 .PHONY: ci-tools
-ci-tools: ## Install what a job's image lacks of TOOLS
+ci-tools: ## Install those of TOOLS that a job's image lacks
 	deploy/ci-tools.sh
 
 .PHONY: pipeline-credentials

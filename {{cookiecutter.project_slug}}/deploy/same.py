@@ -1,4 +1,4 @@
-"""Exit with 0 where two JSON texts say the same; processors differ in a number's last digits."""
+"""Exit with 0 if two JSON texts are equal; the last digits of numbers may differ between processors."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import sys
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two parsed JSON values are alike, numbers to four digits."""
+    """Whether two parsed JSON values are equal, numbers to four digits."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

@@ -7,9 +7,9 @@ set -euo pipefail
 
 found=$(ask_aws NoSuchEntity iam get-role --role-name AWSServiceRoleForECS --query Role.RoleName)
 if [ -z "$found" ]; then
-  # Another run may have made it meanwhile.
+  # Another run may have created it in the meantime.
   ask_aws 'has been taken|EntityAlreadyExists' iam create-service-linked-role --aws-service-name ecs.amazonaws.com \
     --query Role.RoleName >/dev/null
-  say "created role AWSServiceRoleForECS, which the account shares; giving AWS a moment to know it ..."
+  say "created role AWSServiceRoleForECS, which the account shares; waiting until AWS knows it ..."
   sleep "${POLL_SECONDS:-15}"
 fi

@@ -3,7 +3,7 @@ smoke: account ## Ask the deployed service for a prediction
 	deploy/smoke.sh
 
 .PHONY: gate
-gate: account ## Stop where the image's model is worse than the one that runs, or answers otherwise; MODEL_GATE=off does not
+gate: account ## Stop if the image's model is worse than the running one, or answers differently; MODEL_GATE=off skips this
 	deploy/gate.sh
 
 .PHONY: url
@@ -11,7 +11,7 @@ url: account ## Print the address of the service
 	@deploy/url.sh
 
 .PHONY: cost
-cost: ## Estimate what the service costs a month
+cost: ## Estimate the monthly cost of the service
 	@deploy/cost.sh
 
 .PHONY: logs
@@ -19,7 +19,7 @@ logs: account ## Follow the service's logs
 	deploy/logs.sh
 
 .PHONY: batch-aws
-batch-aws: account ## Score files in S3 by a task of its own, or N jobs: IN=s3://bucket/rows/ OUT=s3://bucket/scores/ PARTS=N CPU=1024 MEMORY=2048
+batch-aws: account ## Score files in S3 with a one-off task, or N jobs: IN=s3://bucket/rows/ OUT=s3://bucket/scores/ PARTS=N CPU=1024 MEMORY=2048
 	@deploy/batch-aws.sh "$$IN" "$$OUT"
 
 .PHONY: scale
@@ -27,7 +27,7 @@ scale: account ## Run N tasks: make scale N=3
 	deploy/scale.sh
 
 .PHONY: releases
-releases: account ## List the releases of ENV: when, by whom, commit, model and its metrics, which one runs
+releases: account ## List the releases of ENV: time, author, commit, model, metrics, and which one is running
 	@deploy/releases.sh
 
 .PHONY: rollback
@@ -35,5 +35,5 @@ rollback: account ## Go back to the release before the current one
 	deploy/rollback.sh
 
 .PHONY: destroy
-destroy: account ## Delete everything that deploy made
+destroy: account ## Delete everything that deploy created
 	deploy/destroy.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ask the deployed service for a prediction and compare it with the answer of the image.
+# Ask the deployed service for a prediction and compare it with the image's answer.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
@@ -8,17 +8,16 @@ say "asking the deployed service for a prediction"
 url=${TEST_URL:-$(deploy/url.sh)}
 if asks_for_sign_in; then
   "$PYTHON" deploy/ask.py --redirect "$url" >/dev/null || fail "$url does not ask people to sign in"
-  say "$url asks people to sign in, as it must; no program gets further, unless it has a key (API_KEY)"
+  say "$url asks people to sign in, as it should; programs need a key (API_KEY)"
   exit 0
 fi
 sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
 { read -r request && read -r expected && read -r version; } <<<"$sample" ||
   fail "'$SAMPLE_COMMAND' gave no sample request"
 answer=$(ask "$url/predict" "$request") ||
-  fail "$url does not answer a prediction: may this machine reach it? a service with an API key wants it in" \
-    "API_KEY"
+  fail "$url returned no prediction: can this machine reach it? a service with an API key needs it in API_KEY"
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
-# Training on another processor may change the last digits.
-[ "$served" = "$version" ] || say "note: $url serves model $served, the image here has $version" >&2
+# A model trained on another processor may differ in the last digits.
+[ "$served" = "$version" ] || say "note: $url serves model $served, the local image has $version" >&2
 "$PYTHON" deploy/same.py "$answer" "$expected" || fail "$url answers $answer instead of $expected"
 say "$url predicts $answer"

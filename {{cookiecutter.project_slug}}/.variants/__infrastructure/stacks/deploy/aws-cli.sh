@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install the AWS CLI of requirements/aws.txt into .aws-cli, if the installed one is missing or too old for the features
-# of ECS that the steps use, as Debian's is.
+# Install the AWS CLI of requirements/aws.txt into .aws-cli, if the installed one is missing or too old for the ECS
+# features that the steps use, like Debian's.
 set -euo pipefail
 . deploy/common.sh
 
 if command -v aws >/dev/null; then
-  # Without arguments it either misses them or does not know the command.
+  # Without arguments, it complains that they are missing, or that it does not know the command.
   if said=$(aws ecs continue-service-deployment 2>&1) || ! grep -q "nvalid choice" <<<"$said"; then
     say "$(aws --version 2>&1) is new enough"
     exit 0

@@ -19,7 +19,7 @@ done
 
 for other in "$SERVICE-staging" "$SERVICE-production"; do
   if stack_exists "$other"; then
-    say "kept the images and the pipeline's role: $other has need of them"
+    say "kept the images and the pipeline's role: $other needs them"
     exit 0
   fi
 done

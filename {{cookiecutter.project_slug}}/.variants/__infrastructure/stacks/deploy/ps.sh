@@ -5,7 +5,7 @@ set -euo pipefail
 require_service
 
 tasks=$(aws ecs list-tasks --cluster "$CLUSTER" --service-name "$SERVICE" --query 'taskArns' --output text)
-[ -n "${tasks/None/}" ] || fail "no task of $SERVICE runs: see 'make logs'"
-# shellcheck disable=SC2086 # a word for each task
+[ -n "${tasks/None/}" ] || fail "no task of $SERVICE is running: see 'make logs'"
+# shellcheck disable=SC2086 # one word per task
 aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output table --query \
   "tasks[].{task: taskArn, revision: taskDefinitionArn, status: lastStatus, started: startedAt, zone: availabilityZone}"

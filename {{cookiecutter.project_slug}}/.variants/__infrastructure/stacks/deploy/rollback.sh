@@ -11,7 +11,7 @@ revisions=$(list_revisions)
 previous=
 for revision in $revisions; do
   image=$(image_of "$revision")
-  # The first time that the current image was released: what ran before that is meant.
+  # Stop where the current image was first released: the one before it is the previous release.
   [ "$image" != "$current" ] || break
   previous=$image last=$revision
 done

@@ -1,15 +1,15 @@
-"""Change a stack of CloudFormation by change sets, with the AWS CLI alone.
+"""Manage CloudFormation stacks by change sets, using only the AWS CLI.
 
-``stack.py VERB``, its settings in the environment, which the Makefile fills:
+``stack.py VERB``, with its settings in environment variables, which the Makefile sets:
 
-- ``bootstrap``: deploy/bootstrap.yml with deploy/bootstrap.json
-- ``deploy``: deploy/service.yml with deploy/ENV.json and the image IMAGE_TAG
-- ``diff``: what ``deploy`` would change; nothing is made
-- ``release [METRICS]``: the stack as it is, with the image IMAGE_TAG; without METRICS the image is asked for them
-- ``scale N``: the stack as it is, with at least N tasks
-- ``delete STACK``: delete a stack, its load balancer's protection first
-- ``size``: what ENV has, for the estimate of costs
-- ``parameter NAME``: a parameter of ENV
+- ``bootstrap``: apply deploy/bootstrap.yml with deploy/bootstrap.json
+- ``deploy``: apply deploy/service.yml with deploy/ENV.json and the image IMAGE_TAG
+- ``diff``: show what ``deploy`` would change, without changing it
+- ``release [METRICS]``: change only the image to IMAGE_TAG; without METRICS read them from the image
+- ``scale N``: change only the number of tasks, to at least N
+- ``delete STACK``: delete a stack, after turning off its load balancer's deletion protection
+- ``size``: print the resources of ENV, for the cost estimate
+- ``parameter NAME``: print a parameter of ENV
 """
 
 import hashlib
@@ -25,9 +25,9 @@ from typing import Any, NoReturn
 
 FOLDER = Path(__file__).parent
 POLL_SECONDS = float(os.environ.get("POLL_SECONDS", "3"))
-# Of a template that goes to CloudFormation without a bucket.
+# The size limit of a template that is passed to CloudFormation without a bucket.
 MOST_BYTES = 51_200
-# What only deleting mends: nothing ever ran in such a stack.
+# Only deleting fixes these: nothing ever ran in such a stack.
 DEAD = {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 # Consequences of another resource's failure.
 CONSEQUENCE = re.compile(r"Resource (creation|update) cancelled|following resource\(s\) failed")
@@ -39,22 +39,22 @@ Json = dict[str, Any]
 
 
 class AwsError(Exception):
-    """AWS refused; the text is its reason."""
+    """A call to AWS failed; the text is the reason."""
 
 
 def say(text: str) -> None:
-    """Tell what is done and found."""
+    """Print progress."""
     print(f"stack: {text}", flush=True)
 
 
 def fail(text: str) -> NoReturn:
-    """End, saying what is wrong and what to do."""
+    """Print an error and its remedy, and exit with 1."""
     print(f"stack: {text}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 
 def aws(*command: str) -> Json:
-    """The answer of the AWS CLI; raises AwsError."""
+    """Return the output of the AWS CLI; raise AwsError if it fails."""
     done = subprocess.run(["aws", *command, "--output", "json"], capture_output=True, text=True)
     if done.returncode:
         raise AwsError(" ".join(done.stderr.split()))
@@ -63,7 +63,7 @@ def aws(*command: str) -> Json:
 
 
 def parameters_of(name: str) -> dict[str, str]:
-    """The parameters of a file of deploy/."""
+    """Return the parameters in a file in deploy/."""
     path = FOLDER / f"{name}.json"
     try:
         parameters: dict[str, str] = json.loads(path.read_text())["Parameters"]
@@ -73,14 +73,14 @@ def parameters_of(name: str) -> dict[str, str]:
         fail(f'deploy/{name}.json is not {{"Parameters": {{"Name": "value"}}}}: {error}')
     for key, value in parameters.items():
         if not isinstance(value, str):
-            fail(f"deploy/{name}.json: {key} must be a text in quotes, not {json.dumps(value)}")
+            fail(f"deploy/{name}.json: {key} must be a string in quotes, not {json.dumps(value)}")
     return parameters
 
 
 class Rollout:
-    """A release whose requests move to the new tasks in steps, as ECS tells of it.
+    """A release whose requests move to the new tasks in steps, as reported by ECS.
 
-    Where it waits for somebody to try them, it goes on or back as ``attempt`` says.
+    If it pauses for a test of the new tasks, ``attempt`` decides whether it goes on or back.
     """
 
     def __init__(self, attempt: Callable[[], bool]) -> None:
@@ -91,7 +91,7 @@ class Rollout:
         self._tried: set[str] = set()
 
     def _list(self) -> list[Json]:
-        """The service's releases; none where it is not there."""
+        """Return the service's deployments; none if the service does not exist."""
         service = ("--cluster", os.environ["CLUSTER"], "--service", os.environ["SERVICE"])
         try:
             answer = aws("ecs", "list-service-deployments", *service)
@@ -103,12 +103,12 @@ class Rollout:
         return found
 
     def show(self) -> None:
-        """Say where the requests go, and why they go back, where that has changed."""
+        """Print the share of requests on the new tasks, or why they go back, if it has changed."""
         if not self._arn:
             new = [one for one in self._list() if one["serviceDeploymentArn"] not in self._before]
             if not new:
                 return
-            # CloudFormation's own rollback is another one: the first is the release.
+            # A rollback by CloudFormation is another deployment: the first one is the release.
             first = min(new, key=lambda one: str(one["createdAt"]))
             self._arn = first["serviceDeploymentArn"]
         answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", self._arn)
@@ -125,9 +125,9 @@ class Rollout:
         self._told = text
 
     def _try(self, hook: str) -> None:
-        """Try the new tasks, and let the release go on, or back."""
+        """Test the new tasks, and let the release continue or roll back."""
         self._tried.add(hook)
-        say("the new tasks run, and no client reaches them yet: trying them")
+        say("the new tasks are running, and no client reaches them yet: testing them")
         action = "CONTINUE" if self._attempt() else "ROLLBACK"
         say("the release goes on" if action == "CONTINUE" else "the release must go back")
         release = ("--service-deployment-arn", self._arn, "--hook-id", hook)
@@ -135,7 +135,7 @@ class Rollout:
 
 
 class Stack:
-    """A stack of the account; where it has a service, ``rollout`` tells of its releases."""
+    """A stack in the account; if it has a service, ``rollout`` reports its releases."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -143,27 +143,27 @@ class Stack:
         self._told: set[str] = set()
 
     def describe(self) -> Json:
-        """What AWS says of it; empty where it is not."""
+        """Return its description from AWS; empty if it does not exist."""
         try:
             answer = aws("cloudformation", "describe-stacks", "--stack-name", self.name)
         except AwsError as error:
             if "does not exist" in str(error):
                 return {}
-            fail(f"could not ask CloudFormation about {self.name} ({error})")
+            fail(f"could not query CloudFormation about {self.name} ({error})")
         stack: Json = answer["Stacks"][0]
         return stack
 
     def outputs(self) -> dict[str, str]:
-        """Its outputs by their names; empty where it is not."""
+        """Return its outputs by name; empty if it does not exist."""
         listed = self.describe().get("Outputs", [])
         return {item["OutputKey"]: item["OutputValue"] for item in listed}
 
     def status(self) -> str:
-        """Its status; empty where it is not."""
+        """Return its status; empty if it does not exist."""
         return str(self.describe().get("StackStatus", ""))
 
     def events(self) -> list[Json]:
-        """What has happened to it, first things first, and was not asked for before."""
+        """Return its events since the last call, oldest first."""
         try:
             answer = aws("cloudformation", "describe-stack-events", "--stack-name", self.name)
         except AwsError as error:
@@ -175,7 +175,7 @@ class Stack:
         return sorted(new, key=lambda event: str(event["Timestamp"]))
 
     def follow(self) -> tuple[str, list[Json]]:
-        """Show events until the stack has come to rest; return its status and the failures."""
+        """Show events until the stack is stable; return its status and the failures."""
         failures = []
         while True:
             status = self.status()
@@ -186,14 +186,14 @@ class Stack:
                 if event["ResourceStatus"].endswith("_FAILED"):
                     failures.append(event)
                     if event["ResourceType"] in SERVICES and len(failures) == 1:
-                        # At once: a rollback takes tasks and log away.
+                        # At once, because a rollback deletes the tasks and the log.
                         subprocess.run([FOLDER / "explain.sh"])
             if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
                 return status, failures
             time.sleep(POLL_SECONDS)
 
     def resources(self) -> dict[str, str]:
-        """The physical ids of its resources by their names in the template; empty where it is not."""
+        """Return the physical ids of its resources by logical name; empty if it does not exist."""
         try:
             answer = aws("cloudformation", "describe-stack-resources", "--stack-name", self.name)
         except AwsError as error:
@@ -207,11 +207,11 @@ class Stack:
         }
 
     def settle(self) -> bool:
-        """Wait for another run, clear away what cannot be mended; return whether the stack is there."""
+        """Wait for other runs, delete a stack that cannot be fixed; return whether there is one left."""
         self.events()
         status = self.status()
         if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
-            say(f"another run is changing {self.name} ({status}), waiting for its end ...")
+            say(f"another run is changing {self.name} ({status}), waiting for it to end ...")
             status, _ = self.follow()
         if status == "UPDATE_ROLLBACK_FAILED":
             say(f"{self.name} is {status}, rolling it back again")
@@ -226,9 +226,9 @@ class Stack:
         return status not in {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
 
     def delete(self) -> None:
-        """Delete it, and wait until it is gone."""
+        """Delete the stack, and wait until it is gone."""
         self.events()
-        # AWS refuses to delete a load balancer that is protected, also that of a stack that never stood.
+        # AWS refuses to delete a protected load balancer, even in a stack that was never completed.
         if balancer := self.resources().get("LoadBalancer"):
             off = ["--attributes", "Key=deletion_protection.enabled,Value=false"]
             aws("elbv2", "modify-load-balancer-attributes", "--load-balancer-arn", balancer, *off)
@@ -238,7 +238,7 @@ class Stack:
             explain(self.name, status, failures)
 
     def change(self, arguments: list[str], execute: bool = True) -> None:
-        """Show what would change and, with ``execute``, change it."""
+        """Show the changes and, with ``execute``, apply them."""
         kind = "UPDATE" if self.settle() else "CREATE"
         change_set = ["--stack-name", self.name, "--change-set-name", f"make-{time.time_ns()}"]
         capabilities = ["--change-set-type", kind, "--capabilities", "CAPABILITY_NAMED_IAM"]
@@ -258,7 +258,7 @@ class Stack:
                 aws("cloudformation", "execute-change-set", *change_set)
                 is_executed = True
         finally:
-            # Also after a question that was not answered.
+            # Also after a call that failed.
             if not is_executed:
                 self._discard(kind, change_set)
         reason = found.get("StatusReason") or ""
@@ -268,12 +268,12 @@ class Stack:
                 explain(self.name, status, failures)
             say(f"{self.name} is {status}")
         elif UNCHANGED.search(reason):
-            say(f"{self.name} is as it should be, nothing to change")
+            say(f"{self.name} is up to date, nothing to change")
         elif not is_possible:
             fail(f"CloudFormation cannot change {self.name}: {reason}")
 
     def _wait_for(self, change_set: list[str]) -> Json:
-        """A change set, once it is made."""
+        """Wait until a change set is created, and return it."""
         while True:
             found = aws("cloudformation", "describe-change-set", *change_set)
             if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
@@ -281,7 +281,7 @@ class Stack:
             time.sleep(POLL_SECONDS)
 
     def _discard(self, kind: str, change_set: list[str]) -> None:
-        """Delete a change set and, where it would have made the stack, the empty stack."""
+        """Delete a change set and, if it would have created the stack, the empty stack."""
         if kind == "CREATE":
             aws("cloudformation", "delete-stack", "--stack-name", self.name)
         else:
@@ -289,7 +289,7 @@ class Stack:
 
 
 def show(event: Json) -> None:
-    """One event of a stack on a line."""
+    """Print one event of a stack on a line."""
     moment = re.sub(r".*T([0-9:]{8}).*", r"\1", str(event["Timestamp"]))
     reason = event.get("ResourceStatusReason", "")
     name = event["LogicalResourceId"]
@@ -297,14 +297,14 @@ def show(event: Json) -> None:
 
 
 def show_change(change: Json) -> None:
-    """One change of a change set on a line."""
+    """Print one change of a change set on a line."""
     note = ", replaced" if change.get("Replacement") == "True" else ""
     name, kind = change["LogicalResourceId"], change["ResourceType"]
     print(f"  {SIGNS.get(change['Action'], '?')} {name} ({kind}){note}", flush=True)
 
 
 def explain(stack: str, status: str, failures: list[Json]) -> NoReturn:
-    """End with the first cause."""
+    """Print the first cause, and exit with 1."""
     causes = [
         event
         for event in failures
@@ -321,13 +321,13 @@ def explain(stack: str, status: str, failures: list[Json]) -> NoReturn:
 
 
 def parameters_in(described: Json) -> dict[str, str]:
-    """What a stack was last made with."""
+    """Return the parameters of a described stack."""
     listed = described.get("Parameters", [])
     return {item["ParameterKey"]: item["ParameterValue"] for item in listed}
 
 
 def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[str]:
-    """The command line's form of parameters; ``previous`` names those that stay."""
+    """Return the AWS CLI's arguments for parameters; those in ``previous`` keep their values."""
     items: list[Json] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
     ]
@@ -340,7 +340,7 @@ def listed(parameters: dict[str, str], previous: tuple[str, ...] = ()) -> list[s
 
 
 def template(name: str) -> list[str]:
-    """The command line's form of a template of deploy/, and of the tag that all it makes bears."""
+    """Return the AWS CLI's arguments for a template in deploy/, and for the tag of its resources."""
     tags = ["--tags", f"Key=project,Value={os.environ['SERVICE']}"]
     path = FOLDER / name
     if path.stat().st_size <= MOST_BYTES:
@@ -356,14 +356,14 @@ def template(name: str) -> list[str]:
 
 
 def check_image(parameters: dict[str, str]) -> None:
-    """Fail where the image is not in the registry or is for another processor."""
+    """Fail if the image is not in the registry or is for another processor."""
     platform = os.environ["PLATFORM"]
     architecture = parameters.get("Architecture", "X86_64")
     if {"X86_64": "linux/amd64", "ARM64": "linux/arm64"}.get(architecture, platform) != platform:
-        fail(f"Architecture is {architecture}, but PLATFORM, of the image, is {platform}")
+        fail(f"Architecture is {architecture}, but the image's PLATFORM is {platform}")
     found = subprocess.run(os.environ["IMAGE_CHECK"].split()).returncode
     if found > 1:
-        # It has said why it does not know.
+        # The check has printed why it failed.
         sys.exit(found)
     if found:
         image = os.environ["IMAGE"]
@@ -377,7 +377,7 @@ def keep_image() -> None:
 
 
 def model_metrics() -> str:
-    """What the image's model scored."""
+    """Return the metrics of the image's model."""
     command = os.environ["SAMPLE_COMMAND"]
     sample = subprocess.run(command.split(), stdout=subprocess.PIPE, text=True)
     if sample.returncode:
@@ -386,10 +386,12 @@ def model_metrics() -> str:
 
 
 def check_secret(arn: str) -> None:
-    """Fail where the API key's secret is not there."""
+    """Fail if the API key's secret does not exist."""
     if not arn:
         return
-    named = f"ApiKeyArn of deploy/{os.environ['ENV']}.json names a secret that is not there: {arn}"
+    named = (
+        f"ApiKeyArn of deploy/{os.environ['ENV']}.json names a secret that does not exist: {arn}"
+    )
     if ":ssm:" in arn:
         name = arn.partition(":parameter")[2]
         only = f"Key=Name,Values={name},{name.removeprefix('/')}"
@@ -403,11 +405,11 @@ def check_secret(arn: str) -> None:
     except AwsError as error:
         if "ResourceNotFoundException" in str(error):
             fail(named)
-        fail(f"could not ask about the secret {arn} ({error})")
+        fail(f"could not query the secret {arn} ({error})")
 
 
 def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
-    """Where a stack is, and its traffic: what a new one gets, and what one that is there keeps."""
+    """Return the zones and live target group: chosen for a new stack, unchanged for an existing one."""
     described = stack.describe()
     if described.get("StackStatus", "") in DEAD | {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}:
         if parameters.get("VpcId") or "Zone1" not in defaults():
@@ -432,7 +434,7 @@ def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
 
 
 def deploy(execute: bool) -> None:
-    """The stack as the files say."""
+    """Make the stack match the files, or only show the changes."""
     stack = Stack(os.environ["STACK"])
     parameters = {
         **parameters_of(os.environ["ENV"]),
@@ -441,7 +443,7 @@ def deploy(execute: bool) -> None:
         "ClusterName": os.environ["CLUSTER"],
     }
     if execute:
-        say(f"making sure of {stack.name}: deploy/service.yml with deploy/{os.environ['ENV']}.json")
+        say(f"deploying {stack.name}: deploy/service.yml with deploy/{os.environ['ENV']}.json")
         check_image(parameters)
         check_secret(parameters.get("ApiKeyArn", ""))
         keep_image()
@@ -450,11 +452,11 @@ def deploy(execute: bool) -> None:
     else:
         say(f"what 'make deploy' would change in {stack.name}:")
         if (status := stack.status()) in DEAD:
-            fail(f"{stack.name} is {status}: 'make deploy' deletes it and makes all of it anew")
+            fail(f"{stack.name} is {status}: 'make deploy' deletes it and creates all of it again")
         is_there = True
     parameters = {**place(stack, parameters), **parameters}
     if not is_there and parameters.get("DeletionProtection") == "true":
-        # Protected once it stands: what fails before must be deletable.
+        # Protect it only once it is complete: after a failure, it must be deletable.
         unprotected = {**parameters, "DeletionProtection": "false"}
         stack.change([*template("service.yml"), *listed(unprotected)])
     if execute:
@@ -463,20 +465,18 @@ def deploy(execute: bool) -> None:
 
 
 def try_tasks(stack: Stack) -> bool:
-    """Whether the new tasks of a release do what they must."""
+    """Whether the new tasks of a release pass their test."""
     url = stack.outputs().get("TestUrl")
     if not url:
-        say(
-            "note: the stack has no test listener yet: from the next release on its tasks are tried"
-        )
+        say("note: the stack has no test listener yet: tasks are tested from the next release on")
         return True
     environment = {**os.environ, "TEST_URL": url}
     return subprocess.run([FOLDER / "try.sh"], env=environment).returncode == 0
 
 
 def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
-    """Have a stack tell where the requests go, where they move in steps, and try its tasks before."""
-    # Express Mode knows no other way than by steps.
+    """Report where the requests go while they move in steps, and test the tasks before."""
+    # Express Mode always moves the requests in steps.
     if {**defaults(), **parameters}.get("DeploymentStrategy") == "ROLLING":
         return
     if parameters.get("TestBeforeTraffic") == "true":
@@ -484,40 +484,40 @@ def follow_requests(stack: Stack, parameters: dict[str, str]) -> None:
     try:
         stack.rollout = Rollout(lambda: try_tasks(stack))
     except AwsError as error:
-        # Debian's AWS CLI is older than this question.
+        # Debian's AWS CLI is older than this command.
         if "nvalid choice" not in str(error):
             raise
-        say("note: this AWS CLI cannot ask how the requests move: a newer one tells")
+        say("note: this AWS CLI is too old to show how the requests move")
 
 
 def require_hooks() -> None:
-    """Fail where the AWS CLI is older than releases that wait."""
-    # Without arguments, it either misses them or does not know the command.
+    """Fail if the AWS CLI is older than releases that pause."""
+    # Without arguments, it complains that they are missing, or that it does not know the command.
     try:
         aws("ecs", "continue-service-deployment")
     except AwsError as error:
         if "nvalid choice" in str(error):
             fail(
-                "TestBeforeTraffic needs a newer AWS CLI, which knows 'ecs continue-service-deployment': run 'make "
+                "TestBeforeTraffic needs a newer AWS CLI, which has 'ecs continue-service-deployment': run 'make "
                 "aws-cli', or install one"
             )
 
 
 def require_tasks(parameters: dict[str, str]) -> None:
-    """Fail where no task runs outside of office hours: a release could not be tried."""
+    """Fail if no task is running outside of office hours: a release could not be tested."""
     if parameters.get("OfficeHours") != "true":
         return
     service = ("--cluster", os.environ["CLUSTER"], "--services", os.environ["SERVICE"])
     found = aws("ecs", "describe-services", *service)["services"]
     if found and found[0]["desiredCount"] == 0:
         fail(
-            "no task runs outside of office hours, so that this release could not be tried: run it in office hours, or "
-            f"start a task by 'make scale N=1 ENV={os.environ['ENV']}'"
+            "no task is running outside of office hours, so this release could not be tested: run it in office hours, "
+            f"or start a task with 'make scale N=1 ENV={os.environ['ENV']}'"
         )
 
 
 def release(metrics: str | None = None) -> None:
-    """The stack as it is, with another image, whose model's metrics may be known."""
+    """Change only the image of the stack, and the metrics of its model."""
     stack = Stack(os.environ["STACK"])
     say(f"releasing {os.environ['IMAGE']} to {stack.name}")
     parameters = living(stack)
@@ -526,11 +526,9 @@ def release(metrics: str | None = None) -> None:
     keep_image()
     body = aws("cloudformation", "get-template", "--stack-name", stack.name)["TemplateBody"]
     if body != (FOLDER / "service.yml").read_text():
-        say(
-            "note: deploy/service.yml is not what the stack was made from; 'make deploy' applies it"
-        )
+        say("note: deploy/service.yml differs from the stack's template; 'make deploy' applies it")
     image = {"ImageTag": os.environ["IMAGE_TAG"]}
-    # A stack of an earlier version has none, until somebody deploys it again.
+    # A stack of an earlier version has no such parameter until the next deploy.
     if "ModelMetrics" in parameters:
         image["ModelMetrics"] = model_metrics() if metrics is None else metrics
     follow_requests(stack, parameters)
@@ -538,7 +536,7 @@ def release(metrics: str | None = None) -> None:
 
 
 def scale(tasks: str) -> None:
-    """The stack as it is, with so many tasks at least."""
+    """Change only the minimum number of tasks of the stack."""
     stack = Stack(os.environ["STACK"])
     parameters = living(stack)
     most = max(int(tasks), int(parameters["MaxTasks"]))
@@ -546,7 +544,7 @@ def scale(tasks: str) -> None:
 
 
 def living(stack: Stack) -> dict[str, str]:
-    """The parameters of a stack that has a service."""
+    """Return the parameters of a stack that has a service."""
     described = stack.describe()
     if described.get("StackStatus", "") in DEAD | {"", "REVIEW_IN_PROGRESS"}:
         fail(f"there is no service yet: run 'make deploy ENV={os.environ['ENV']}' first")
@@ -554,19 +552,19 @@ def living(stack: Stack) -> dict[str, str]:
 
 
 def keep(stack: Stack, changed: dict[str, str], parameters: dict[str, str]) -> None:
-    """Change only these of its parameters."""
+    """Change only the given parameters."""
     stack.change(["--use-previous-template", *listed(changed, tuple(parameters))])
 
 
 def bootstrap() -> None:
-    """The stack of what releases need."""
+    """Create or update the stack that releases need."""
     stack = Stack(os.environ["BOOTSTRAP_STACK"])
-    say(f"making sure of {stack.name}: deploy/bootstrap.yml with deploy/bootstrap.json")
+    say(f"deploying {stack.name}: deploy/bootstrap.yml with deploy/bootstrap.json")
     parameters = parameters_of("bootstrap")
     if not parameters.get("OidcProviderArn"):
         before = parameters_in(stack.describe()).get("OidcProviderArn")
         host = parameters.get("GitLabHost", "gitlab.com")
-        # An account has one provider for a host; this stack's own, or one that was there before it.
+        # An account has one provider for each host: this stack's own, or one that existed before it.
         parameters["OidcProviderArn"] = provider(host) if before is None else before
     stack.change([*template("bootstrap.yml"), *listed(parameters)])
     outputs = stack.outputs()
@@ -576,14 +574,14 @@ def bootstrap() -> None:
 
 
 def provider(host: str) -> str:
-    """The account's identity provider for a host, or nothing."""
+    """Return the account's identity provider for a host, or an empty string."""
     answer = aws("iam", "list-open-id-connect-providers")
     arns = [str(item["Arn"]) for item in answer["OpenIDConnectProviderList"]]
     return next((arn for arn in arns if arn.endswith(f":oidc-provider/{host}")), "")
 
 
 def defaults() -> dict[str, str]:
-    """The defaults of deploy/service.yml, empty for a parameter that has none."""
+    """Return the parameters' defaults in deploy/service.yml, empty for those without one."""
     head, _, _ = (FOLDER / "service.yml").read_text().partition("\nRules:\n")
     _, _, parameters = head.partition("\nParameters:\n")
     found = re.findall(
@@ -593,7 +591,7 @@ def defaults() -> dict[str, str]:
 
 
 def size() -> None:
-    """Print what the estimate of costs takes, in the words of cost.sh, but what is not of the parameters."""
+    """Print the input of the cost estimate that follows from the parameters; cost.sh explains the names."""
     given = defaults() | parameters_of(os.environ["ENV"])
     facts = {
         "cpu": given["Cpu"],
@@ -611,15 +609,15 @@ def size() -> None:
 
 
 def size_of_network(given: dict[str, str]) -> Json:
-    """What the network has, by its parameters."""
+    """Return the sizes of the network that follow from the parameters."""
     is_own = not given["VpcId"]
     is_public = given["Network"] == "PUBLIC" if is_own else not given["TaskSubnetIds"]
     has_nat = is_own and given["Network"] == "NAT"
-    # ECR's two and the log's, the key's and the shell's.
+    # Two for ECR and one for the log, then one for the key and one for the shell.
     endpoints = 3 + bool(given["ApiKeyArn"]) + (given["Exec"] == "true")
     return {
         "addresses-of-tasks": int(is_public),
-        # A public load balancer has one in each of two zones.
+        # A public load balancer has one address in each of two zones.
         "addresses": (0 if given["InternalLoadBalancer"] == "true" else 2) + has_nat,
         "nat-gateways": int(has_nat),
         "endpoints": endpoints if is_own and given["Network"] == "ENDPOINTS" else 0,
@@ -627,7 +625,7 @@ def size_of_network(given: dict[str, str]) -> Json:
 
 
 def main(verb: str, *arguments: str) -> None:
-    """Do what was asked for."""
+    """Run a verb."""
     try:
         match verb:
             case "bootstrap":

@@ -1,4 +1,4 @@
-# Which of the environments is meant; each has a stack, a cluster and a file of parameters of its own.
+# The environment; each has its own stack, cluster and parameter file.
 export ENV := $(or $(ENV),staging)
 export STACK := $(SERVICE)-$(ENV)
 export BOOTSTRAP_STACK := $(SERVICE)-bootstrap
@@ -10,17 +10,17 @@ export PLATFORM
 # Whether the image is in the registry.
 export IMAGE_CHECK ?= deploy/image-pushed.sh
 
-# A job's AWS CLI is of aws-cli.
+# A job gets its AWS CLI from the target aws-cli.
 export TOOLS ?=
-# Where that installs one.
+# The folder where aws-cli installs it.
 export PATH := $(CURDIR)/.aws-cli/bin:$(PATH)
 
 .PHONY: aws-cli
-aws-cli: ## Install an AWS CLI into .aws-cli, where the one here is missing or too old
+aws-cli: ## Install an AWS CLI into .aws-cli, if there is none or it is too old
 	deploy/aws-cli.sh
 
 .PHONY: bootstrap
-bootstrap: account ## Make sure of the images' repository and the pipeline's role
+bootstrap: account ## Create the image repository and the pipeline's role, or update them
 	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py bootstrap
 
@@ -29,12 +29,12 @@ diff: account ## Show what deploy would change in ENV, and change nothing
 	@$(PYTHON) deploy/stack.py diff
 
 .PHONY: service-up
-service-up: account bootstrap ## Make the service and what it needs, as deploy/service.yml says
+service-up: account bootstrap ## Create or update the service and its resources from deploy/service.yml
 	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py deploy
 
 .PHONY: service-release
-service-release: account ## Run this image in place of the one before, and change nothing else
+service-release: account ## Run this image instead of the current one, and change nothing else
 	$(PYTHON) deploy/stack.py release
 
 .PHONY: ps
@@ -42,16 +42,16 @@ ps: account ## Show the service's tasks
 	deploy/ps.sh
 
 .PHONY: deploy
-deploy: doctor bootstrap ecr-login docker-build docker-push image-scan service-up smoke url ## All of it: from nothing to a URL that answers; ENV=production for that environment
+deploy: doctor bootstrap ecr-login docker-build docker-push image-scan service-up smoke url ## Run all steps, from nothing to a URL that responds; ENV=production for production
 
 .PHONY: release
-release: doctor ecr-login docker-build docker-push image-scan gate service-release smoke url ## Another image, from this commit, and nothing else
+release: doctor ecr-login docker-build docker-push image-scan gate service-release smoke url ## Release the image of this commit, and change nothing else
 
 .PHONY: promote
-promote: gate service-release smoke url ## Run the image of this commit, which is pushed
+promote: gate service-release smoke url ## Release the pushed image of this commit
 
 .PHONY: lint-templates
-lint-templates: rehearsal/.venv/.complete ## Check the templates of CloudFormation
+lint-templates: rehearsal/.venv/.complete ## Check the CloudFormation templates
 	rehearsal/.venv/bin/cfn-lint deploy/batch.yml deploy/bootstrap.yml deploy/service.yml
 
 lint: lint-templates

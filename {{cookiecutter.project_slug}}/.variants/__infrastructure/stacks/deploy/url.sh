@@ -5,6 +5,6 @@ set -euo pipefail
 
 url=$(stack_output Url)
 [ -n "$url" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
-# ECS tells the host of an Express Mode service.
+# For an Express Mode service, ECS reports only the host.
 case $url in http*) ;; *) url=https://$url ;; esac
 echo "${url%/}"

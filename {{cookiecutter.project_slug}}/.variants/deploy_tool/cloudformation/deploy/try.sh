@@ -4,7 +4,7 @@ set -euo pipefail
 . deploy/common.sh
 
 if [ -z "$SAMPLE_COMMAND" ]; then
-  # An image of before, that answered once: nothing here tells what it must answer.
+  # A rollback to an earlier image, which worked before: its expected answers are not known here.
   ask "$TEST_URL/v2/health/ready" >/dev/null || fail "$TEST_URL is not ready"
   say "$TEST_URL is ready"
   exit 0

@@ -2,12 +2,12 @@
 # Create the cluster and its network, if they are missing: `ecs-cli up` fails if they exist.
 set -euo pipefail
 . deploy/ecs-cli.sh
-say "making sure of cluster $CLUSTER and its network"
+say "checking cluster $CLUSTER and its network"
 
 status=$(stack_status "$STACK")
 until=$((SECONDS + ${WAIT_SECONDS:-900}))
 while [[ $status == *_IN_PROGRESS && $status != REVIEW_IN_PROGRESS ]]; do
-  [ "$status" = "${said:-}" ] || say "stack $STACK is $status, waiting for the other run's end ..."
+  [ "$status" = "${said:-}" ] || say "stack $STACK is $status, waiting for the other run to end ..."
   said=$status
   [ "$SECONDS" -lt "$until" ] || fail "stack $STACK is still $status: see CloudFormation's console"
   sleep "${POLL_SECONDS:-3}"
@@ -28,7 +28,7 @@ esac
 zones=$(deploy/zones.sh)
 say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
 found=$(cluster_fact clusterName)
-# With its tag from the beginning: destroy leaves alone a cluster that was there before.
+# Tag it on creation: destroy keeps a cluster that existed before.
 [ -n "$found" ] || aws ecs create-cluster --cluster-name "$CLUSTER" --tags "key=created-by,value=$CLUSTER_MADE_BY" >/dev/null
 export_credentials
 errors=$(mktemp)
@@ -36,8 +36,8 @@ trap 'rm -f "$errors"' EXIT
 if ! "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE --azs "${zones//[[:space:]]/,}" \
   2> >(tee "$errors" >&2); then
   grep -qi "already exists" "$errors" || exit 1
-  # Of another project, in the same moment.
-  say "another run makes the same cluster"
+  # Another project is creating it at the same moment.
+  say "another run is creating the same cluster"
   exec "$0"
 fi
 say "created cluster $CLUSTER"

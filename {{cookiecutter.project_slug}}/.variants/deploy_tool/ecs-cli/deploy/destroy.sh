@@ -15,11 +15,11 @@ delete() {
   fi
 }
 
-# may_delete NAME OWNER WHAT: whether something is there, and this service's.
+# may_delete NAME OWNER WHAT: whether something exists and belongs to this service.
 may_delete() {
   [ -n "$1" ] || return 1
   [ "$2" = "$SERVICE" ] || {
-    say "kept $3, which was not made by these steps"
+    say "kept $3, which was not created by these steps"
     return 1
   }
 }
@@ -45,7 +45,7 @@ look_for_network
 facts=$([ -z "$VPC" ] || security_group)
 read -r group owner <<<"$facts"
 may_delete "$group" "$owner" "security group $group" || group=
-# The network interface of a task goes some seconds after the task.
+# The network interface of a task is deleted some seconds after the task.
 for attempt in 1 2 3 4 5 6; do
   [ -n "$group" ] || break
   answer=$(aws ec2 delete-security-group --group-id "$group" 2>&1) && break
@@ -58,11 +58,11 @@ services=$(ask_aws ClusterNotFoundException ecs list-services --cluster "$CLUSTE
 tasks=$(ask_aws ClusterNotFoundException ecs list-tasks --cluster "$CLUSTER" --query taskArns)
 made_by=$(cluster_fact "tags[?key=='created-by'].value | [0]")
 if [ -n "$services$tasks" ]; then
-  say "kept cluster $CLUSTER and its network, in which others run: $(xargs <<<"$services $tasks")"
+  say "kept cluster $CLUSTER and its network, in which others are running: $(xargs <<<"$services $tasks")"
 elif stack_exists "$STACK" && [ "$made_by" != "$CLUSTER_MADE_BY" ]; then
   aws cloudformation delete-stack --stack-name "$STACK"
   aws cloudformation wait stack-delete-complete --stack-name "$STACK"
-  say "deleted the network, and kept cluster $CLUSTER, which was there before"
+  say "deleted the network, and kept cluster $CLUSTER, which existed before"
 elif stack_exists "$STACK"; then
   export_credentials
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
@@ -79,9 +79,9 @@ newest=$(FAMILY=$other newest_revision)
 if [ -z "$found" ]; then
   say "there are no images"
 elif ! created_repository; then
-  say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not make it"
+  say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not create it"
 elif [ "$newest" != None ]; then
-  say "kept the images: $other has need of them"
+  say "kept the images: $other needs them"
 else
   delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
 fi
@@ -94,7 +94,7 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
   facts=$(role_facts "$role")
   read -r found owner <<<"$facts"
   if may_delete "$found" "$owner" "role $role"; then
-    [ "$role" = "$SERVICE-task" ] || delete "the rights of $role" aws iam delete-role-policy \
+    [ "$role" = "$SERVICE-task" ] || delete "the permissions of $role" aws iam delete-role-policy \
       --role-name "$role" --policy-name pull-and-log
     delete "role $role" aws iam delete-role --role-name "$role"
   fi

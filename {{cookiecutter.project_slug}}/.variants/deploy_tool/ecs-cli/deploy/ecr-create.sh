@@ -2,14 +2,14 @@
 # Create the ECR repository, if it is missing; set immutable tags, scan on push and a lifecycle policy.
 set -euo pipefail
 . deploy/ecs-cli.sh
-say "making sure of repository $ECR_REPOSITORY"
+say "checking repository $ECR_REPOSITORY"
 
 found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
   --query 'repositories[0].repositoryName')
 if [ -n "$found" ]; then
   say "repository $ECR_REPOSITORY exists"
   if ! created_repository; then
-    say "it was not made by this step, so its settings and images stay as they are"
+    say "it was not created by this step, so its settings and images stay unchanged"
     exit 0
   fi
 else

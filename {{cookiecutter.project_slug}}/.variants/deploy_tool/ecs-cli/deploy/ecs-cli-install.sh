@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the pinned version of ecs-cli into bin/, after verifying the signature of Amazon ECS.
+# Install the pinned version of ecs-cli into bin/, after verifying its signature by Amazon ECS.
 set -euo pipefail
 . deploy/common.sh
 
@@ -7,7 +7,7 @@ if "$ECS_CLI" --version 2>/dev/null | grep -q " $ECS_CLI_VERSION "; then
   say "$ECS_CLI is version $ECS_CLI_VERSION"
   exit 0
 fi
-command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be checked:" \
+command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be verified:" \
   "install the package gnupg"
 case $(uname -s) in
   Linux) system=linux ;;
@@ -19,7 +19,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 file="ecs-cli-$system-amd64-v$ECS_CLI_VERSION"
 say "downloading $file"
-# The key of the deployed service is not for others.
+# Do not send the deployed service's key to other hosts.
 unset API_KEY
 ask "$ECS_CLI_URL/$file" >"$folder/ecs-cli"
 ask "$ECS_CLI_URL/$file.asc" >"$folder/ecs-cli.asc"
@@ -27,7 +27,7 @@ export GNUPGHOME="$folder"
 ask "$ECS_CLI_KEYSERVER/pks/lookup?op=get&options=mr&search=0x$ECS_CLI_KEY" |
   gpg --quiet --batch --import || fail "could not get the key $ECS_CLI_KEY from $ECS_CLI_KEYSERVER"
 gpg --batch --status-fd 1 --verify "$folder/ecs-cli.asc" "$folder/ecs-cli" 2>/dev/null |
-  grep -q "VALIDSIG .*$ECS_CLI_KEY" || fail "the signature of $file is not good: nothing was installed"
+  grep -q "VALIDSIG .*$ECS_CLI_KEY" || fail "the signature of $file is not valid: nothing was installed"
 mkdir -p bin
 install -m 755 "$folder/ecs-cli" bin/ecs-cli
 say "installed bin/ecs-cli"

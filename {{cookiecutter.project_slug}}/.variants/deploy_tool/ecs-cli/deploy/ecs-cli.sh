@@ -1,4 +1,4 @@
-# What the steps that use ecs-cli need besides; sourced by them.
+# More functions, for the steps that use ecs-cli; sourced by them.
 # shellcheck shell=bash
 . deploy/common.sh
 
@@ -8,7 +8,7 @@ CREATED_BY="make ecr-create"
 CLUSTER_MADE_BY="make cluster-up"
 LOG_GROUP_ARN="arn:$AWS_PARTITION:logs:$AWS_REGION:$AWS_ACCOUNT_ID:log-group:$LOG_GROUP"
 
-# A policy with the project's names in place of ${...}.
+# Print a policy with ${...} replaced by the project's names.
 policy() {
   awk '{
     while (match($0, /\$\{[A-Z_]+\}/))
@@ -16,7 +16,7 @@ policy() {
   } 1' "$1"
 }
 
-# Whether `make ecr-create` made the repository, and not somebody before it.
+# Whether `make ecr-create` created the repository, which may have existed before.
 created_repository() {
   local by
   by=$(ask_aws RepositoryNotFoundException ecr list-tags-for-resource --query "tags[?Key=='created-by'].Value" \
@@ -24,13 +24,13 @@ created_repository() {
   [ "$by" = "$CREATED_BY" ]
 }
 
-# One fact of the cluster, or nothing where there is none.
+# A property of the cluster, or nothing if there is no cluster.
 cluster_fact() {
   ask_aws ClusterNotFoundException ecs describe-clusters --clusters "$CLUSTER" --include TAGS \
     --query "clusters[?status=='ACTIVE'] | [0].$1"
 }
 
-# What `ecs-cli up` made for the tasks, as far as it did: SUBNET_1, SUBNET_2 and VPC.
+# Set SUBNET_1, SUBNET_2 and VPC to what `ecs-cli up` created; those that do not exist are empty.
 look_for_network() {
   local names="['PubSubnetAz1', 'PubSubnetAz2', 'Vpc']" found
   found=$(ask_aws "does not exist" cloudformation describe-stack-resources --stack-name "$STACK" --query \
@@ -44,18 +44,18 @@ find_network() {
   [ -n "$VPC" ] || fail "there is no network yet: run 'make cluster-up' first"
 }
 
-# The id of the security group, and whose it is.
+# The id and the owner of the security group.
 security_group() {
   ask_aws "$NEVER" ec2 describe-security-groups --filters "Name=group-name,Values=$SERVICE" "Name=vpc-id,Values=$VPC" \
     --query "SecurityGroups[0].[GroupId, Tags[?Key=='service'] | [0].Value]"
 }
 
-# The name of a role, and whose it is; nothing where there is no such role.
+# The name and the owner of a role, or nothing if it does not exist.
 role_facts() {
   ask_aws NoSuchEntity iam get-role --role-name "$1" --query "Role.[RoleName, Tags[?Key=='service'] | [0].Value]"
 }
 
-# The name of the log group, for how many days it keeps lines, and whose it is; nothing where there is none.
+# The name, the retention in days and the owner of the log group, or nothing if it does not exist.
 log_facts() {
   local facts owner
   facts=$(ask_aws "$NEVER" logs describe-log-groups --log-group-name-prefix "$LOG_GROUP" \
@@ -66,14 +66,14 @@ log_facts() {
   echo "$facts ${owner:-None}"
 }
 
-# What the steps make for this service has the tag service=$SERVICE; what has it not was there before, and is somebody
-# else's. Fail over that: require_ours OWNER WHAT COMMAND, which makes it this service's.
+# The steps tag everything that they create for this service with service=$SERVICE; anything without that tag existed
+# before and is not theirs to change. require_ours OWNER WHAT COMMAND: fail if it is not theirs; COMMAND hands it over.
 require_ours() {
-  [ "$1" = "$SERVICE" ] || fail "$2 was not made by this project's steps, so it stays as it is: delete it, or hand it" \
-    "over by '$3'"
+  [ "$1" = "$SERVICE" ] || fail "$2 was not created by this project's steps, so it stays unchanged: delete it, or" \
+    "hand it over with '$3'"
 }
 
-# ecs-cli knows no SSO, and prefers profiles to keys: give it the credentials that were checked, and no profile.
+# ecs-cli does not support SSO, and prefers profiles to keys: pass it the checked credentials, and no profile.
 export_credentials() {
   local exported
   unset ECS_PROFILE
@@ -89,14 +89,14 @@ export_credentials() {
   unset AWS_PROFILE AWS_DEFAULT_PROFILE
 }
 
-# Wait for the end of a rollout that somebody began, or that an interrupted run did.
+# Wait for the end of a rollout that another user or an interrupted run started.
 wait_for_others() {
   local state said='' until=$((SECONDS + 900))
   while
     state=$(service_fact "deployments[?status=='PRIMARY'] | [0].rolloutState") || exit 1
     [ "$state" = IN_PROGRESS ]
   do
-    [ -n "$said" ] || say "a rollout is under way, waiting for its end ..."
+    [ -n "$said" ] || say "a rollout is in progress, waiting for it to end ..."
     said=yes
     [ "$SECONDS" -lt "$until" ] || break
     sleep "${POLL_SECONDS:-3}"
@@ -108,7 +108,7 @@ compose_service() {
   export_credentials
   export EXECUTION_ROLE="$SERVICE-execution"
   export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
-  # On Fargate the host's port is the container's.
+  # On Fargate the host's port equals the container's.
   unset PORT
   # ecs-cli would read a developer's .env, too: show it the project without its hidden files.
   local folder status=0

@@ -3,7 +3,7 @@
 # permissions for the service.
 set -euo pipefail
 . deploy/ecs-cli.sh
-say "making sure of the roles of the task"
+say "checking the roles of the task"
 
 deploy/service-linked-role.sh
 for role in "$SERVICE-execution" "$SERVICE-task"; do

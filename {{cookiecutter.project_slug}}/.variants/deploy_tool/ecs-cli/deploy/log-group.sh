@@ -2,7 +2,7 @@
 # Create the service's log group, if it is missing; keep its lines for 30 days, unless another retention is set.
 set -euo pipefail
 . deploy/ecs-cli.sh
-say "making sure of the log $LOG_GROUP"
+say "checking the log $LOG_GROUP"
 
 facts=$(log_facts)
 read -r found days owner <<<"$facts"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Roll out the previous release: the last revision with another image. Failed revisions were deregistered by the release
-# that made them, and so was the revision that a previous rollback moved away from.
+# that created them, and so was the revision that a previous rollback replaced.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "going back to the release before the current one"

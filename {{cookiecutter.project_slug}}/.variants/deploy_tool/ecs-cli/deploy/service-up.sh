@@ -23,13 +23,13 @@ if [ -z "$name" ]; then
   say "created the service"
 fi
 wait_for_others
-# ecs-cli knows no circuit breaker, and leaves alone one that is there: watch_rollouts true, or false without a rollback.
+# Enable the circuit breaker, which ecs-cli neither supports nor changes: watch_rollouts ROLLBACK, true or false.
 watch_rollouts() {
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
     "deploymentCircuitBreaker={enable=true,rollback=$1},minimumHealthyPercent=100,maximumPercent=200" >/dev/null
 }
 
-# Where nothing runs, there is nothing to go back to.
+# Without a running task, there is nothing to roll back to.
 running=$(service_fact runningCount)
 if [ "$running" = 0 ]; then
   first=yes
@@ -40,8 +40,8 @@ else
 fi
 
 before=$(newest_revision)
-# Its own wait takes a rollback for a success, and a service that never ran for one that will.
-# The service was created with no task: only a forced deployment has the breaker watch the first one.
+# No timeout: ecs-cli's wait takes a rollback for a success, and does not see that a service will never run.
+# The service was created without tasks: the breaker watches the first one only in a forced deployment.
 compose_service up --launch-type FARGATE --timeout 0 ${first:+--force-deployment}
 wait_for_rollout
 status=0
@@ -51,7 +51,7 @@ deploy/verify.sh || status=$?
 
 newest=$(newest_revision)
 runs=$(image_of "$newest")
-# Not one that another run has registered.
+# Only if this run registered it.
 if [ "$newest" != "$before" ] && [ "$runs" = "$IMAGE" ]; then
   aws ecs deregister-task-definition --task-definition "$newest" >/dev/null
   say "deregistered ${newest##*/}, so that a rollback never lands on it" >&2

@@ -1,4 +1,4 @@
-# What doctor.sh, memory.sh and cost.sh ask of the deploy tool; sourced by them.
+# The parts of doctor.sh, memory.sh and cost.sh that depend on the deploy tool; sourced by them.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
@@ -17,20 +17,20 @@ check_tool() {
     fault "$("$ECS_CLI" --version) is not version $ECS_CLI_VERSION: run 'make ecs-cli'"
   fi
   grep -qF "\${PORT:-$SERVICE_PORT}:$SERVICE_PORT\"" docker-compose.yml ||
-    fault "docker-compose.yml does not publish port $SERVICE_PORT, which the Makefile says"
+    fault "docker-compose.yml does not publish port $SERVICE_PORT, the one in the Makefile"
 }
 
-# Whether new tasks are tried before a client reaches them: there is nowhere to.
+# Whether new tasks are tested before a client reaches them: there is no address for that.
 tries_new_tasks() {
   false
 }
 
-# Whether people sign in before they reach the service: nobody asks them to.
+# Whether people sign in before they reach the service: this deploy tool has no sign-in.
 asks_for_sign_in() {
   false
 }
 
-# What the estimate of costs takes: the head of cost.sh names it.
+# Print the input of the cost estimate, as explained at the top of cost.sh.
 size() {
   sed -nE 's/^ *cpu_limit: "?([0-9]+)"? *$/cpu \1/p; s/^ *mem_limit: "?([0-9]+)"? *$/memory \1/p' ecs-params.yml
   echo least 1 most 1 addresses-of-tasks 1

@@ -7,12 +7,12 @@ tasks=$(ask_aws 'ClusterNotFoundException|ServiceNotFoundException' ecs list-tas
   --service-name "$SERVICE" --desired-status RUNNING --query taskArns)
 if [ -z "$tasks" ]; then
   require_service
-  fail "no task of $SERVICE runs: see 'make ps' and 'make logs'"
+  fail "no task of $SERVICE is running: see 'make ps' and 'make logs'"
 fi
-# shellcheck disable=SC2086 # a word for each task
+# shellcheck disable=SC2086 # one word per task
 interface=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output text --query \
   "tasks[?lastStatus=='RUNNING'] | [0].attachments[0].details[?name=='networkInterfaceId'].value")
-[ -n "${interface/None/}" ] || fail "no task of $SERVICE runs yet: see 'make ps'"
+[ -n "${interface/None/}" ] || fail "no task of $SERVICE is running yet: see 'make ps'"
 address=$(aws ec2 describe-network-interfaces --network-interface-ids "$interface" --output text --query \
   'NetworkInterfaces[0].Association.PublicIp')
 echo "http://$address:$SERVICE_PORT"

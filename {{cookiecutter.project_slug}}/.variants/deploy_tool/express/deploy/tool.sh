@@ -1,4 +1,4 @@
-# What doctor.sh, memory.sh and cost.sh ask of the deploy tool; sourced by them.
+# The parts of doctor.sh, memory.sh and cost.sh that depend on the deploy tool; sourced by them.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
@@ -20,32 +20,32 @@ check_tool() {
     if ! vpc=$(ask_aws "$NEVER" ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[].VpcId'); then
       faults=$((faults + 1))
     elif [ -z "$vpc" ]; then
-      fault "region $AWS_REGION has no default network: 'aws ec2 create-default-vpc' makes one, or set SubnetIds in" \
+      fault "region $AWS_REGION has no default network: 'aws ec2 create-default-vpc' creates one, or set SubnetIds in" \
         "deploy/$ENV.json"
     fi
   fi
 }
 
-# Whether new tasks are tried before a client reaches them: Express Mode has nowhere to.
+# Whether new tasks are tested before a client reaches them: Express Mode has no address for that.
 tries_new_tasks() {
   false
 }
 
-# Whether people sign in before they reach the service: nobody asks them to.
+# Whether people sign in before they reach the service: this deploy tool has no sign-in.
 asks_for_sign_in() {
   false
 }
 
-# Autoscaling does it.
+# Autoscaling starts the tasks.
 scale_now() {
   :
 }
 
-# What the estimate of costs takes: the head of cost.sh names it.
+# Print the input of the cost estimate, as explained at the top of cost.sh.
 size() {
   "$PYTHON" deploy/stack.py size
-  # ECS's load balancer has an address in each zone of the default network: three in most regions. The alarm has two
-  # metrics, ECS's own for releases two more, those of the autoscaling two, and that of drift one for each of the inputs
-  # that the service tells of.
+  # ECS's load balancer has an address in each zone of the default network: three in most regions. The error alarm has
+  # two metrics, ECS's alarm for releases two more, those of autoscaling two, and the drift alarm one for each input
+  # that the service reports.
   echo balancers 1 addresses 3 alarms 6 metrics 10 inputs 10
 }
