@@ -1,6 +1,6 @@
-"""Time a bake of the default project beside that of a one-file template: ``make bench``.
+"""Time a bake of the default project against a one-file template: ``make bench``.
 
-Whole processes, in turn, after one of each that is not counted; ratios are taken turn by turn.
+Run whole processes in alternation, after one uncounted run of each; ratios are taken turn by turn.
 """
 
 import statistics
@@ -16,7 +16,7 @@ TURNS = 15
 
 
 def write_one_file_template(folder: Path) -> Path:
-    """The least that cookiecutter can render."""
+    """Write the smallest template that cookiecutter can render."""
     template = folder / "one-file"
     (template / "{{cookiecutter.slug}}").mkdir(parents=True)
     (template / "{{cookiecutter.slug}}" / "README.md").write_text("# {{cookiecutter.slug}}\n")
@@ -25,7 +25,7 @@ def write_one_file_template(folder: Path) -> Path:
 
 
 def seconds_to_bake(template: Path, *options: str) -> float:
-    """Wall-clock seconds of ``cookiecutter --no-input`` as a process of its own."""
+    """Return the wall-clock seconds of ``cookiecutter --no-input`` in its own process."""
     with tempfile.TemporaryDirectory() as output:
         command = [COOKIECUTTER, "--no-input", "--default-config", template, "-o", output, *options]
         started = time.perf_counter()
@@ -34,7 +34,7 @@ def seconds_to_bake(template: Path, *options: str) -> float:
 
 
 def main() -> None:
-    """Print the medians, and the median of the turns' ratios."""
+    """Print the medians, and the median ratio of the turns."""
     with tempfile.TemporaryDirectory() as folder:
         one_file = write_one_file_template(Path(folder))
         turns = []

@@ -1,7 +1,7 @@
-"""Hold the generated image beside the usual tutorial's, built in the same run: size and start.
+"""Compare the generated image with a typical tutorial's, built in the same run: size and startup time.
 
-``python:3`` and the project's own base are pulled, unless BASE_IMAGE names a Debian image with Python to
-use in place of both; the tutorial's then gets the packages that ``python:3`` has.
+``python:3`` and the project's own base are pulled, unless BASE_IMAGE names a Debian image with Python that
+replaces both; the tutorial's then gets the packages that ``python:3`` has.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ CPUS = (None, 0.25)
 
 
 def docker(*arguments: str) -> str:
-    """Run Docker, which must succeed; return what it printed."""
+    """Run Docker, which must succeed; return its output."""
     return subprocess.run(  # noqa: S603
         [DOCKER, *arguments], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
@@ -48,7 +48,7 @@ def build_ours(folder: Path) -> str:
 
 
 def build_tutorial() -> str:
-    """Build the tutorial's image on ``python:3`` or what stands in for it."""
+    """Build the tutorial's image on ``python:3`` or its replacement."""
     base = "python:3"
     if stand_in := os.environ.get("BASE_IMAGE"):
         base = "bench/python:3"
@@ -59,7 +59,7 @@ def build_tutorial() -> str:
 
 
 def seconds_to_start(image: str, cpus: float | None) -> float:
-    """Seconds from ``docker run`` to the first answer of ``GET /ping``."""
+    """Return the seconds from ``docker run`` to the first response of ``GET /ping``."""
     limit = [f"--cpus={cpus}"] if cpus else []
     started = time.perf_counter()
     name = docker("run", "--detach", "--publish=127.0.0.1::5000", "--env=WORKERS=1", *limit, image)
@@ -76,7 +76,7 @@ def seconds_to_start(image: str, cpus: float | None) -> float:
 
 
 def measure(ours: str, tutorial: str) -> list[tuple[str, float, float]]:
-    """Rows of the table: what, ours, the tutorial's."""
+    """Return the rows of the table: quantity, ours, the tutorial's."""
     sizes = [
         json.loads(docker("image", "inspect", image))[0]["Size"] / 1e6 for image in (ours, tutorial)
     ]

@@ -1,6 +1,6 @@
-"""Time what an owner of the generated project waits for: ``make setup train test``, a deployment anew.
+"""Time what an owner of the generated project waits for: ``make setup train test``, and a repeated deployment.
 
-From a cold start: a fresh project, and package caches of its own that are empty.
+From a cold start: a fresh project, and its own empty package caches.
 """
 
 import json
@@ -14,7 +14,7 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
 
-# Run by the rehearsal's Python: deploys twice to an embedded AWS, tells of the second time.
+# Run by the rehearsal's Python: deploys twice to an embedded AWS, and reports the second time.
 DEPLOY_TWICE = """
 import json, subprocess, time
 from rehearsal import stage, tool
@@ -37,7 +37,7 @@ with stage.set_up(tools) as (copy, environment, answers):
 
 
 def timed(project: Path, *targets: str, **variables: str) -> float:
-    """Seconds of ``make TARGETS`` in the project."""
+    """Return the seconds that ``make TARGETS`` takes in the project."""
     started = time.perf_counter()
     subprocess.run(  # noqa: S603
         ["make", "--silent", *targets],  # noqa: S607

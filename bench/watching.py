@@ -1,8 +1,9 @@
-"""What statistics cost a request, and how fast a file is scored beside a client that asks the service for its rows.
+"""The cost of statistics per request, and the speed of file scoring compared with a client of the service.
 
-Each ratio is of one run, in which both sides take turns: 16 clients with one row a request on one CPU, statistics on and
-off; a million rows of four numbers by ``make batch`` and by a loop over HTTP with 1,000 rows a request. The children of
-an array job run one after another, each alone on a CPU: as many at once would take as long as the slowest.
+Each ratio comes from one run, in which both sides take turns: 16 clients with one row per request on one CPU,
+statistics on and off; a million rows of four numbers by ``make batch`` and by a loop over HTTP with 1,000 rows per
+request. The children of an array job run one after another, each alone on a CPU: running them together would take as
+long as the slowest.
 """
 
 import argparse
@@ -31,7 +32,7 @@ AT_A_TIME = 1000
 
 
 def bake(folder: Path, name: str, training: Path | None = None) -> Path:
-    """A trained project, of the sample or of another file of training."""
+    """Return a trained project, with the sample or another training file."""
     project = Path(
         cookiecutter(
             str(ROOT),
@@ -49,7 +50,7 @@ def bake(folder: Path, name: str, training: Path | None = None) -> Path:
 
 @contextmanager
 def service(project: Path, port: int, cpu: int | None, **variables: str):
-    """The process id of the only worker of a service."""
+    """Yield the process id of a service's only worker."""
     process = subprocess.Popen(
         [".venv/bin/python", "-m", "inference"],
         cwd=project,
@@ -72,7 +73,7 @@ def service(project: Path, port: int, cpu: int | None, **variables: str):
 
 
 def ask(port: int, method: str, path: str, body: str | None = None) -> bytes:
-    """The answer to one request."""
+    """Return the response to one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request(method, path, body, {"Content-Type": "application/json"})
     answer = connection.getresponse().read()
@@ -81,13 +82,13 @@ def ask(port: int, method: str, path: str, body: str | None = None) -> bytes:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has computed."""
+    """Return the CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def load(port: int, script: Path, seconds: int) -> int:
-    """How many requests 16 clients on another CPU got answered."""
+    """Return how many requests of 16 clients on another CPU were answered."""
     command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s", "-s", str(script)]
     done = subprocess.run(  # noqa: S603
         [*command, f"http://127.0.0.1:{port}/predict"], check=True, capture_output=True, text=True
@@ -96,7 +97,7 @@ def load(port: int, script: Path, seconds: int) -> int:
 
 
 def cost_of_statistics(name: str, project: Path, rounds: int, folder: Path) -> None:
-    """Print the ratio of requests, and of CPU seconds a request, with statistics and without."""
+    """Print the ratio of requests, and of CPU seconds per request, with and without statistics."""
     python = project / ".venv/bin/python"
     sample = subprocess.run(  # noqa: S603
         [python, "-m", "inference.sample"], cwd=project, check=True, capture_output=True, text=True
@@ -127,7 +128,7 @@ def cost_of_statistics(name: str, project: Path, rounds: int, folder: Path) -> N
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """A file of flowers."""
+    """Write a file of flowers."""
     number = random.Random(0)  # noqa: S311
     with path.open("w") as file:
         for _ in range(rows):
@@ -136,7 +137,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def by_http(port: int, source: Path, target: Path) -> float:
-    """Seconds in which one client reads a file, asks for its rows, and writes the answers."""
+    """Return the seconds in which one client reads a file, requests predictions for its rows, and writes them."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port)
     with source.open() as file, target.open("w") as output:
@@ -154,7 +155,7 @@ def by_http(port: int, source: Path, target: Path) -> float:
 
 
 def speed_of_files(project: Path, rows: int, folder: Path) -> None:
-    """Print how long a file takes by ``make batch`` and by HTTP."""
+    """Print how long a file takes with ``make batch`` and over HTTP."""
     source, target = folder / "rows.csv", folder / "scores.csv"
     write_rows(source, rows)
     command = ["make", "--silent", "batch", f"IN={source}", f"OUT={target}"]
@@ -181,7 +182,7 @@ pyarrow.parquet.write_table(table, sys.argv[2], row_group_size=100_000)
 
 
 def seconds_of_children(project: Path, source: Path, jobs: int, indexes: range) -> float:
-    """How long children of an array job take that run at once, each with a CPU of its own."""
+    """Return the time of concurrent children of an array job, each with its own CPU."""
     started = time.perf_counter()
     command = [".venv/bin/python", "-m", "inference", "batch", source, source.with_suffix(".scores.csv"), str(jobs)]  # fmt: skip
     children = [
@@ -200,7 +201,7 @@ def seconds_of_children(project: Path, source: Path, jobs: int, indexes: range) 
 
 
 def growth_of_jobs(project: Path, rows: int, folder: Path) -> None:
-    """Print how long a file of Parquet takes by more and more children, of whom the slowest counts."""
+    """Print how long a Parquet file takes with more and more children, of which the slowest counts."""
     table, source = folder / "rows.csv", folder / "rows.parquet"
     write_rows(table, rows)
     command = [".venv/bin/python", "-c", TO_PARQUET, table, source]

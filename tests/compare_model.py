@@ -1,6 +1,6 @@
-"""Run in a generated project: train ``training/train.py``, serve it, and hold every way to ask against the framework.
+"""Run in a generated project: train ``training/train.py``, serve it, and compare every endpoint with the framework.
 
-``check_doors`` does so for any model.
+``check_doors`` makes the same comparison for any model.
 """
 
 import csv
@@ -20,13 +20,13 @@ from training.__main__ import HELD_OUT, main
 from training.train import SEED, fit, load_data
 
 ROWS = 100
-# Relative and absolute.
+# Relative and absolute tolerance.
 TOLERANCE = (1e-3, 1e-3)
 DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8", "BOOL": "?"}
 
 
 def by_output(card, predictions):
-    """For each instance its values and probabilities, by output."""
+    """Return each instance's values and probabilities, grouped by output."""
     return {
         output.name: (values, probabilities)
         for output, (values, probabilities) in zip(card.outputs, predictions, strict=True)
@@ -109,7 +109,7 @@ def check_tensors(client, card, instances, expected, is_binary):
 
 
 def check_doors(app, instances, predictions):
-    """Ask for instances at every door; each must answer as the framework predicts."""
+    """Send the instances to every endpoint; each must answer what the framework predicts."""
     client, card = app.test_client(), app.extensions["service"].engine.card
     if len(card.tensors) == 1 and isinstance(instances[0], dict):
         (name,) = instances[0]

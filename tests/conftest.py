@@ -1,4 +1,4 @@
-"""The ``bake`` fixture: a project from answers, and what a test can ask of it."""
+"""The ``bake`` fixture: render a project from answers, and helpers to inspect it."""
 
 import ctypes
 import json
@@ -17,10 +17,10 @@ import pytest
 import yaml
 from selenium import webdriver
 
-# In CI a missing tool is a failure; elsewhere its tests are skipped.
+# A missing tool is a failure in CI; elsewhere its tests are skipped.
 IN_CI = bool(os.environ.get("CI"))
 
-# Settings in the shell, or of the job, that runs the tests are for other programs.
+# Settings of the shell or CI job that runs the tests must not leak into them.
 for name in list(os.environ):
     if re.match(
         "AWS_|CI_|GIT_|GITHUB_|GITLAB_|PYTEST_|PYTHON|(API_KEY|CI|ENV|FORCE|HOST|PORT)$", name
@@ -32,12 +32,12 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
-# A shell lets what it starts in the background ignore Ctrl-C, nohup the end of its terminal, and so would all
-# that the tests start.
+# A shell makes background processes ignore Ctrl-C, and nohup makes them ignore SIGHUP; processes that the tests
+# start would inherit both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# How long a case takes says nothing on a busy machine.
+# Durations say nothing on a busy machine.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
@@ -65,7 +65,7 @@ EVERY_ANSWER_CHANGED = {
     "allowed_cidr": "203.0.113.7/32",
 }
 
-# A bake for every choice, the rest left at its default, and with every answer changed.
+# One bake for every choice with all other answers at their defaults, and one with every answer changed.
 MATRIX = [
     *({answer: value} for answer, values in CHOICES.items() for value in values),
     EVERY_ANSWER_CHANGED,
@@ -73,7 +73,7 @@ MATRIX = [
 ]
 
 
-# Files of slow tests, the longest first, so that two workers end at about the same time.
+# Files of slow tests, longest first, so that two workers finish at about the same time.
 SLOW_FILES = (
     "test_pipeline",
     "test_faults",
@@ -97,7 +97,7 @@ SLOW_FILES = (
 
 
 def pytest_collection_modifyitems(items):
-    """Run fast tests first, then slow ones by file."""
+    """Run the fast tests first, then the slow ones by file."""
 
     def place(item):
         if not item.get_closest_marker("slow"):
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Loader(yaml.SafeLoader):
-    """Reads YAML, and CloudFormation's short forms as its long ones."""
+    """Read YAML, expanding CloudFormation's short forms to their long ones."""
 
 
 def construct(loader, suffix, node):
@@ -132,16 +132,16 @@ def load_yaml(text):
 
 
 def name_of(answers):
-    """A short name of a bake for test ids."""
+    """Return a short name of a bake for test ids."""
     return (
         "-".join(answers.values()) if len(answers) == 1 else f"all-changed-{answers['deploy_tool']}"
     )
 
 
 def environment_with(**variables):
-    """The environment with ``variables``, and the tools of the template's own on PATH."""
+    """Return the environment with ``variables``, and with the template's own tools on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Not the flags of the make that runs the tests.
+    # Drop the flags of the make that runs the tests.
     environment = {key: value for key, value in os.environ.items() if key[:4] != "MAKE"}
     return {**environment, "PATH": path, **variables}
 
@@ -153,14 +153,14 @@ class BakedProject:
     path: Path
 
     def files(self):
-        """Every file that was generated, by its path below the project."""
+        """Return every generated file by its path below the project."""
         paths = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
         return sorted(
             path for path in paths if not re.search(r"__pycache__|\.\w+_cache", str(path))
         )
 
     def texts(self):
-        """Every file that is one of text."""
+        """Return every text file."""
         return [path for path in self.files() if path.suffix != ".onnx"]
 
     def has_file(self, name):
@@ -176,13 +176,13 @@ class BakedProject:
 
     @property
     def targets(self):
-        """What the Makefile can make."""
+        """Return the Makefile's targets."""
         makefiles = (self.path / "Makefile", *(self.path / "deploy").glob("*.mk"))
         texts = "".join(file.read_text() for file in makefiles)
         return re.findall(r"^\.PHONY: ([a-z-]+)$", texts, re.MULTILINE)
 
     def run(self, *command, timeout=1500, **variables):
-        """Run ``command`` in the project; with the tools of the template's environment on PATH."""
+        """Run ``command`` in the project, with the tools of the template's environment on PATH."""
         return subprocess.run(
             command,
             cwd=self.path,
@@ -193,19 +193,19 @@ class BakedProject:
         )
 
     def check(self, *command, **options):
-        """Run ``command``, which must succeed; return what it printed."""
+        """Run ``command``, which must succeed; return its output."""
         result = self.run(*command, **options)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         return result.stdout
 
 
 def image_tag(project):
-    """The tag of the image that a project would build now."""
+    """Return the tag of the image that a project would build now."""
     return project.check("make", "--silent", "--eval=tag: ; @echo $(IMAGE_TAG)", "tag").strip()
 
 
 def bake_with(cookies, answers):
-    """Bake with ``answers``; a key that is no answer of cookiecutter.json is an error."""
+    """Bake with ``answers``; a key that cookiecutter.json lacks is an error."""
     unknown = answers.keys() - ANSWERS.keys()
     assert not unknown, f"not in cookiecutter.json: {unknown}"
     return cookies.bake(extra_context=answers)
@@ -213,7 +213,7 @@ def bake_with(cookies, answers):
 
 @pytest.fixture
 def bake(cookies):
-    """Make a project from answers."""
+    """Bake a project from answers."""
 
     def bake(**answers):
         result = bake_with(cookies, answers)
@@ -225,7 +225,7 @@ def bake(cookies):
 
 @pytest.fixture(scope="session")
 def bake_once(cookies_session):
-    """Give the project of some answers, which no test changes."""
+    """Return a cached project for some answers; no test changes it."""
 
     @cache
     def bake_once(*answers):
@@ -240,7 +240,7 @@ def project(request, bake_once):
     return bake_once(**request.param)
 
 
-# The environments of a project: the lock that each is installed from, and the file that make looks at.
+# The environments of a project: the lock that each is installed from, and the file that make checks.
 ENVIRONMENTS = {
     ".venv": ("requirements/dev.txt", "bin/.complete"),
     "rehearsal/.venv": ("rehearsal/requirements.txt", ".complete"),
@@ -249,7 +249,7 @@ ENVIRONMENTS = {
 
 @pytest.fixture(scope="session")
 def train(cookies_session):
-    """Bake, install and train a project; those with the same lock share an environment."""
+    """Bake, install and train a project; projects with the same lock share an environment."""
     made = {}
 
     def train(rehearses=False, **answers):
@@ -259,7 +259,7 @@ def train(cookies_session):
             if name == ".venv" or rehearses:
                 if pinned in made:
                     folder.symlink_to(made[pinned])
-                    # For make, which compares its time with the lock's.
+                    # make compares its timestamp with the lock's.
                     (folder / complete).touch()
                 else:
                     project.check("make", f"{name}/{complete}")
@@ -272,13 +272,13 @@ def train(cookies_session):
 
 @pytest.fixture(scope="session")
 def installed(train):
-    """A default project with everything installed, its own and the embedded AWS's, and its model."""
+    """A trained default project with all of its environments installed, including the embedded AWS."""
     return train(rehearses=True, aws_region="eu-west-1")
 
 
 @pytest.fixture(scope="session")
 def docker():
-    """The Docker client, where an engine answers it."""
+    """The Docker client, if an engine responds."""
     client = os.environ.get("DOCKER", "docker")
     if (
         shutil.which(client)
@@ -292,14 +292,14 @@ def docker():
 
 @pytest.fixture(scope="session")
 def engine(docker):
-    """The CI/CD variables for a runner that has a Docker engine of its own."""
+    """The CI/CD variables for a runner that has its own Docker engine."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     return {"DIND_IMAGE": "", "DOCKER_HOST": host, "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
 
 
 @pytest.fixture(scope="session")
 def runner():
-    """What gitlab-ci-local needs to run a job."""
+    """The tools that gitlab-ci-local needs to run a job."""
     if not shutil.which("rsync"):
         reason = "needs rsync: apt-get install rsync"
         pytest.fail(reason) if IN_CI else pytest.skip(reason)
@@ -307,7 +307,7 @@ def runner():
 
 @pytest.fixture(scope="session")
 def registry(docker):
-    """The address of a registry that takes ECR's place."""
+    """The address of a registry that replaces ECR."""
     address = os.environ.get("REHEARSAL_REGISTRY")
     if not address and IN_CI:
         pytest.fail("REHEARSAL_REGISTRY names no registry; .ci/with-engines COMMAND starts one")
@@ -316,7 +316,7 @@ def registry(docker):
 
 @pytest.fixture(scope="session")
 def ecs_cli(installed):
-    """ecs-cli, or the stand-in where it is not on PATH."""
+    """ecs-cli, or the stand-in if it is not on PATH."""
     if shutil.which("ecs-cli"):
         return "ecs-cli"
     stand_in = installed.path.parent / "ecs-cli"
@@ -335,7 +335,7 @@ CHROMIUM_FLAGS = (
 
 @pytest.fixture(scope="session")
 def openmp():
-    """The library that LightGBM needs of the machine."""
+    """The system library that LightGBM needs."""
     try:
         ctypes.CDLL("libgomp.so.1")
     except OSError:
@@ -345,7 +345,7 @@ def openmp():
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Chromium, where it is installed."""
+    """Chromium, if it is installed."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         reason = "needs Chromium: apt-get install chromium chromium-driver"
@@ -362,5 +362,5 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser_if_any(request):
-    """Chromium, or None where it is not installed: the rest can do without."""
+    """Chromium, or None if it is not installed: the remaining checks run without it."""
     return request.getfixturevalue("browser") if IN_CI or shutil.which("chromium") else None

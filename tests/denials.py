@@ -1,4 +1,4 @@
-"""The AWS CLI, of which one call is not answered."""
+"""An AWS CLI that fails one call."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ ERRORS = (
 
 
 class Denials:
-    """A folder for PATH, with such an AWS CLI."""
+    """A folder for PATH that holds such an AWS CLI."""
 
     def __init__(self, account, folder):
         self._path = account.environment["PATH"]
@@ -32,7 +32,7 @@ class Denials:
         self._log = folder / "asked"
 
     def variables(self, denied="", error=ERRORS[0], after=0):
-        """The environment with which ``denied`` is not answered, once it was asked ``after`` times."""
+        """Return an environment in which ``denied`` fails once it has been called ``after`` times."""
         self._log.write_text("")
         shim = self._folder / "aws"
         real = shutil.which("aws", path=self._path)
@@ -44,11 +44,11 @@ class Denials:
 
     @property
     def asked(self):
-        """What was asked for since then, in this order."""
+        """The calls since then, in order."""
         calls = self._log.read_text().splitlines()
         return [call for call in calls if not call.startswith("configure ")]
 
 
 def is_question(call):
-    """Whether a call changes nothing."""
+    """Whether a call is read-only."""
     return call.split()[1].startswith(("batch-get-", "describe-", "get-", "list-"))

@@ -1,4 +1,4 @@
-"""A running service, and what a test does with it: its page in a browser, its API with Schemathesis."""
+"""A running service and its test helpers: the page in a browser, the API with Schemathesis."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from test_project import ask, free_port
 
 @contextlib.contextmanager
 def serving(project, **variables):
-    """The address of the service, while it runs."""
+    """Yield the address of the service while it runs."""
     port = free_port()
     process = subprocess.Popen(
         [".venv/bin/python", "-m", "inference"],
@@ -37,7 +37,7 @@ def element(page, selector):
 
 
 def shown(page, selector):
-    """The element, once it can be seen."""
+    """Return the element once it is visible."""
     WebDriverWait(page, 10).until(lambda _: element(page, selector).is_displayed())
     return element(page, selector)
 
@@ -52,7 +52,7 @@ def run(page):
 
 
 def ask_by_page(browser, url):
-    """Ask the example, and then without what may be missing."""
+    """Submit the example, then submit it again without its optional values."""
     browser.get_log("browser")
     browser.get(url)
     run(browser)
@@ -71,9 +71,9 @@ def control(page, name):
 
 
 def find_failures(url, folder, examples):
-    """Ask by the OpenAPI document, valid and not, in so many ways for each route; return how many those were."""
-    # Valid by the schema need not mean that it fits: a tensor's data must fill its shape, and the model
-    # must have a finite answer. What breaks the schema may be too large as well.
+    """Fuzz each route by the OpenAPI document, with valid and invalid requests; return the number of test cases."""
+    # A request can be valid by the schema and still not fit: a tensor's data must fill its shape, and the model's
+    # answer must be finite. A request that breaks the schema may also be too large.
     statuses = [400, 404, 405, 406, 413, 415, 422]
     (folder / "schemathesis.toml").write_text(
         f"[checks.negative_data_rejection]\nexpected-statuses = {statuses}\n"

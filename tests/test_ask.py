@@ -1,4 +1,4 @@
-"""``deploy/ask.py``: how the steps ask a URL."""
+"""``deploy/ask.py``: how the deploy steps call a URL."""
 
 import importlib.util
 import ssl
@@ -30,7 +30,7 @@ def ask(monkeypatch):
 
 @contextmanager
 def server(*answers):
-    """Answer by status and body, in turn and then the last; yield the URL and what was asked."""
+    """Serve the answers in order, repeating the last; yield the URL and the requests received."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def test_answer_is_printed_and_json_is_posted_with_the_first_key(monkeypatch):
     assert headers["X-Api-Key"] == "secret"
 
 
-def test_service_that_is_starting_is_asked_again(ask):
+def test_starting_service_is_retried(ask):
     with server((503, ""), (502, ""), (200, "fine")) as (url, asked):
         assert ask.ask(url) == b"fine"
     assert len(asked) == 3
@@ -84,14 +84,14 @@ def test_failure_is_one_line_with_the_status(ask, status, attempts):
     assert "\n" not in str(failure.value)
 
 
-def test_program_ends_with_its_failure(ask):
+def test_program_exits_with_its_failure(ask):
     with server((404, "x")) as (url, _):
         done = subprocess.run([sys.executable, PROGRAM, url], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"ask: {url}: HTTP 404 Not Found\n"
 
 
-def test_redirect_is_told(ask):
+def test_redirect_is_reported(ask):
     with server((302, "https://id.example.com/authorize")) as (url, _):
         command = [sys.executable, PROGRAM, "--redirect", url]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -107,7 +107,7 @@ def test_redirect_is_told(ask):
         ask.redirect_of("http://127.0.0.1:1")
 
 
-def test_nobody_there_is_one_line(ask):
+def test_refused_connection_is_one_line(ask):
     with pytest.raises(ask.NoAnswerError, match=r"^http://127\.0\.0\.1:1: .*refused$"):
         ask.ask("http://127.0.0.1:1")
 
@@ -120,7 +120,7 @@ def test_redirect_is_followed_only_without_a_key(ask, monkeypatch):
             ask.ask(here)
 
 
-def test_key_that_is_no_header_is_not_shown(ask, monkeypatch):
+def test_key_that_is_not_a_valid_header_is_not_shown(ask, monkeypatch):
     monkeypatch.setenv("API_KEY", "sec\nret")
     with server((200, "")) as (url, _), pytest.raises(ask.NoAnswerError) as failure:
         ask.ask(url)
@@ -129,13 +129,13 @@ def test_key_that_is_no_header_is_not_shown(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
-def test_loopback_is_asked_without_a_proxy(ask, monkeypatch, name):
+def test_loopback_bypasses_the_proxy(ask, monkeypatch, name):
     monkeypatch.setenv(name, "http://127.0.0.1:1")
     with server((200, "fine")) as (url, _):
         assert ask.ask(url) == b"fine"
 
 
-def test_others_are_asked_by_the_proxy_of_the_environment(ask, monkeypatch):
+def test_other_hosts_use_the_proxy_of_the_environment(ask, monkeypatch):
     with server((200, "by proxy")) as (proxy, asked):
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.delenv("no_proxy", raising=False)

@@ -1,4 +1,4 @@
-"""``make bench``, short: every server gives the right answers, and the report is written. No time is held."""
+"""``make bench``, short: every server gives the right answers, and the report is written. Timings are not checked."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
     assert (tmp_path / "ratios.svg").read_text().startswith("<svg")
 
 
-def test_statistics_and_files_are_timed_beside_each_other():
+def test_statistics_and_files_are_timed_side_by_side():
     if shutil.which("wrk") is None and not IN_CI:
         pytest.skip("wrk is not installed")
     command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000"]
@@ -42,7 +42,7 @@ def test_statistics_and_files_are_timed_beside_each_other():
     assert [line.split()[0] for line in jobs] == ["2", "2", "4", "8", "16"]
 
 
-def test_benchmark_says_what_it_needs():
+def test_benchmark_lists_its_requirements():
     command = [sys.executable, "bench/serving", "--quick"]
     run = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True)
     assert run.returncode == 1
@@ -50,7 +50,7 @@ def test_benchmark_says_what_it_needs():
     assert "Traceback" not in run.stderr
 
 
-def test_benchmark_says_which_scenarios_there_are():
+def test_benchmark_lists_its_scenarios():
     command = [sys.executable, "bench/serving", "--only", "one-cpu:17"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 2

@@ -1,4 +1,4 @@
-"""The commands that people type: cookiecutter itself, cruft, make demo."""
+"""The commands that users type: cookiecutter itself, cruft, make demo."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ PROMPTS = CONTEXT["__prompts__"]
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home directory without a cookiecutter configuration, and none left behind."""
+    """A home directory without a cookiecutter configuration; nothing may be left in it."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
 
@@ -49,7 +49,7 @@ def test_bad_choice_is_refused_with_the_choices(home, tmp_path, answer, choices)
 
 
 def bake_by_hand(folder, answers):
-    """Answer cookiecutter's questions at a terminal, with return where ``answers`` has none."""
+    """Answer cookiecutter's questions at a terminal, pressing return for those not in ``answers``."""
     session = pexpect.spawn(
         str(BIN / "cookiecutter"),
         [str(ROOT), "--output-dir", str(folder)],
@@ -78,7 +78,7 @@ def test_interactive_run_asks_in_plain_words(home, tmp_path):
     assert "model/files" in project.read("inference/config.py")
 
 
-def test_interactive_run_with_the_defaults_gives_the_default_project(home, tmp_path, bake):
+def test_interactive_run_with_defaults_gives_the_default_project(home, tmp_path, bake):
     asked, default = bake_by_hand(tmp_path, {}), bake()
     assert asked.files() == default.files()
     for file in default.files():
@@ -92,7 +92,7 @@ def git(folder, *arguments):
 
 @pytest.fixture
 def repository(tmp_path):
-    """The template as a git repository with one commit, as cruft wants it."""
+    """The template as a git repository with one commit, which cruft requires."""
     copy = tmp_path / "template"
     ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
     shutil.copytree(ROOT, copy, ignore=ignored)
@@ -125,7 +125,7 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
 
 
 def commit_of_other_answers():
-    """The last commit of this repository whose questions were others than today's, if git knows one."""
+    """Return the last commit of this repository with questions that differ from today's, if git has one."""
     command = ["git", "log", "--format=%H", "--", "cookiecutter.json"]
     log = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     for commit in log.stdout.split():
@@ -142,7 +142,7 @@ OLD_COMMIT, OLD_ANSWERS = commit_of_other_answers()
 @pytest.mark.skipif(not OLD_COMMIT, reason="needs this repository's history: git fetch --unshallow")
 @pytest.mark.parametrize("framework", ["scikit-learn", "python"])
 @pytest.mark.parametrize("tool", OLD_ANSWERS.get("deploy_tool", []))
-def test_project_of_the_answers_of_before_is_updated(home, tmp_path, tool, framework):
+def test_project_from_earlier_answers_is_updated(home, tmp_path, tool, framework):
     template = tmp_path / "template"
     git(tmp_path, "clone", "--quiet", ROOT, template)
     git(template, "checkout", "--quiet", "-B", "main", OLD_COMMIT)
@@ -154,7 +154,7 @@ def test_project_of_the_answers_of_before_is_updated(home, tmp_path, tool, frame
     git(updated.path, "add", "--all")
     git(updated.path, "commit", "--quiet", "--message=project")
 
-    # What is here today, committed or not.
+    # The working tree as it is today, committed or not.
     for entry in ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}"):
         shutil.rmtree(template / entry, ignore_errors=True)
         ignored = shutil.ignore_patterns("__pycache__")
@@ -175,7 +175,7 @@ def test_project_of_the_answers_of_before_is_updated(home, tmp_path, tool, frame
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
-    """``make demo`` at a terminal, without an ecs-cli and with settings that must have no effect."""
+    """``make demo`` at a terminal, without ecs-cli and with settings that must have no effect."""
     folder, home = tmp_path / "tmp", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
@@ -190,16 +190,16 @@ def demo(tmp_path, monkeypatch):
         dimensions=(50, 120),
         env={
             **os.environ,
-            # With uv, since pip sets up this template's own environment.
+            # Use uv, since pip sets up this template's own environment.
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "TMPDIR": str(folder),
             "COOKIECUTTER_CONFIG": str(configuration),
             "TERM": "xterm",
             "http_proxy": "http://127.0.0.1:1",
             "no_proxy": "",
-            # Without containers, which the pipeline's rehearsal has.
+            # No containers, which the pipeline's rehearsal covers.
             "DOCKER": "no-docker",
-            # Neither here nor to be had.
+            # Neither installed nor downloadable.
             "ECS_CLI": "no-ecs-cli",
             "ECS_CLI_URL": "http://127.0.0.1:1",
         },
@@ -209,7 +209,7 @@ def demo(tmp_path, monkeypatch):
 
 
 def stop(demo, tmp_path):
-    """Press Ctrl-C: one line is printed, and nothing is left."""
+    """Press Ctrl-C: one line is printed, and nothing is left behind."""
     demo.sendintr()
     demo.expect_exact("Stopped; the project is deleted.")
     said = demo.before.rpartition("^C")[2]
@@ -221,10 +221,10 @@ def stop(demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_ends_with_a_served_prediction_and_leaves_nothing(demo, tmp_path):
+def test_demo_ends_with_a_served_prediction_and_leaves_nothing_behind(demo, tmp_path):
     demo.expect(r"Serving at (http://127\.0\.0\.1:\d+) ")
     url = demo.match[1]
-    # What stays on the terminal.
+    # The lines that stay on the terminal.
     lines = [line.rpartition("\r\x1b[K")[2] for line in demo.before.split("\r\n")]
     output = "\n".join(lines)
     assert len(lines) < 50
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_the_demo_at_any_step(demo, tmp_path, when):
     stop(demo, tmp_path)
 
 
-def test_ctrl_c_while_a_step_is_starting_ends_the_step(tmp_path, monkeypatch):
+def test_ctrl_c_while_a_step_starts_ends_the_step(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts" / "demo.py")
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
@@ -280,7 +280,7 @@ def test_ctrl_c_while_a_step_is_starting_ends_the_step(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_demo_that_fails_keeps_its_project_and_says_where(tmp_path):
+def test_failed_demo_keeps_its_project_and_says_where(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "ECS_CLI": "true", "PIP_INDEX_URL": "x"}
     # No package can be installed.
     nowhere = {"UV_INDEX_URL": "http://127.0.0.1:1", "UV_CACHE_DIR": str(tmp_path / "cache")}

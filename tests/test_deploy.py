@@ -1,4 +1,4 @@
-"""The deployment's steps on the embedded AWS: what each must do, and what it must do about a fault."""
+"""The deployment steps on the embedded AWS: what each must do, and how each must handle a failure."""
 
 import contextlib
 import json
@@ -36,12 +36,12 @@ with stage.set_up(set(sys.argv[1:])) as scene:
 """
 
 
-# Variables that count on make's command line alone.
+# Variables that only count on make's command line.
 GIVEN = ("ENV", "FOR", "FORCE", "IN", "N", "OUT", "PARTS", "TEST_URL")
 
 
 class Account:
-    """A project beside an embedded AWS account."""
+    """A project with an embedded AWS account."""
 
     def __init__(self, path, environment, cluster):
         self.path = path
@@ -49,13 +49,13 @@ class Account:
         self.cluster = cluster
 
     def beside(self, project):
-        """Another project, with a commit of its own, and the same account."""
+        """Return another project with its own commit and the same account."""
         path = os.path.join(os.path.dirname(self.path), project.path.parent.name)
         shutil.copytree(project.path, path, symlinks=True)
         return Account(path, self.environment, self.cluster)
 
     def start(self, *targets, **variables):
-        """Begin to make ``targets``, in a process group of their own."""
+        """Start making ``targets`` in their own process group."""
         given = [f"{name}={variables.pop(name)}" for name in GIVEN if name in variables]
         return subprocess.Popen(
             ["make", *targets, *given],
@@ -68,7 +68,7 @@ class Account:
         )
 
     def fails(self, *targets, **variables):
-        """Make ``targets``, which must fail; return what was printed."""
+        """Make ``targets``, which must fail; return the output."""
         process = self.start(*targets, **variables)
         output, _ = process.communicate(timeout=1500)
         assert process.returncode != 0, output
@@ -76,14 +76,14 @@ class Account:
         return output
 
     def make(self, *targets, **variables):
-        """Make ``targets``, which must succeed; return what was printed."""
+        """Make ``targets``, which must succeed; return the output."""
         process = self.start(*targets, **variables)
         output, _ = process.communicate(timeout=1500)
         assert process.returncode == 0, output
         return output
 
     def aws(self, *arguments):
-        """The parsed answer of a command of the AWS CLI."""
+        """Return the parsed output of an AWS CLI command."""
         answer = subprocess.run(
             ["aws", *arguments, "--output", "json"],
             cwd=self.path,
@@ -94,25 +94,25 @@ class Account:
         return json.loads(answer.stdout or "null")
 
     def service(self):
-        """The service as ECS describes it."""
+        """Return the service as ECS describes it."""
         answer = self.aws(
             "ecs", "describe-services", "--cluster", self.cluster, "--services", SERVICE
         )
         return answer["services"][0]
 
     def roles(self):
-        """The names of the roles that are not AWS's own."""
+        """Return the names of the roles that AWS does not own."""
         roles = self.aws("iam", "list-roles")["Roles"]
         return [role["RoleName"] for role in roles if role["Path"] == "/"]
 
     def revisions(self):
-        """The numbers of all active revisions."""
+        """Return the numbers of all active revisions."""
         arns = self.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
         return [int(arn.rsplit(":", 1)[1]) for arn in arns]
 
 
 def interrupt(process):
-    """End ``process`` and its group as Ctrl-C does; return what it still printed."""
+    """End ``process`` and its group as Ctrl-C does; return the remaining output."""
     os.killpg(process.pid, signal.SIGINT)
     try:
         return process.communicate(timeout=60)[0]
@@ -124,7 +124,7 @@ def interrupt(process):
 
 @contextlib.contextmanager
 def open_account(installed, *tools, cluster=SERVICE, **variables):
-    """An empty account, and a copy of the project that is about to be deployed to it by these tools."""
+    """Yield an empty account with a copy of the project, ready to be deployed with these tools."""
     with subprocess.Popen(
         ["rehearsal/.venv/bin/python", "-c", SET_UP, *tools],
         cwd=installed.path,
@@ -146,7 +146,7 @@ def account(installed, ecs_cli):
 
 @pytest.fixture(scope="module")
 def empty(installed, ecs_cli):
-    """An account in which nothing is; tests leave it so."""
+    """An empty account; tests leave it empty."""
     with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         yield account
         clusters = account.aws("ecs", "describe-clusters", "--clusters", SERVICE)["clusters"]
@@ -156,7 +156,7 @@ def empty(installed, ecs_cli):
 
 @pytest.fixture(scope="module")
 def deployed(installed, ecs_cli):
-    """An account where the service runs; tests leave it running."""
+    """An account with a running service; tests leave it running."""
     with open_account(installed, "ecs-cli", ECS_CLI=ecs_cli) as account:
         account.make(*STEPS, "smoke")
         yield account
@@ -164,7 +164,7 @@ def deployed(installed, ecs_cli):
 
 @contextlib.contextmanager
 def canned_endpoint(answers):
-    """An endpoint that answers each action by ``answers``: its name to status and body."""
+    """Yield an endpoint that answers each action from ``answers``, which maps its name to status and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -193,7 +193,7 @@ EXPIRED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><E
 <Message>The security token included in the request is expired</Message></Error></ErrorResponse>"""
 
 
-def test_missing_credentials_are_named_before_anything_is_touched(deployed):
+def test_missing_credentials_are_named_before_anything_changes(deployed):
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     for target in TOUCHING:
         output = deployed.fails(target, "FORCE=1", "N=2", **nobody)
@@ -202,7 +202,7 @@ def test_missing_credentials_are_named_before_anything_is_touched(deployed):
     assert deployed.service()["desiredCount"] == 1
 
 
-def test_wrong_account_is_named_before_anything_is_touched(deployed):
+def test_wrong_account_is_named_before_anything_changes(deployed):
     for target in TOUCHING:
         output = deployed.fails(target, "FORCE=1", "N=2", "AWS_ACCOUNT_ID=210987654321")
         expected = (
@@ -235,7 +235,7 @@ def test_missing_tools_are_named_all_at_once(deployed):
     assert "doctor: no-ecs-cli is not installed: make ecs-cli" in output
 
 
-def test_other_version_of_ecs_cli_is_named(deployed, tmp_path):
+def test_different_version_of_ecs_cli_is_named(deployed, tmp_path):
     other = tmp_path / "ecs-cli"
     other.write_text("#!/bin/sh\necho 'ecs-cli version 1.20.0 (7547c45)'\n")
     other.chmod(0o755)
@@ -253,7 +253,7 @@ def test_port_that_compose_does_not_publish_is_named(deployed):
     assert "docker-compose.yml does not publish port 8080, the one in the Makefile" in output
 
 
-def test_staging_is_a_service_of_its_own(deployed):
+def test_staging_is_a_separate_service(deployed):
     deployed.make("ecr-create", *STEPS, ENV="staging")
     families = {SERVICE, f"{SERVICE}-staging"}
     arns = deployed.aws("ecs", "list-task-definitions")["taskDefinitionArns"]
@@ -264,7 +264,7 @@ def test_staging_is_a_service_of_its_own(deployed):
     deployed.make("smoke")
 
 
-def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, installed):
+def test_policy_of_the_pipeline_allows_exactly_what_a_release_does(account, installed):
     account.make(*STEPS)
     log = installed.path / "rehearsal-aws.log"
     before = len(log.read_text())
@@ -276,15 +276,15 @@ def test_policy_of_the_pipeline_allows_what_a_release_does_and_no_more(account, 
     called = set(re.findall(r"^\w+:[A-Z]\w+$", log.read_text()[before:], re.MULTILINE))
     policy = json.loads(account.make("--silent", "iam-policy", FOR="release"))
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
-    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    assert called - allowed == {"sts:GetCallerIdentity"}  # needs no permission
     assert {action for action in allowed - called if not action.startswith("ecr:")} <= {
-        "cloudformation:DescribeStacks",  # by the real ecs-cli, as those without a word
+        "cloudformation:DescribeStacks",  # by the real ecs-cli, like the others without a comment
         "ecs:DescribeCapacityProviders",
         "ecs:DescribeClusters",
         "ecs:ListAccountSettings",
         "ecs:ListServices",
         "iam:PassRole",  # a permission without an action
-        "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+        "inspector2:ListCoverage",  # by ECR, if Inspector scans the account's images; so is the next
         "inspector2:ListFindings",
     }
     whole = json.loads(account.make("--silent", "iam-policy"))["Statement"]
@@ -302,14 +302,14 @@ def test_uncommitted_changes_are_refused_in_ci(deployed):
     assert "CI must not deploy uncommitted changes (0123456789ab-dirty-76543210)" in output
 
 
-def test_doctor_is_content_and_estimates_the_cost(deployed, docker):
+def test_doctor_passes_and_estimates_the_cost(deployed, docker):
     output = deployed.make("doctor", DOCKER=docker, DOCKER_HOST=os.environ.get("DOCKER_HOST", ""))
     # 730 hours of 0.25 x 0.04048 + 0.5 x 0.004445 + 0.005 dollars
     assert "idle, 1 task: about $12.66 a month: 1 task of 0.25 vCPU and 0.5 GB $9.01" in output
     assert "region eu-west-1, image tag first: ready" in output
 
 
-def test_cost_of_a_region_without_a_price_says_so(deployed):
+def test_region_without_a_price_is_reported(deployed):
     output = subprocess.run(
         ["deploy/cost.sh"],
         cwd=deployed.path,
@@ -326,7 +326,7 @@ def test_cost_of_a_region_without_a_price_says_so(deployed):
     assert "(Fargate in us-east-1); deploy/prices.tsv has none for cn-north-1" in output
 
 
-def test_price_that_is_old_is_named(deployed):
+def test_outdated_price_is_reported(deployed):
     def age(text):
         return re.sub(r"^(us-east-1.*)\t\S+$", r"\1\t2001-01", text, flags=re.MULTILINE)
 
@@ -347,7 +347,7 @@ def test_price_that_is_old_is_named(deployed):
         assert "note: Fargate in us-east-1 was last confirmed in 2001-01" in cost()
 
 
-def test_repository_with_other_settings_is_set_right(account):
+def test_repository_settings_are_corrected(account):
     tag = "Key=created-by,Value=make ecr-create"
     account.aws("ecr", "create-repository", "--repository-name", SERVICE, "--tags", tag)
     assert f"repository {SERVICE} exists" in account.make("ecr-create")
@@ -358,7 +358,7 @@ def test_repository_with_other_settings_is_set_right(account):
     assert json.loads(policy["lifecyclePolicyText"])["rules"]
 
 
-def test_repository_that_was_there_before_is_left_as_it_is(account):
+def test_existing_repository_is_left_alone(account):
     account.aws("ecr", "create-repository", "--repository-name", SERVICE)
     before = account.aws("ecr", "describe-repositories")
     assert "its settings and images stay unchanged" in account.make("ecr-create")
@@ -367,7 +367,7 @@ def test_repository_that_was_there_before_is_left_as_it_is(account):
     assert account.aws("ecr", "describe-repositories") == before
 
 
-def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(empty, tmp_path):
+def test_ecs_cli_gets_the_checked_credentials_and_no_profile(empty, tmp_path):
     home = tmp_path / "home"
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "config").write_text("[profile other]\nregion = eu-west-1\n")
@@ -377,7 +377,7 @@ def test_ecs_cli_gets_the_credentials_that_were_checked_and_no_profile(empty, tm
     profiles = {"HOME": str(home), "AWS_PROFILE": "other", "ECS_PROFILE": "other"}
     for target in ("ps", "cluster-up"):
         assert "profile none none" in empty.fails(target, ECS_CLI=str(tool), **profiles)
-    # It is made before its network, with the tag by which destroy knows it.
+    # The cluster is created before its network, with the tag by which destroy recognises it.
     assert "deleted the cluster" in empty.make("destroy", "FORCE=1")
 
 
@@ -423,8 +423,8 @@ def test_service_up_without_a_security_group_says_which_step_comes_first(account
 STACK = f"amazon-ecs-cli-setup-{SERVICE}"
 
 
-def test_stack_that_was_left_half_made_is_made_anew(account):
-    # A change set that was never executed leaves such a stack; moto knows no failed one.
+def test_incomplete_stack_is_recreated(account):
+    # A change set that was never executed leaves such a stack; moto cannot simulate a failed one.
     change = ("--change-set-name", "x", "--change-set-type", "CREATE", "--template-body")
     template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
     account.aws("cloudformation", "create-change-set", "--stack-name", STACK, *change, template)
@@ -433,8 +433,8 @@ def test_stack_that_was_left_half_made_is_made_anew(account):
     assert f"created cluster {SERVICE}" in output
 
 
-def test_stack_that_another_run_is_making_is_left_alone(account):
-    # moto stays in this state where a resource cannot be made.
+def test_stack_that_another_run_is_creating_is_left_alone(account):
+    # moto stays in this state if a resource cannot be created.
     template = json.dumps({"Resources": {"Subnet": {"Type": "AWS::EC2::Subnet"}}})
     create = ("create-stack", "--stack-name", STACK, "--template-body", template)
     with pytest.raises(subprocess.CalledProcessError):
@@ -445,7 +445,7 @@ def test_stack_that_another_run_is_making_is_left_alone(account):
 
 
 def rules(account):
-    """Every rule that lets somebody in: ports and network."""
+    """Return every ingress rule: ports and network."""
     answer = account.aws(
         "ec2", "describe-security-groups", "--filters", f"Name=group-name,Values={SERVICE}"
     )
@@ -457,7 +457,7 @@ def rules(account):
     ]
 
 
-def test_security_group_has_the_one_rule_whatever_was_there(account):
+def test_security_group_ends_with_exactly_one_rule(account):
     account.make(*NETWORK)
     group, before = rules(account)
     assert before == [(5000, 5000, "0.0.0.0/0")]
@@ -473,7 +473,7 @@ def test_security_group_has_the_one_rule_whatever_was_there(account):
 
 @contextlib.contextmanager
 def edited(account, name, edit):
-    """Let ``edit`` make another text of a file's, for a while."""
+    """Replace a file's text with the result of ``edit`` for the duration of the block."""
     path = os.path.join(account.path, name)
     with open(path) as file:
         text = file.read()
@@ -487,23 +487,23 @@ def edited(account, name, edit):
 
 
 def task_variable(account, name, value):
-    """Give new tasks one more environment variable."""
+    """Add an environment variable to new tasks."""
     line = f"environment:\n      {name}: {value}\n"
     return edited(account, "docker-compose.yml", lambda text: text.replace("environment:\n", line))
 
 
 def broken_task(account):
-    """Let new tasks look for a model that is not there."""
+    """Make new tasks look for a model that does not exist."""
     return task_variable(account, "MODEL_PATH", "missing")
 
 
 def waiting_code(gate):
-    """A line of Python that waits until a file is there."""
+    """Return a line of Python that waits until a file exists."""
     return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.1)"
 
 
 def held_task(account, gate):
-    """Let new tasks wait for a file before they start, so that their rollout is seen under way."""
+    """Make new tasks wait for a file before they start, so that a rollout can be observed in progress."""
     folder = gate.parent / "held"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(waiting_code(gate))
@@ -511,7 +511,7 @@ def held_task(account, gate):
 
 
 def wait_for_line(process, text):
-    """Read what ``process`` prints until a line says ``text``, which it must."""
+    """Read the output of ``process`` until a line contains ``text``; fail if none does."""
     printed = ""
     for line in process.stdout:
         printed += line
@@ -521,14 +521,14 @@ def wait_for_line(process, text):
 
 
 def finish(process):
-    """Wait until ``process``, which must succeed, has ended; return what it still printed."""
+    """Wait for ``process``, which must succeed; return the remaining output."""
     with process:
         output = process.stdout.read()
     assert process.returncode == 0, output
     return output
 
 
-def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(account):
+def test_first_task_that_never_starts_fails_with_its_reason_and_can_be_fixed(account):
     with broken_task(account):
         output = account.fails(*NETWORK, "service-up")
     assert "its state is FAILED" in output
@@ -539,7 +539,7 @@ def test_first_task_that_never_starts_fails_with_its_reason_and_is_mended(accoun
 
 
 def put_image(account, tag):
-    """Let there be an image with this tag in ECR."""
+    """Put an image with this tag into ECR."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
@@ -551,11 +551,11 @@ def put_image(account, tag):
 
 
 def image(account, tag):
-    """The image's name in ECR."""
+    """Return the image's name in ECR."""
     return f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{SERVICE}:{tag}"
 
 
-def test_release_that_never_starts_leaves_the_one_before_and_its_revisions(deployed):
+def test_release_that_never_starts_keeps_the_previous_one_and_its_revisions(deployed):
     before = deployed.service()["taskDefinition"], deployed.revisions()
     with broken_task(deployed):
         output = deployed.fails("service-up", IMAGE_TAG="broken")
@@ -565,7 +565,7 @@ def test_release_that_never_starts_leaves_the_one_before_and_its_revisions(deplo
     deployed.make("smoke")
 
 
-def test_deploy_again_replaces_no_task(deployed):
+def test_redeploying_replaces_no_task(deployed):
     def tasks():
         return deployed.aws("ecs", "list-tasks", "--cluster", SERVICE)["taskArns"]
 
@@ -575,14 +575,14 @@ def test_deploy_again_replaces_no_task(deployed):
 
 
 def registered(account):
-    """The container in the service's task definition."""
+    """Return the container in the service's task definition."""
     revision = account.service()["taskDefinition"]
     answer = account.aws("ecs", "describe-task-definition", "--task-definition", revision)
     (container,) = answer["taskDefinition"]["containerDefinitions"]
     return container
 
 
-def test_log_that_nobody_takes_stops_no_answer(deployed):
+def test_unread_log_blocks_no_response(deployed):
     options = registered(deployed)["logConfiguration"]["options"]
     assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
 
@@ -601,12 +601,12 @@ def test_env_file_does_not_leak_into_the_task(deployed):
 
 
 @pytest.mark.parametrize("line", ["creating cluster", "rolling out", "the rollout is IN_PROGRESS"])
-def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
+def test_interrupted_deploy_is_completed_by_the_next(account, line, tmp_path):
     gate = tmp_path / "gate"
     with held_task(account, gate):
         process = account.start(*STEPS)
         wait_for_line(process, line)
-        # In the middle of what the line announces, wherever that is.
+        # Interrupt in the middle of the announced step, wherever that is.
         time.sleep(0.5)
         interrupt(process)
     assert process.returncode != 0
@@ -615,7 +615,7 @@ def test_interrupted_deploy_is_mended_by_the_next(account, line, tmp_path):
     assert account.service()["runningCount"] == 1
 
 
-def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_order(account):
+def test_concurrent_deploys_leave_one_service_that_the_next_deploy_accepts(account):
     account.make(*NETWORK)
     both = [account.start("service-up", IMAGE_TAG=tag) for tag in ("one", "two")]
     outputs = [process.communicate(timeout=1500)[0] for process in both]
@@ -629,7 +629,7 @@ def test_two_deploys_at_once_leave_one_service_that_the_next_deploy_finds_in_ord
     assert [deployment["rolloutState"] for deployment in service["deployments"]] == ["COMPLETED"]
 
 
-def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
+def test_deploy_waits_for_a_rollout_in_progress(account, tmp_path):
     account.make(*STEPS)
     gate = tmp_path / "gate"
     with held_task(account, gate):
@@ -642,7 +642,7 @@ def test_deploy_waits_for_a_rollout_that_is_under_way(account, tmp_path):
     other.communicate(timeout=1500)
 
 
-def test_release_that_fails_before_it_registers_keeps_every_revision(account, tmp_path):
+def test_release_that_fails_before_registering_keeps_every_revision(account, tmp_path):
     account.make(*STEPS)
     account.make("service-up", IMAGE_TAG="second")
     before = account.service()["taskDefinition"], account.revisions()
@@ -655,7 +655,7 @@ def test_release_that_fails_before_it_registers_keeps_every_revision(account, tm
     assert (account.service()["taskDefinition"], account.revisions()) == before
 
 
-def test_smoke_sends_the_key_that_the_service_wants(deployed):
+def test_smoke_sends_the_key_that_the_service_requires(deployed):
     with task_variable(deployed, "API_KEY", "secret"):
         deployed.make("service-up")
     url = deployed.make("url").strip()
@@ -664,7 +664,7 @@ def test_smoke_sends_the_key_that_the_service_wants(deployed):
     deployed.make("service-up")
 
 
-def test_key_that_travels_in_clear_text_is_noted(deployed):
+def test_key_sent_in_clear_text_is_noted(deployed):
     key = ("--type", "SecureString", "--name", f"/{SERVICE}/api-key", "--value", "secret")
     deployed.aws("ssm", "put-parameter", *key)
     secret = f"      secrets:\n        - name: API_KEY\n          value_from: /{SERVICE}/api-key\n"
@@ -683,8 +683,8 @@ ZONES = """<DescribeAvailabilityZonesResponse xmlns="http://ec2.amazonaws.com/do
 ZONE = "<item><zoneName>{}</zoneName><zoneId>{}</zoneId></item>"
 
 
-def test_zones_without_fargate_are_not_taken(deployed):
-    # The names mean other zones in each account; the ids do not.
+def test_zones_without_fargate_are_not_used(deployed):
+    # Zone names mean different zones in each account; zone ids do not.
     ids = {"a": "apne1-az3", "b": "apne1-az4", "c": "apne1-az1", "d": "apne1-az2"}
 
     def zones(*names):
@@ -709,7 +709,7 @@ def test_zones_without_fargate_are_not_taken(deployed):
     assert "fewer than two zones with Fargate for this account: ap-northeast-1b" in few.stderr
 
 
-def test_smoke_says_where_another_model_is_served(deployed, tmp_path):
+def test_smoke_reports_that_another_model_is_served(deployed, tmp_path):
     deployed.make("sample")
     with open(os.path.join(deployed.path, "sample.txt")) as file:
         lines = file.read().splitlines()
@@ -720,7 +720,7 @@ def test_smoke_says_where_another_model_is_served(deployed, tmp_path):
     assert "note:" not in deployed.make("smoke")
 
 
-def test_rollback_goes_to_another_image_and_leaves_no_revision_to_come_back_to(deployed):
+def test_rollback_goes_to_another_image_and_leaves_no_revision_to_return_to(deployed):
     deployed.make("service-up", IMAGE_TAG="good")
     deployed.make("service-up", IMAGE_TAG="bad")
     with task_variable(deployed, "SEEN", "again"):
@@ -730,12 +730,12 @@ def test_rollback_goes_to_another_image_and_leaves_no_revision_to_come_back_to(d
     assert int(left.rsplit(":", 1)[1]) not in deployed.revisions()
 
 
-def test_rollback_needs_a_release_before(deployed):
+def test_rollback_needs_an_earlier_release(deployed):
     output = deployed.fails("rollback", f"FAMILY={SERVICE}-without-revisions")
     assert f"there is no release before {SERVICE}:" in output
 
 
-def test_releases_are_listed_with_the_one_that_runs_marked(deployed):
+def test_releases_are_listed_and_the_running_one_is_marked(deployed):
     deployed.make("service-up", IMAGE_TAG="0123456789ab-000000000001")
     deployed.make("service-up", IMAGE_TAG="0123456789ab-dirty-ab12cd34-000000000002")
     title, *lines = [line[7:].split() for line in deployed.make("releases").splitlines()]
@@ -751,8 +751,8 @@ def test_releases_are_listed_with_the_one_that_runs_marked(deployed):
     assert [line.startswith("runs") for line in output.splitlines()] == [False, True, False]
 
 
-def test_image_that_runs_is_kept_by_the_registry(account):
-    """Its lifecycle policy tells it from the rest by a tag."""
+def test_running_image_is_kept_by_the_registry(account):
+    """The lifecycle policy recognises it by a tag."""
     account.make("ecr-create", *NETWORK)
     put_image(account, "abc-1")
     for _ in range(2):
@@ -765,10 +765,8 @@ def test_image_that_runs_is_kept_by_the_registry(account):
     assert first["selection"]["tagPrefixList"] == ["production-"]
 
 
-def test_model_that_was_trained_anew_is_a_release_of_its_own(
-    installed, ecs_cli, docker, engine, registry
-):
-    """At the same commit: what is served, and rolled back to, is code and model."""
+def test_retrained_model_is_a_separate_release(installed, ecs_cli, docker, engine, registry):
+    """At the same commit: code and model together are served and rolled back to."""
     host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"]}
     with open_account(
         installed, "ecs-cli", "docker", "registry", ECS_CLI=ecs_cli, **host
@@ -777,13 +775,13 @@ def test_model_that_was_trained_anew_is_a_release_of_its_own(
         release = ("docker-build", "docker-push", "service-up", "smoke")
 
         def served():
-            """The image's tag, and the version of the model that the service names."""
+            """Return the image's tag and the model version that the service reports."""
             version = json.loads(ask(f"{account.make('url').strip()}/v2")[1])["version"]
             return registered(account)["image"].rpartition(":")[2], version
 
         account.make(*NETWORK, *release)
         before = served()
-        # Another day is another model: its card says when it was trained.
+        # A model trained on another day is a different model, since its card holds the training time.
         account.make("train", SOURCE_DATE_EPOCH="86400")
         account.make(*release)
         after = served()
@@ -800,14 +798,14 @@ def test_scale_needs_a_number(deployed):
     assert "say how many: make scale N=3" in deployed.fails("scale", "N=many")
 
 
-def test_logs_follow_what_the_service_says(deployed):
+def test_logs_follow_the_output_of_the_service(deployed):
     deployed.make("service-up", IMAGE_TAG="next")
     logs = deployed.start("logs")
     assert any("listening" in line.lower() for line in logs.stdout)
     interrupt(logs)
 
 
-def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(empty, tmp_path):
+def test_ctrl_c_ends_the_logs_however_the_command_handles_it(empty, tmp_path):
     deaf = tmp_path / "aws"
     deaf.write_text(
         "#!/bin/sh\ntrap '' INT\n"
@@ -820,7 +818,7 @@ def test_ctrl_c_ends_the_logs_whatever_the_command_does_with_it(empty, tmp_path)
     assert "asked" not in interrupt(logs)
 
 
-def test_destroy_asks_for_the_name(deployed):
+def test_destroy_asks_for_confirmation_by_name(deployed):
     for answer in ("", "yes\n", f"{SERVICE}2\n"):
         result = subprocess.run(
             ["make", "destroy"],
@@ -834,7 +832,7 @@ def test_destroy_asks_for_the_name(deployed):
     assert deployed.service()["status"] == "ACTIVE"
 
 
-def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
+def test_destroy_keeps_a_cluster_that_others_use(account, tmp_path):
     account.make(*STEPS)
     subnets = account.aws("ec2", "describe-subnets")["Subnets"]
     network = f"awsvpcConfiguration={{subnets=[{subnets[0]['SubnetId']}],securityGroups=[]}}"
@@ -849,7 +847,7 @@ def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
         return [service["status"] for service in answer["services"]]
 
     denials = Denials(account, tmp_path)
-    # What is not answered is not 'none': D3 was a cluster that went with somebody's service.
+    # A failed call must not count as 'none': that once deleted a cluster along with another project's service.
     for question in ("ecs list-services", "ecs list-tasks"):
         output = account.fails("destroy", "FORCE=1", **denials.variables(question))
         assert f"'aws {question}' failed (" in output
@@ -858,12 +856,12 @@ def test_destroy_leaves_a_cluster_that_others_use(account, tmp_path):
     assert f"kept cluster {SERVICE} and its network, in which others are running: " in output
     assert others() == ["ACTIVE"]
     assert account.aws("cloudformation", "describe-stacks")["Stacks"]
-    # The last one takes the cluster along.
+    # The last service takes the cluster with it.
     account.aws("ecs", "delete-service", "--cluster", SERVICE, "--service", "other")
     assert "deleted the cluster and its network" in account.make("destroy", "FORCE=1")
 
 
-def test_destroy_leaves_a_cluster_that_was_there_before(account):
+def test_destroy_keeps_a_cluster_that_existed_before(account):
     account.aws("ecs", "create-cluster", "--cluster-name", SERVICE, "--tags", "key=team,value=x")
     account.make(*STEPS)
     output = account.make("destroy", "FORCE=1")
@@ -873,8 +871,8 @@ def test_destroy_leaves_a_cluster_that_was_there_before(account):
     assert not account.aws("cloudformation", "describe-stacks")["Stacks"]
 
 
-def test_no_error_of_a_question_is_thrown_away():
-    """By text, since what nobody has thought of cannot be denied in a test."""
+def test_no_query_discards_its_errors():
+    """Check the source text, since a test can only deny the calls it knows."""
     for script in PROJECT_TEMPLATE.rglob("deploy/*.sh"):
         text = script.read_text().replace("\\\n", " ")
         assert "|| true" not in text, script
@@ -883,9 +881,9 @@ def test_no_error_of_a_question_is_thrown_away():
             assert not (is_question and "2>/dev/null" in line), (script, line)
 
 
-def test_number_of_tasks_has_a_ceiling(deployed):
+def test_number_of_tasks_has_an_upper_limit(deployed):
     assert "cost: 2 tasks, without requests: about $25.32 a month" in deployed.make("scale", N="2")
-    # A number of tasks in the shell is for another program.
+    # A number of tasks in the shell belongs to another program.
     settings = {"TASKS": "9", "AWS_REGION": "us-east-1", "CLUSTER": SERVICE, "PYTHON": "python3"}
     environment = {**deployed.environment, **settings}
     command = ["deploy/cost.sh"]
@@ -897,13 +895,13 @@ def test_number_of_tasks_has_a_ceiling(deployed):
     assert "say how many" in deployed.fails("scale", N="99999999")
 
 
-def test_network_that_is_gone_is_not_wrong_credentials(deployed):
+def test_lost_network_is_not_reported_as_wrong_credentials(deployed):
     output = deployed.fails("account", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
     assert "AWS cannot be reached: check the network" in output
     assert "aws configure" not in output
 
 
-def test_destroy_of_nothing_and_of_half_a_deployment_succeeds(account):
+def test_destroy_of_nothing_and_of_a_partial_deployment_succeeds(account):
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
     account.make("iam-role", "cluster-up")
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")

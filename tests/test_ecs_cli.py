@@ -1,4 +1,4 @@
-"""``make ecs-cli``: the pinned version is project, if its signature is good."""
+"""``make ecs-cli``: the pinned version is installed if its signature is valid."""
 
 import re
 import shutil
@@ -14,13 +14,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(bake):
-    """A project that nothing was installed into."""
+    """A project with nothing installed."""
     return bake()
 
 
 @pytest.fixture
 def release(tmp_path):
-    """A signed release of ecs-cli on a server of our own: the variables that lead to it."""
+    """A signed release of ecs-cli on a local server; return the variables that point to it."""
     if not shutil.which("gpg"):
         pytest.skip("needs gpg: apt-get install gnupg")
     gpg = ["gpg", "--homedir", str(tmp_path / "gpg"), "--batch", "--passphrase", ""]
@@ -55,7 +55,7 @@ def test_ecs_cli_is_installed_once(project, release):
     )
 
 
-def test_altered_ecs_cli_is_not_installed(project, release):
+def test_tampered_ecs_cli_is_not_installed(project, release):
     variables, binary = release
     binary.write_text("#!/bin/sh\necho 'ecs-cli version 1.21.0 (altered)'\n")
     result = project.run("make", "ecs-cli", **variables, PATH="/usr/bin:/bin")

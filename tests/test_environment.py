@@ -1,4 +1,4 @@
-"""What a user's shell, git, pip and uv are set to does not change what the project does."""
+"""The user's settings of the shell, git, pip and uv do not change what the project does."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from test_project import ask, free_port, running
 
 pytestmark = pytest.mark.slow
 
-# A proxy at which nobody listens.
+# A proxy with no listener.
 DEAD = "http://127.0.0.1:9"
 
-# Where another program has modules of the same names as this one's packages.
+# A folder in which another program has modules with the same names as this one's packages.
 OTHER_PROGRAM = f"{ROOT}/tests/other_program"
 
-# Variables of a shell and who sets them.
+# Shell variables, and the programs that set them.
 VARIABLES = {
     "conda's HOST": {"HOST": "x86_64-conda-linux-gnu"},
     "a platform's PORT": {"PORT": "1"},
@@ -88,13 +88,13 @@ def repository(installed):
 
 
 def changed(variables):
-    """The tests' environment with ``variables``; one that is None is not set."""
+    """Return the tests' environment with ``variables``; a value of None unsets the variable."""
     environment = environment_with() | variables
     return {name: value for name, value in environment.items() if value is not None}
 
 
 def plan(project, environment):
-    """What the steps of a release would be, image tag and all, and what they read of the environment."""
+    """Return the planned steps of a release, including the image tag, and what they read from the environment."""
     done = subprocess.run(
         ["make", "--dry-run", "-j1", "release", "destroy", "iam-policy"],
         cwd=project.path,
@@ -107,7 +107,7 @@ def plan(project, environment):
 
 
 @pytest.mark.parametrize("variables", VARIABLES.values(), ids=VARIABLES)
-def test_variables_of_the_shell_change_nothing(repository, variables):
+def test_shell_variables_change_nothing(repository, variables):
     environment = changed(variables)
     assert plan(repository, environment) == plan(repository, changed({}))
     port = free_port()
@@ -115,7 +115,7 @@ def test_variables_of_the_shell_change_nothing(repository, variables):
         assert ask(f"http://127.0.0.1:{port}/ping")[0] == 200
 
 
-def test_variables_of_the_shell_reach_no_step(repository):
+def test_shell_variables_reach_no_step(repository):
     (repository.path / "probe.mk").write_text(
         "include Makefile\nprobe:\n\t@echo [$(ENV)] [$$FORCE] [$$FOR] [$$N] [$$PYTHONPATH] [$$UPGRADE] [$$TEST_URL]\n"
     )
@@ -125,14 +125,14 @@ def test_variables_of_the_shell_reach_no_step(repository):
     try:
         assert repository.check(*command, **given) == "[production] [] [] [] [] [] []\n"
         assert "[staging] [1]" in repository.check(*command, "ENV=staging", "FORCE=1")
-        # A job of a pipeline says it in the environment.
+        # A pipeline job sets it in the environment.
         assert "[staging]" in repository.check(*command, ENV="staging", CI="true")
     finally:
         (repository.path / "probe.mk").unlink()
 
 
 @pytest.mark.parametrize("tool", ["ecs-cli", "cloudformation"])
-def test_environment_that_the_shell_names_in_vain_is_said(bake, tool):
+def test_ignored_environment_from_the_shell_is_reported(bake, tool):
     other = {"ecs-cli": "staging", "cloudformation": "production"}[tool]
     project = bake(deploy_tool=tool)
     assert (
@@ -144,7 +144,7 @@ def test_environment_that_the_shell_names_in_vain_is_said(bake, tool):
 
 
 @pytest.mark.parametrize("settings", GIT_SETTINGS.values(), ids=GIT_SETTINGS)
-def test_git_settings_change_no_tag_and_no_date(repository, tmp_path, settings):
+def test_git_settings_change_neither_tag_nor_date(repository, tmp_path, settings):
     (tmp_path / "gitconfig").write_text(f"{settings}\n")
     mine = changed({"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")})
     tag = re.search(r"REVISION=(\w+-dirty-\w+)", plan(repository, mine))
@@ -159,14 +159,14 @@ def test_repository_that_git_refuses_is_reported_in_gits_words(repository):
     assert "git init" not in result.stderr
 
 
-def test_another_python_makes_the_environment_anew(repository):
+def test_another_python_recreates_the_environment(repository):
     result = repository.run("make", "setup", "PYTHON=no-such-python")
     assert result.returncode != 0
     assert "no-such-python" in result.stderr
 
 
 def test_old_python_is_refused_in_one_line(repository, tmp_path):
-    """An interpreter that says it is an old one."""
+    """Use an interpreter that claims to be an old one."""
     script = repository.read("requirements/install.py")
     old = "import sys\nsys.version_info = (3, 10, 13)\n"
     (tmp_path / "install.py").write_text(script.replace("import ast\n", f"{old}import ast\n"))
@@ -188,10 +188,8 @@ def test_port_in_use_and_wrong_host_are_one_line(repository):
     assert "Could not listen at HOST=no.such.host.invalid" in result.stderr
 
 
-def test_settings_of_pip_and_uv_that_do_not_say_where_packages_come_from_change_nothing(
-    repository, tmp_path
-):
-    """All at once; the lock of uv is the shortest."""
+def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(repository, tmp_path):
+    """Set all of them at once; uv has the shortest lock."""
     (tmp_path / "constraints.txt").write_text("uv==0.0.1\n")
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\ntarget = /nonexistent\n")
     (tmp_path / "other").mkdir()
@@ -213,7 +211,7 @@ def test_settings_of_pip_and_uv_that_do_not_say_where_packages_come_from_change_
         "LC_ALL": "C",
     }
     lock = repository.path / "requirements" / "uv.txt"
-    # With -I: this Python is the caller's, not make's.
+    # -I makes this Python the caller's, not make's.
     command = [sys._base_executable, "-I", repository.path / "requirements/install.py"]
     done = subprocess.run(
         [*command, tmp_path / "venv", lock],
@@ -227,8 +225,8 @@ def test_settings_of_pip_and_uv_that_do_not_say_where_packages_come_from_change_
     assert not list((tmp_path / "other").iterdir())
 
 
-def test_mirror_that_pip_knows_is_the_only_source(repository, tmp_path):
-    """By its configuration file and by the environment; a mirror that is not there is named."""
+def test_mirror_configured_for_pip_is_the_only_source(repository, tmp_path):
+    """Configure it by file and by environment; an unreachable mirror is named."""
     (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {DEAD}/simple\nretries = 0\n")
     installer, lock = (repository.path / "requirements" / name for name in ("install.py", "uv.txt"))
     for variables in (

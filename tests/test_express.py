@@ -28,13 +28,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def generated(train):
-    """A project with everything installed, its own and the embedded AWS's, and its model."""
+    """A trained project with all of its environments installed, including the embedded AWS."""
     return train(rehearses=True, deploy_tool="express", aws_region=REGION)
 
 
 @pytest.fixture(scope="module")
 def deployed(generated):
-    """An account where the service runs; tests leave it running."""
+    """An account with a running service; tests leave it running."""
     with open_account(generated, cluster=STACK) as account:
         account.make(*STEPS)
         yield account
@@ -47,14 +47,14 @@ def account(generated):
 
 
 def alarm_of(account):
-    """The alarm that ECS keeps for the releases of the service."""
+    """Return the alarm that ECS manages for the service's releases."""
     alarms = account.aws("cloudwatch", "describe-alarms")["MetricAlarms"]
     ours = {f"{STACK}-errors", f"{STACK}-drift"}
     (name,) = {alarm["AlarmName"] for alarm in alarms} - ours
     return name
 
 
-def test_rehearsal_does_every_step_and_leaves_nothing(generated):
+def test_rehearsal_does_every_step_and_leaves_nothing_behind(generated):
     output = generated.check("make", "rehearse")
     assert "rehearsed: every step ended as expected" in output
     for step in (
@@ -75,13 +75,13 @@ def test_templates_are_linted(generated):
     assert scan_with_checkov(generated) > 20
 
 
-def test_address_is_https_on_a_domain_of_aws(deployed):
+def test_address_is_https_on_an_aws_domain(deployed):
     url = deployed.make("url").split()[-1]
     assert re.fullmatch(rf"https://{SLUG}-[0-9a-f]+\.ecs\.{REGION}\.on\.aws", url)
     assert deployed.make("smoke").count(f"smoke: {url} predicts") == 1
 
 
-def test_deploy_again_changes_nothing(deployed):
+def test_redeploying_changes_nothing(deployed):
     before = deployed.revisions()
     assert deployed.make(*STEPS).count("is up to date, nothing to change") == 2
     assert deployed.revisions() == before
@@ -94,12 +94,12 @@ def test_release_gets_a_share_of_the_requests_first(deployed):
     assert given(deployed)["ImageTag"] == "next"
 
 
-def test_release_goes_back_when_the_alarm_goes_off(deployed):
+def test_release_is_rolled_back_when_the_alarm_fires(deployed):
     revision = deployed.service()["taskDefinition"]
     alarm = alarm_of(deployed)
     release = deployed.start("service-release", IMAGE_TAG="alarming")
     wait_for_line(release, "5 % of the requests go to the new tasks")
-    # Nobody asks meanwhile, so that ECS would take it back within a minute.
+    # Without traffic, ECS would reset the alarm within a minute.
     while release.poll() is None and deployed.service()["taskDefinition"] != revision:
         set_off(deployed, alarm)
     output, _ = release.communicate(timeout=300)
@@ -108,8 +108,8 @@ def test_release_goes_back_when_the_alarm_goes_off(deployed):
     assert deployed.service()["taskDefinition"] == revision
 
 
-def test_operations_answer_as_their_shapes_say(deployed):
-    """The AWS CLI would refuse what does not fit."""
+def test_operations_respond_according_to_their_shapes(deployed):
+    """The AWS CLI would reject a response that does not fit."""
     service = deployed.service()
     described = deployed.aws(
         "ecs", "describe-express-gateway-service", "--service-arn", service["serviceArn"]
@@ -130,7 +130,7 @@ def test_operations_answer_as_their_shapes_say(deployed):
         ("Main", {"containerPort": 5000}, "a single TCP port mapping with a container port and a"),
     ],
 )
-def test_task_definition_that_express_mode_does_not_take_is_refused(deployed, name, port, message):
+def test_task_definition_that_express_mode_rejects_is_refused(deployed, name, port, message):
     container = {"name": name, "image": "x", "portMappings": [port]}
     revision = deployed.aws(
         *("ecs", "register-task-definition", "--family", "other", "--cpu", "256"),
@@ -155,7 +155,7 @@ def test_task_definition_that_express_mode_does_not_take_is_refused(deployed, na
     deployed.aws("ecs", "deregister-task-definition", "--task-definition", revision)
 
 
-def test_operations_make_change_and_delete_a_service(deployed):
+def test_operations_create_change_and_delete_a_service(deployed):
     service = deployed.service()
     create = {
         "serviceName": "second",
@@ -198,13 +198,13 @@ def test_region_without_a_default_network_is_named(account):
         assert "has no default network" not in subprocess.run(command, **run).stderr
 
 
-def test_cost_has_the_load_balancer_and_its_addresses(deployed):
+def test_cost_includes_the_load_balancer_and_its_addresses(deployed):
     output = deployed.make("cost", AWS_REGION="us-east-1")
     assert "idle, 1 task: about $43.64 a month" in output
     assert "4 public addresses $14.60, load balancer $16.43, alarms $0.60, metrics $3.00" in output
 
 
-# What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.
+# Allowed by the policy for CloudFormation, which acts in its caller's name, from the handlers of its schema.
 BY_CLOUDFORMATION = {
     "ec2:DescribeAccountAttributes",
     "ec2:DescribeAvailabilityZones",
@@ -223,7 +223,7 @@ BY_CLOUDFORMATION = {
 }
 
 
-def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
+def test_role_of_the_pipeline_allows_exactly_what_a_release_does(generated, account):
     account.make("bootstrap", "service-up")
     log = generated.path / "rehearsal-aws.log"
     before = len(log.read_text())
@@ -233,9 +233,9 @@ def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, 
     called = actions_in(log.read_text()[before:])
     allowed = allowed_to_release(generated)
     assert "ecs:ContinueServiceDeployment" not in allowed
-    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    assert called - allowed == {"sts:GetCallerIdentity"}  # needs no permission
     unused = allowed - called - BY_CLOUDFORMATION - BY_DOCKER - RARE
-    # For doctor, and for what a task says that does not start.
+    # For doctor, and for the reason why a task does not start.
     assert unused <= {
         "ecs:DescribeCapacityProviders",
         "ecs:DescribeTasks",
@@ -244,7 +244,7 @@ def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, 
     }
 
 
-def test_destroy_leaves_nothing(account):
+def test_destroy_leaves_nothing_behind(account):
     account.make(*STEPS)
     assert "nothing of ml-inference-service is left" in account.make("destroy", FORCE="1")
     assert stacks(account) == {}

@@ -1,4 +1,4 @@
-"""What AWS does not answer, and runs that end in the middle: nothing is believed, nothing is left."""
+"""Failing AWS calls and interrupted runs: nothing is assumed, nothing is left behind."""
 
 import contextlib
 import functools
@@ -21,13 +21,13 @@ from test_stacks import STEPS as STACK_STEPS
 
 pytestmark = pytest.mark.slow
 
-# So many runs of each tool are killed, at moments that this seed gives.
+# The number of runs of each tool that are killed, at moments that this seed determines.
 KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", "18"))
 
 
 class Tool:
-    """A deploy tool, with its account; what it makes, and how one sees what is there."""
+    """A deploy tool with its account, what it creates, and how to inspect the result."""
 
     def __init__(self, name, account, everything):
         self.name = name
@@ -35,7 +35,7 @@ class Tool:
         self.everything = everything
 
     def state(self):
-        """What a person would look at after a deploy."""
+        """Return what a person would look at after a deploy."""
         services = self.account.aws(
             *("ecs", "describe-services", "--services", SERVICE),
             *("--cluster", self.account.cluster),
@@ -61,7 +61,7 @@ class Tool:
         }
 
     def left(self):
-        """What destroy must not leave."""
+        """Return what destroy must not leave behind."""
         aws = self.account.aws
         names = aws("ecs", "list-clusters")["clusterArns"] or ["none"]
         clusters = aws("ecs", "describe-clusters", "--clusters", *names)["clusters"]
@@ -97,7 +97,7 @@ def open_tool(installed, train, ecs_cli):
 
 @pytest.fixture(scope="module")
 def tools(open_tool):
-    """Each deploy tool by its name, whose service runs, released twice."""
+    """Each deploy tool by its name, with a running service that was released twice."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -114,12 +114,12 @@ def tools(open_tool):
 
 @pytest.fixture
 def tool(request, tools):
-    """The deploy tool that a test names; it is shared, since pytest would make one for each test."""
+    """The deploy tool that a test names; shared, since pytest would create one for each test."""
     return tools(request.param)
 
 
 RELEASE = {"ecs-cli": "service-up", "cloudformation": "service-release"}
-# Each target, and what has to be done before it is made again.
+# Each target, and what must be done before it is made again.
 TARGETS = {
     "ecs-cli": {
         **dict.fromkeys(NETWORK[1:], ""),
@@ -141,7 +141,7 @@ CASES = [(name, target) for name, targets in TARGETS.items() for target in targe
 
 
 def put_rows(account):
-    """A file in S3 for a task to score."""
+    """Put a file into S3 for a task to score."""
     code = "import json; from inference.app import create_app; app = create_app();"
     code += "print(json.dumps(app.extensions['service'].engine.card.example))"
     command = [".venv/bin/python", "-c", code]
@@ -159,7 +159,7 @@ def put_rows(account):
 
 
 def moments(calls, is_repeated=True):
-    """Each call that was made, as it is asked for the first time and, where questions are repeated, later."""
+    """Yield each call at its first occurrence and, if read-only calls repeat, at a later one."""
     for call in dict.fromkeys(calls):
         yield call, 0
         if is_repeated and calls.count(call) > 1 and is_question(call):
@@ -167,8 +167,8 @@ def moments(calls, is_repeated=True):
 
 
 @pytest.mark.parametrize(("tool", "target"), CASES, indirect=["tool"])
-def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
-    """The calls are those of a run that nothing disturbs: a new one is tried without being named here."""
+def test_failed_call_ends_the_step(tool, target, tmp_path):
+    """The calls are recorded from an undisturbed run, so a new one is tested without being named here."""
     account, denials = tool.account, Denials(tool.account, tmp_path)
     prepare = TARGETS[tool.name][target]
     files = FILES if "PARTS" in target else FILE
@@ -185,18 +185,18 @@ def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
     account.make(target, **variables(), **denials.variables())
     calls = denials.asked
     assert calls
-    # A rollout is followed by the same questions, over and over.
+    # A rollout is followed by the same queries, over and over.
     found = moments(calls, is_repeated=target in RELEASE.values())
     for error, (call, after) in zip(itertools.cycle(ERRORS), found, strict=False):
         process = account.start(target, **variables(), **denials.variables(call, error, after))
         output, _ = process.communicate(timeout=600)
         if denials.asked.count(call) <= after:
-            # A question that is repeated until something has happened.
+            # A query that repeats until something has happened.
             continue
         assert process.returncode != 0, (call, after, output)
         assert error in output, (call, after)
         if is_question(call):
-            # Nothing is done on the strength of what AWS did not say; a change set is taken back.
+            # Nothing may follow from a call that failed; a change set is deleted.
             place = [place for place, one in enumerate(denials.asked) if one == call][after]
             done = set(denials.asked[place + 1 :]) - {call}
             assert done <= {"cloudformation delete-change-set"}, (call, done)
@@ -204,7 +204,7 @@ def test_call_that_is_not_answered_ends_the_step(tool, target, tmp_path):
 
 
 @pytest.mark.parametrize("tool", ["cloudformation"], indirect=True)
-def test_job_tells_rows_that_fail_from_parts_that_are_not_done(tool):
+def test_job_distinguishes_failed_rows_from_unfinished_parts(tool):
     account = tool.account
 
     def s3(*arguments, text=""):
@@ -229,7 +229,7 @@ def test_job_tells_rows_that_fail_from_parts_that_are_not_done(tool):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool, name, tmp_path):
+def test_failed_destroy_is_reported_and_completed_by_the_next(open_tool, name, tmp_path):
     with open_tool(name) as tool:
         account, denials = tool.account, Denials(tool.account, tmp_path)
         account.make(*tool.everything)
@@ -240,7 +240,7 @@ def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool
         assert tool.left() == []
         account.make(*tool.everything)
         account.make("batch-aws", **FILES)
-        # In their order, each run comes as far as the next call.
+        # In call order, each run gets as far as the next call.
         for error, (call, after) in zip(itertools.cycle(ERRORS), moments(calls), strict=False):
             process = account.start("destroy", "FORCE=1", **denials.variables(call, error, after))
             output, _ = process.communicate(timeout=600)
@@ -254,7 +254,7 @@ def test_destroy_that_is_not_answered_says_so_and_the_next_one_ends_it(open_tool
 
 @contextlib.contextmanager
 def closing_proxy(proxy, closed):
-    """A proxy before ``proxy`` that refuses to connect to hosts of the services in ``closed``."""
+    """Yield a proxy in front of ``proxy`` that refuses connections to hosts of the services in ``closed``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_CONNECT(self):
@@ -309,8 +309,8 @@ def test_service_that_ecs_cli_cannot_reach_ends_the_step(tool, service, tmp_path
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_run_that_is_killed_at_any_moment_is_mended_by_the_next(open_tool, name):
-    chance = random.Random(SEED)  # noqa: S311 # moments, no secrets
+def test_run_killed_at_any_moment_is_completed_by_the_next(open_tool, name):
+    chance = random.Random(SEED)  # noqa: S311 # not for secrets
     with open_tool(name) as tool:
         account = tool.account
         account.make(*tool.everything)
@@ -318,7 +318,7 @@ def test_run_that_is_killed_at_any_moment_is_mended_by_the_next(open_tool, name)
         assert tool.state()["rollouts"] == ["COMPLETED"]
         account.make("destroy", "FORCE=1")
         for number in range(KILLS):
-            # Deploy from nothing, a release, and destroy in turn.
+            # Deploy from nothing, release, and destroy in turn.
             if number % 3 == 0:
                 account.make("destroy", "FORCE=1")
                 targets = tool.everything
@@ -332,7 +332,7 @@ def test_run_that_is_killed_at_any_moment_is_mended_by_the_next(open_tool, name)
             lines = chance.randrange(1, 12)
             for _ in zip(range(lines), process.stdout, strict=False):
                 pass
-            # Somewhere in what the line announces.
+            # Somewhere within the announced step.
             threading.Event().wait(chance.random())
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -345,7 +345,7 @@ def test_run_that_is_killed_at_any_moment_is_mended_by_the_next(open_tool, name)
 
 @pytest.fixture
 def neighbours(installed, train, ecs_cli):
-    """Two projects of ecs-cli, and one account."""
+    """Two ecs-cli projects in one account."""
     other = train(
         rehearses=True, aws_region=REGION, project_slug="ml-inference", cluster_name=SERVICE
     )
@@ -353,7 +353,7 @@ def neighbours(installed, train, ecs_cli):
         yield account, account.beside(other)
 
 
-def test_two_projects_share_a_cluster_from_the_first_moment_to_the_last(neighbours):
+def test_two_projects_share_a_cluster_from_start_to_finish(neighbours):
     for first, second in (neighbours, neighbours[::-1]):
         both = [project.start("ecr-create", *STEPS) for project in (first, second)]
         for process in both:
@@ -380,7 +380,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("target", FOREIGN)
-def test_what_was_there_before_is_left_alone(open_tool, target):
+def test_existing_resources_are_left_alone(open_tool, target):
     with open_tool("ecs-cli") as tool:
         account = tool.account
         account.aws(*FOREIGN[target])
@@ -393,7 +393,7 @@ def test_what_was_there_before_is_left_alone(open_tool, target):
         assert len(tool.left()) == 1
 
 
-# Settings of a user's configuration that change what the AWS CLI asks, prints or waits for.
+# User settings that change what the AWS CLI requests, prints or waits for.
 AWS_CONFIG = """[default]
 region = ap-southeast-2
 output = table
@@ -409,7 +409,7 @@ max_attempts = 1
 
 @pytest.fixture(scope="session")
 def version_2():
-    """Debian's AWS CLI, which is of version 2."""
+    """Debian's AWS CLI, which is version 2."""
     aws = "/usr/bin/aws"
     if not os.path.exists(aws):
         reason = "needs version 2 of the AWS CLI: apt-get install awscli"
@@ -418,7 +418,7 @@ def version_2():
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
+def test_aws_cli_version_2_and_user_settings_give_the_same_run(
     open_tool, version_2, name, tmp_path
 ):
     config = tmp_path / "config"
@@ -434,7 +434,7 @@ def test_version_2_of_the_aws_cli_and_a_users_settings_give_the_same_run(
         assert tool.left() == []
 
 
-def test_release_in_steps_goes_on_where_the_aws_cli_cannot_tell_of_it(open_tool, version_2):
+def test_stepwise_release_works_with_an_aws_cli_that_cannot_report_it(open_tool, version_2):
     with open_tool("cloudformation", REHEARSAL_AWS=version_2) as tool:
         tool.account.make(*tool.everything)
         canary = {"DeploymentStrategy": "CANARY", "StepMinutes": "1", "BakeMinutes": "1"}

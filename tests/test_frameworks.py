@@ -1,4 +1,4 @@
-"""The worked sample of each framework: it passes as generated, and is served as the framework itself answers."""
+"""The worked sample of each framework passes as generated, and the service answers as the framework does."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ from test_project import SAMPLES, follow_readme
 pytestmark = pytest.mark.slow
 
 
-# Those of SAMPLES are looked at in test_project.
+# test_project covers those of SAMPLES.
 FRAMEWORKS = [name for name in CHOICES["model_framework"] if name not in SAMPLES]
 
 
 @pytest.fixture(params=FRAMEWORKS)
 def project(request, train):
-    """A project of a framework, trained."""
+    """A trained project of a framework."""
     if request.param == "pytorch" and not os.environ.get("TORCH_WHEELS"):
         pytest.skip("needs PyTorch: set TORCH_WHEELS to a folder with its wheel")
     if request.param == "lightgbm":
@@ -42,7 +42,7 @@ def test_page_answers_the_sample(project, browser):
         ask_by_page(browser, url)
 
 
-def test_sample_is_served_as_its_framework_answers(project):
+def test_served_sample_agrees_with_its_framework(project):
     if project.has_file("model/source.json"):
         pytest.skip("trains no model: test_import has others")
     shutil.copy(ROOT / "tests/compare_model.py", project.path)

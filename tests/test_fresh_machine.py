@@ -1,4 +1,4 @@
-"""README's first command on minimal Debian, where nothing is installed but what README names."""
+"""README's first command on minimal Debian with only the packages that README names."""
 
 import os
 import re
@@ -15,7 +15,7 @@ USER = "newcomer"
 # How this machine reaches the package registries.
 REACH = re.compile(r"(PIP|UV)_(\w*INDEX\w*|CERT)|SSL_CERT_FILE|(?i:\w+_proxy)")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# Runs in namespaces of its own, so that no mount and no process outlives it.
+# Run in separate namespaces, so that no mount and no process outlives it.
 ENTER = """
 set -e
 root=$1 cache=$2
@@ -30,7 +30,7 @@ exec chroot --userspec={user}:{user} "$root" "$@"
 
 @pytest.fixture(scope="module")
 def mirror():
-    """Where Debian's packages come from; skips where no machine can be made."""
+    """The Debian mirror; skip if no machine can be created."""
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         pytest.skip("needs root and mmdebstrap: apt-get install mmdebstrap")
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode:
@@ -41,7 +41,7 @@ def mirror():
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A cache of packages that both machines share."""
+    """A package cache that both machines share."""
     folder = tmp_path_factory.mktemp("cache")
     folder.chmod(0o777)
     return folder
@@ -49,7 +49,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(params=["bookworm", "trixie"])
 def machine(request, mirror, tmp_path):
-    """The root of a minimal Debian with what README names, a user, and a clone of this repository."""
+    """The root of a minimal Debian with the packages from README, a user, and a clone of this repository."""
     (needed,) = re.findall(r"`apt-get install ([a-z0-9 -]+)`", (ROOT / "README.md").read_text())
     root = tmp_path / request.param
     include = f"--include={','.join(needed.split())}"
@@ -84,7 +84,7 @@ def enter(root, cache, script):
     return pexpect.spawn("unshare", [*options, *shell], encoding="utf-8", timeout=1500)
 
 
-def test_demo_runs_with_what_readme_names_and_leaves_nothing(machine, cache):
+def test_demo_needs_only_what_readme_names_and_leaves_nothing_behind(machine, cache):
     demo = enter(
         machine,
         cache,
@@ -104,5 +104,5 @@ def test_demo_runs_with_what_readme_names_and_leaves_nothing(machine, cache):
     skeleton = {".bash_logout", ".bashrc", ".profile", ".cache"}
     names = {name for name in left.split() if not name.startswith("/")}
     assert names - skeleton == {"ml-ecs-template"}
-    # Those that look; sort may not have begun yet.
+    # Ignore the listing processes themselves; sort may not have started yet.
     assert set(processes.split()) <= {"bash", "cat", "sort"}

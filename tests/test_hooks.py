@@ -1,4 +1,4 @@
-"""Wrong answers: each is refused with its rule, all at once, and nothing is left on disk."""
+"""Invalid answers: each is refused with its rule, all at once, and nothing is left on disk."""
 
 import importlib.util
 import shutil
@@ -41,7 +41,7 @@ WRONG = {
     "allowed_cidr": ["", "everyone", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "::/0", "256.0.0.0/8", "10.0.0.0/255.0.0.0"],
 }  # fmt: skip
 
-# A bake tries one wrong value of each answer, but task_cpu's: it has a part in the rule of task_memory.
+# Each bake tries one wrong value of every answer except task_cpu, on which the rule of task_memory depends.
 ROUNDS = [
     *(
         {answer: value for answer, value in zip(WRONG, values, strict=True) if value is not None}
@@ -69,14 +69,14 @@ def test_wrong_answers_are_refused_with_their_rules_at_once(cookies, capfd, tmp_
 
 
 @pytest.mark.parametrize("slug", ["", ".", "..", "churn/model", "../churn", "/tmp/churn", "a\\b"])
-def test_slug_that_is_a_path_is_refused_before_a_directory_is_made(cookies, tmp_path, slug):
+def test_slug_that_is_a_path_is_refused_before_a_directory_is_created(cookies, tmp_path, slug):
     result = bake_with(cookies, {"project_slug": slug})
     assert isinstance(result.exception, UndefinedError)
     assert "project_slug: must be 3 to 31 " in str(result.exception)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.name != "bake00") == ["cookies"]
 
 
-def test_table_has_enough_cases_of_every_free_answer():
+def test_table_covers_every_free_answer():
     assert WRONG.keys() == ANSWERS.keys() - CHOICES.keys()
     assert sum(map(len, WRONG.values())) >= 60
 
@@ -88,7 +88,7 @@ def test_template_code_in_an_answer_is_refused(answer):
         assert not RULES[answer].accepts(code)
 
 
-def test_all_faults_are_named_at_once(cookies, capfd, tmp_path):
+def test_all_errors_are_named_at_once(cookies, capfd, tmp_path):
     result = bake_with(cookies, {answer: values[1] for answer, values in WRONG.items()})
     assert isinstance(result.exception, FailedHookException)
     error = capfd.readouterr().err
@@ -137,7 +137,7 @@ def test_every_rule_accepts_its_own_example():
         assert rule.accepts(rule.example)
 
 
-def test_fargate_sells_what_its_documentation_lists():
+def test_fargate_sizes_match_its_documentation():
     pairs = [(cpu, memory) for cpu, sizes in hook.FARGATE_MEMORY.items() for memory in sizes]
     assert len(pairs) == 3 + 4 + 7 + 13 + 23 + 12 + 12
     assert [sizes[-1] for sizes in hook.FARGATE_MEMORY.values()] == [
@@ -153,7 +153,7 @@ def test_memory_is_accepted_only_with_its_cpu(cpu, memory):
 
 
 @given(st.text(max_size=40))
-def test_accepted_slug_is_a_name_everywhere(slug):
+def test_accepted_slug_is_a_valid_name_everywhere(slug):
     if RULES["project_slug"].accepts(slug):
         assert set(slug) <= set(string.ascii_lowercase + string.digits + "-")
         assert slug[0].isalpha()
@@ -173,7 +173,7 @@ def test_network_is_accepted_as_ipaddress_does(address, bits):
 
 
 @given(st.integers(-10, 70_000))
-def test_port_is_accepted_in_its_range_only(port):
+def test_port_is_accepted_only_in_its_range(port):
     assert RULES["container_port"].accepts(str(port)) == (1024 <= port <= 65535)
 
 
@@ -188,7 +188,7 @@ def test_any_text_is_accepted_or_refused_in_one_line(answers):
 
 @pytest.fixture
 def template(tmp_path):
-    """A copy of the template, for tests that spoil it."""
+    """A copy of the template, for tests that damage it."""
     copy = tmp_path / "template"
     shutil.copytree(PROJECT_TEMPLATE, copy / PROJECT_TEMPLATE.name)
     shutil.copytree(ROOT / "hooks", copy / "hooks")
@@ -196,7 +196,7 @@ def template(tmp_path):
     return copy
 
 
-def test_express_mode_admits_everyone(capfd, cookies):
+def test_express_mode_is_open_to_everyone(capfd, cookies):
     result = bake_with(cookies, {"deploy_tool": "express", "allowed_cidr": "10.0.0.0/8"})
     assert isinstance(result.exception, FailedHookException)
     said = capfd.readouterr().err
@@ -216,7 +216,7 @@ def test_express_mode_admits_everyone(capfd, cookies):
         ("README.md", "# ", "# {% raw %}{% if x %}{% endraw %}", "README.md: holds template code"),
     ],
 )  # fmt: skip
-def test_spoilt_template_is_refused(cookies, capfd, tmp_path, template, file, old, new, message):
+def test_damaged_template_is_refused(cookies, capfd, tmp_path, template, file, old, new, message):
     path = template / PROJECT_TEMPLATE.name / file
     text = path.read_text()
     assert old in text
@@ -227,12 +227,12 @@ def test_spoilt_template_is_refused(cookies, capfd, tmp_path, template, file, ol
     assert leftovers(tmp_path) == []
 
 
-def test_unspoilt_copy_of_the_template_bakes(cookies, template):
+def test_undamaged_copy_of_the_template_bakes(cookies, template):
     assert cookies.bake(template=str(template)).exception is None
 
 
 @pytest.mark.parametrize("name", ["__workers", "__model_file", "__ecr_registry"])
-def test_private_variable_that_is_given_is_refused(cookies, capfd, name):
+def test_private_variable_given_as_an_answer_is_refused(cookies, capfd, name):
     result = cookies.bake(extra_context={name: "7"})
     assert result.exception is not None
     assert f"{name}: '7' was given, but '" in capfd.readouterr().err

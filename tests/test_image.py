@@ -1,4 +1,4 @@
-"""The image, built for real: what is in it, how it runs, and that it is the same each time."""
+"""The image, built for real: its contents, how it runs, and that builds are reproducible."""
 
 import contextlib
 import json
@@ -14,25 +14,25 @@ from test_project import SAMPLES, ask, free_port
 pytestmark = pytest.mark.slow
 
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "python:3.14-slim-trixie")
-# Bytes that the image adds to its base: measured 175 MB and 118 MB, and some room for newer versions.
+# Bytes that the image adds to its base: measured 175 MB and 118 MB, plus room for newer versions.
 SIZE_BUDGET = {"scikit-learn": 200_000_000, "python": 140_000_000}
-# Seconds from `docker run` to the first answer: measured 0.6; the rest is for a busy machine.
+# Seconds from `docker run` to the first response: measured 0.6; the rest allows for a busy machine.
 START_BUDGET = 10
 LOCKED_DOWN = ("--read-only", "--user=10001", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
 def run(*command):
-    """What a command printed; it must succeed."""
+    """Return the output of a command, which must succeed."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def inspect(docker, image):
-    """What Docker knows of an image."""
+    """Return what Docker reports about an image."""
     return json.loads(run(docker, "image", "inspect", image))[0]
 
 
 def build(project, tag, **variables):
-    """Build the project's image by its Makefile; return its name and what Docker printed."""
+    """Build the project's image with its Makefile; return its name and Docker's output."""
     result = project.run(
         "make", "docker-build", "ECR_REGISTRY=local", f"IMAGE_TAG={tag}", **variables
     )
@@ -47,13 +47,13 @@ def framework(request):
 
 @pytest.fixture(scope="module")
 def trained(framework, train):
-    """A project of each framework with its model."""
+    """A trained project of each framework."""
     return train(model_framework=framework, project_slug=f"image-{framework}")
 
 
 @pytest.fixture(scope="module")
 def image(docker, trained):
-    """Its image."""
+    """The image of the trained project."""
     name, _ = build(trained, "test")
     yield name
     run(docker, "rmi", "--force", name)
@@ -70,7 +70,7 @@ def copy(trained, tmp_path):
 
 @contextlib.contextmanager
 def container(docker, image, *options):
-    """Run a container of the image; yield its name, its address and the seconds to its first answer."""
+    """Run a container of the image; yield its name, its address and the seconds to its first response."""
     name, port = f"test-{os.getpid()}-{time.monotonic_ns()}", free_port()
     command = [docker, "run", "--detach", f"--name={name}", f"--publish=127.0.0.1:{port}:5000"]
     started = time.monotonic()
@@ -87,7 +87,7 @@ def container(docker, image, *options):
 
 
 def assert_predicts(url, framework):
-    """Ask for a prediction; the answer must be right."""
+    """Request a prediction and check it."""
     instance, species = SAMPLES[framework]
     status, body = ask(f"{url}/predict", {"instances": [instance]})
     assert status == 200
@@ -110,7 +110,7 @@ def test_image_holds_neither_build_tools_nor_the_training_framework(docker, imag
     assert found.split() in ([], ["/app/model/README.md"])
 
 
-def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
+def test_image_describes_itself_and_how_it_runs(docker, image, trained):
     config = inspect(docker, image)["Config"]
     labels = {
         key.removeprefix("org.opencontainers.image."): v for key, v in config["Labels"].items()
@@ -124,7 +124,7 @@ def test_image_says_what_it_is_and_how_it_runs(docker, image, trained):
     assert list(config["ExposedPorts"]) == ["5000/tcp"]
 
 
-def test_container_runs_without_rights_answers_and_ends_cleanly(docker, image, framework):
+def test_container_runs_unprivileged_answers_and_exits_cleanly(docker, image, framework):
     with container(docker, image, *LOCKED_DOWN, "--env=WORKERS=2") as (name, url, seconds):
         assert_predicts(url, framework)
         for _ in range(6):
@@ -151,12 +151,12 @@ def test_container_becomes_healthy(docker, image):
 
 
 def layers(docker, image):
-    """The digests of the layers of an image, from the base up."""
+    """Return the digests of an image's layers, from the base up."""
     return inspect(docker, image)["RootFS"]["Layers"]
 
 
 @pytest.mark.parametrize("name", ["application.py", "model/README.md"])
-def test_change_of_code_or_model_keeps_all_other_layers(docker, image, copy, name):
+def test_changing_code_or_model_keeps_all_other_layers(docker, image, copy, name):
     with (copy.path / name).open("a") as file:
         file.write("\n# changed\n")
     other, output = build(copy, "changed")
@@ -169,7 +169,7 @@ def test_change_of_code_or_model_keeps_all_other_layers(docker, image, copy, nam
         run(docker, "rmi", "--force", other)
 
 
-def test_layers_are_the_same_bytes_at_another_time_and_under_another_umask(docker, image, copy):
+def test_layers_are_identical_at_another_time_and_under_another_umask(docker, image, copy):
     other = "local/image-copy:test"
     for file in copy.path.rglob("*"):
         if file.is_file() and ".venv" not in file.parts:
@@ -192,7 +192,7 @@ def test_layers_are_the_same_bytes_at_another_time_and_under_another_umask(docke
 
 @pytest.fixture
 def compose(docker):
-    """The command of Docker Compose."""
+    """The Docker Compose command."""
     command = (docker, "compose")
     if subprocess.run([*command, "version"], capture_output=True).returncode:
         if IN_CI:
@@ -210,7 +210,7 @@ def test_compose_serves_the_image(compose, image, framework, trained):
         assert_predicts(f"http://127.0.0.1:{port}", framework)
         name = trained.check(*compose, "ps", "--quiet", **variables).strip()
         limits = json.loads(run(compose[0], "inspect", name))[0]["HostConfig"]
-        # Those of the task.
+        # The limits of the task.
         assert (limits["Memory"], limits["NanoCpus"]) == (512 * 2**20, 250_000_000)
     finally:
         trained.check(*compose, "down", **variables)
@@ -226,7 +226,7 @@ def test_compose_builds_the_image(compose, docker, image, trained):
 
 @pytest.fixture
 def pushed(registry, docker, trained):
-    """The variables that lead to the registry, and a tag of which nothing is left in Docker."""
+    """The variables that point to the registry, and a tag that Docker no longer has."""
     tag = f"test-{time.monotonic_ns()}"
     name = f"{registry}/{trained.path.name}:{tag}"
     variables = {"ECR_REGISTRY": registry, "IMAGE_TAG": tag, "MANIFEST_OPTIONS": "--insecure"}
@@ -243,7 +243,7 @@ def test_push_puts_the_image_into_the_registry_once(docker, trained, pushed):
     run(docker, "pull", name)
 
 
-def test_push_of_another_build_of_a_tag_is_refused(docker, copy, pushed):
+def test_pushing_another_build_of_a_tag_is_refused(docker, copy, pushed):
     name, variables = pushed
     copy.check("make", "docker-push", **variables)
     with (copy.path / "application.py").open("a") as file:
@@ -254,7 +254,7 @@ def test_push_of_another_build_of_a_tag_is_refused(docker, copy, pushed):
     assert f"the registry has another build of {name}" in result.stderr
 
 
-def test_push_that_is_refused_fails_and_says_what_to_do(docker, trained, pushed):
+def test_refused_push_fails_and_says_what_to_do(docker, trained, pushed):
     name, variables = pushed
     port = free_port()
     refused = {**variables, "ECR_REGISTRY": f"127.0.0.1:{port}"}

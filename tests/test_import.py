@@ -1,4 +1,4 @@
-"""Models that were made elsewhere: imported, served, and taken again by the pipeline."""
+"""Models trained elsewhere: imported, served, and picked up again by the pipeline."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ SETOSA = [5.1, 3.5, 1.4, 0.2]
 
 @pytest.fixture(scope="module")
 def libraries(openmp, tmp_path_factory):
-    """An environment with every library whose models can be imported, but PyTorch."""
+    """An environment with every library whose models can be imported, except PyTorch."""
     folder = tmp_path_factory.mktemp("libraries") / "venv"
     install = PROJECT_TEMPLATE / "requirements" / "install.py"
     lock = ELSEWHERE / "requirements.txt"
@@ -43,13 +43,13 @@ def models(libraries, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def untouched(train):
-    """A project for a model that is there, with its sample."""
+    """A project for an existing model, with its sample."""
     return train(model_framework="onnx")
 
 
 @pytest.fixture
 def project(untouched, tmp_path):
-    """A copy of it."""
+    """A copy of the untouched project."""
     copy = tmp_path / "project"
     shutil.copytree(untouched.path, copy, symlinks=True)
     return BakedProject(copy)
@@ -57,14 +57,14 @@ def project(untouched, tmp_path):
 
 @pytest.fixture
 def with_libraries(project, libraries):
-    """The same with every library."""
+    """The same project with every library."""
     (project.path / ".venv").rename(project.path / ".venv-before")
     (project.path / ".venv").symlink_to(libraries)
     return project
 
 
 def model_of(project):
-    """The bytes of each file of a project's model."""
+    """Return the bytes of each file of a project's model."""
     return {
         file.name: file.read_bytes()
         for file in (project.path / "model").iterdir()
@@ -72,7 +72,7 @@ def model_of(project):
     }
 
 
-def test_models_from_elsewhere_are_served_right_or_refused(with_libraries, models):
+def test_models_from_elsewhere_are_served_correctly_or_refused(with_libraries, models):
     for file in (ROOT / "tests/compare_model.py", ELSEWHERE / "check_imports.py"):
         shutil.copy(file, with_libraries.path)
     output = with_libraries.check(
@@ -81,7 +81,7 @@ def test_models_from_elsewhere_are_served_right_or_refused(with_libraries, model
     assert re.search(r"\d\d passed", output)
 
 
-def test_import_takes_a_model_over_for_good(project, models):
+def test_imported_model_replaces_the_old_one_permanently(project, models):
     shutil.copy(models / "forest.pkl", project.path / "forest.pkl")
     shutil.copy(models / "iris.csv", project.path / "rows of iris.csv")
     before = model_of(project)
@@ -99,12 +99,12 @@ def test_import_takes_a_model_over_for_good(project, models):
         "sample": "rows of iris.csv",
         "target": "species",
     }
-    # Neither training nor a test has another model than this.
+    # Training and tests use no other model than this one.
     assert "Nothing to train: the model comes from forest.pkl" in project.check("make", "train")
     assert model_of(project) == after
     tests = project.check("make", "test", "PYTEST_ARGS=tests/test_model.py tests/test_training.py")
     assert "2 skipped" in tests
-    # As in a fresh clone: only what is committed.
+    # As in a fresh clone, which only has what is committed.
     for name in ("model.onnx", "model.onnx.sha256", "serving.json"):
         (project.path / "model" / name).unlink()
     project.check("make", "train", SOURCE_DATE_EPOCH="0")
@@ -114,7 +114,7 @@ def test_import_takes_a_model_over_for_good(project, models):
         assert answer["predictions"] == ["setosa"]
 
 
-def test_refused_model_leaves_the_one_that_is_served(project, models):
+def test_refused_model_keeps_the_one_in_service(project, models):
     before = model_of(project)
     result = project.run("make", "import", f"MODEL={models / 'half_of_forest.pkl'}")
     assert result.returncode != 0
@@ -127,19 +127,19 @@ def test_refused_model_leaves_the_one_that_is_served(project, models):
     assert model_of(project) == before
 
 
-def test_changed_model_is_no_longer_the_imported_one(project):
+def test_changed_model_no_longer_counts_as_imported(project):
     (project.path / "model/model.onnx").write_bytes(b"another")
     result = project.run("make", "train")
     assert result.returncode != 0
     assert "model.onnx is not the file that model.onnx.sha256 names" in result.stderr
 
 
-def test_source_may_be_another_for_a_run(project, models):
+def test_source_can_be_overridden_for_one_run(project, models):
     shutil.copy(models / "iris.csv", project.path / "training/example/iris.csv")
     (project.path / "model/model.onnx").unlink()
     output = project.check("make", "train", MODEL_SOURCE=str(models / "zipmap.onnx"))
     assert "zipmap.onnx: an ONNX graph" in output
-    # Also where a model is here.
+    # This also holds if a model is already here.
     before = model_of(project)["model.onnx"]
     source = str(models / "three_outputs.onnx")
     (project.path / "model/source.json").write_text('{"model": "x", "names": ["a", "b", "c", "d"]}')
@@ -148,7 +148,7 @@ def test_source_may_be_another_for_a_run(project, models):
     assert model_of(project)["model.onnx"] != before
 
 
-def test_model_comes_from_a_registry_of_mlflow(with_libraries, models, tmp_path):
+def test_model_comes_from_an_mlflow_registry(with_libraries, models, tmp_path):
     script = """
 import mlflow, sys
 from mlflow.tracking import MlflowClient
@@ -177,7 +177,7 @@ client.create_model_version("iris", f"{run.artifact_uri}/model", run.run_id)
 
 @contextlib.contextmanager
 def embedded_s3(installed):
-    """The variables with which the AWS CLI asks an S3 on this machine."""
+    """The variables that point the AWS CLI to an S3 on this machine."""
     port = free_port()
     environment = installed.path / "rehearsal/.venv"
     (certificate,) = environment.glob("lib/*/site-packages/moto/moto_proxy/ca.crt")
@@ -235,7 +235,7 @@ def test_model_comes_from_s3(project, installed, models):
         assert json.loads(project.read("model/source.json"))["model"] == "s3://models/iris/1"
 
 
-def test_files_of_a_predictor_are_imported_where_it_can_serve_them(train, tmp_path):
+def test_predictor_files_are_imported_if_it_can_serve_them(train, tmp_path):
     project = BakedProject(tmp_path / "project")
     trained = train(model_framework="python")
     shutil.copytree(trained.path, project.path, symlinks=True)
@@ -264,7 +264,7 @@ def test_files_of_a_predictor_are_imported_where_it_can_serve_them(train, tmp_pa
 
 
 def examples():
-    """The whole predictors of docs/your-model.md, by their first lines."""
+    """Return the complete predictors in docs/your-model.md, by their first lines."""
     text = (ROOT / "docs/your-model.md").read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
@@ -327,7 +327,7 @@ def test_pipeline_ships_the_imported_model(project, models, docker, engine, runn
         project.path, environment_with(), **engine, SOURCE_DATE_EPOCH="0", ECR_REGISTRY="local"
     )
     leave_few_tests(repository)
-    # What is not committed is not there.
+    # Remove what is not committed.
     for name in ("model.onnx", "model.onnx.sha256", "serving.json"):
         (project.path / "model" / name).unlink()
     run = repository.run("train", "docker-build", event=MERGE_REQUEST)
@@ -345,7 +345,7 @@ def test_pipeline_ships_the_imported_model(project, models, docker, engine, runn
 
 
 def ask_the_pickle(project):
-    """The example of a project's model, and what the pickle itself answers to it."""
+    """Return the example of a project's model, and the pickle's own answer to it."""
     script = """
 import json, pickle
 import numpy as np
@@ -361,7 +361,7 @@ print(json.dumps({"row": row, "species": species}))
     return json.loads(project.check(".venv/bin/python", "-c", script))
 
 
-def test_library_that_the_machine_lacks_is_named(untouched, tmp_path):
+def test_missing_system_library_is_named(untouched, tmp_path):
     missing = "libgomp.so.1: cannot open shared object file"
     (tmp_path / "lightgbm.py").write_text(f'raise OSError("{missing}")')
     model = tmp_path / "model.txt"

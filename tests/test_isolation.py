@@ -1,4 +1,4 @@
-"""What a rehearsal takes over of the caller's settings: nothing. Tried without installing anything."""
+"""A rehearsal inherits none of the caller's settings. Tested without installing anything."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ stage.copy_project(folder / "project", stage.make_environment(folder, set()))
 """
 PLAIN = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
-# Settings of git that would change a commit, or prevent it.
+# Git settings that would change a commit or prevent it.
 SETTINGS = {
     "signed-commits": {"commit.gpgsign": "true", "gpg.program": "false"},
     "signed-by-ssh": {"commit.gpgsign": "true", "gpg.format": "ssh", "user.signingkey": "none"},
@@ -75,7 +75,7 @@ def git(folder, *arguments):
 
 @pytest.fixture
 def home(tmp_path):
-    """A home with what the settings name, all of it harmful, and somebody's repository."""
+    """A home directory with everything that the settings name, all of it harmful, and another repository."""
     home = tmp_path / "home"
     for folder in ("hooks", "template/hooks"):
         (home / folder).mkdir(parents=True)
@@ -98,7 +98,7 @@ def home(tmp_path):
 
 
 def copy(project, folder, environment):
-    """Let the rehearsal copy the project; return the hash of what it has committed."""
+    """Let the rehearsal copy the project; return the hash of its commit."""
     folder.mkdir()
     command = [sys.executable, "-E", "-c", COPY, str(folder)]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
@@ -110,7 +110,7 @@ def copy(project, folder, environment):
 
 @pytest.fixture(scope="module")
 def plain(cookies_session, tmp_path_factory):
-    """A project, and the hash of what the rehearsal commits where nothing is set."""
+    """A project, and the hash of the rehearsal's commit with no settings."""
     project = bake_with(cookies_session, {}).project_path
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"} | PLAIN
     return project, copy(project, tmp_path_factory.mktemp("plain") / "copy", environment)
@@ -124,7 +124,7 @@ def plain(cookies_session, tmp_path_factory):
     ],
     ids=[*SETTINGS, *(f"variables-{name}" for name in VARIABLES)],
 )
-def test_settings_of_git_have_no_effect_on_the_copy(plain, home, tmp_path, settings, variables):
+def test_git_settings_have_no_effect_on_the_copy(plain, home, tmp_path, settings, variables):
     project, expected = plain
     for name, value in settings.items():
         git(home, "config", "--file", home / ".gitconfig", name, value.replace("HOME", str(home)))
@@ -139,7 +139,7 @@ def test_settings_of_git_have_no_effect_on_the_copy(plain, home, tmp_path, setti
     assert (git(home / "other", "log"), git(home / "other", "status", "--porcelain")) == before
 
 
-def test_nothing_of_the_caller_reaches_a_step(bake, tmp_path):
+def test_nothing_from_the_caller_reaches_a_step(bake, tmp_path):
     environment = {
         **os.environ,
         "AWS_PROFILE": "mine",

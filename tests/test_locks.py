@@ -1,4 +1,4 @@
-"""The lock files, as old and new installers read them once every package has a newer release."""
+"""The lock files, read by old and new installers once every package has a newer release."""
 
 import base64
 import hashlib
@@ -15,9 +15,9 @@ from conftest import ROOT, BakedProject, bake_with
 pytestmark = pytest.mark.slow
 
 UV = Path(sys.executable).with_name("uv")
-# From the oldest that has `pip install --dry-run`; before 23.3 pip took `a[b]` for another package than `a`.
+# From the oldest pip with `pip install --dry-run`; before 23.3 pip treated `a[b]` as a different package from `a`.
 PIPS = ["22.3.1", "23.0.1", "23.2.1", "24.0", "25.3", "26.3"]
-# pip 22 does not start with Python 3.12.
+# pip 22 does not start on Python 3.12.
 OLDEST = "22.3.1" if sys.version_info < (3, 12) else "23.2.1"
 PINNED = re.compile(r"^([\w.-]+)(\[[\w,-]+\])?==(\S+)(.*?)((?: \\\n    --hash=\S+)+)", re.MULTILINE)
 
@@ -38,9 +38,9 @@ def locks(installed, cookies_session):
 
 @pytest.fixture(scope="session")
 def index(installed, tmp_path_factory):
-    """A folder with an empty wheel of each package that is installed here, and of a newer release of it.
+    """A folder with empty wheels: each package that is installed here, and a newer release of it.
 
-    Gives the folder, and the SHA-256 of a wheel by name and version.
+    Return the folder, and the SHA-256 of each wheel by name and version.
     """
     folder = tmp_path_factory.mktemp("index")
     environments = [Path(sys.prefix), installed.path / ".venv", installed.path / "rehearsal/.venv"]
@@ -57,7 +57,7 @@ def index(installed, tmp_path_factory):
 
 
 def write_wheel(folder, name, version, metadata):
-    """Write a wheel that holds nothing but what it needs."""
+    """Write a wheel that contains only its requirements."""
     stem = f"{name.replace('-', '_')}-{version}"
     needs = "".join(
         f"{key}: {value}\n"
@@ -80,11 +80,11 @@ def write_wheel(folder, name, version, metadata):
 
 
 def with_digests(lock, digests):
-    """The text of a lock file for the wheels of ``index``."""
+    """Return the text of a lock file for the wheels of ``index``."""
 
     def replace(match):
         name, extras, version, marker, _ = match.groups()
-        # A package of another platform has no wheel here, and is not asked for.
+        # A package for another platform has no wheel here, and is not requested.
         digest = digests.get((canonicalize_name(name), version), "0" * 64)
         return f"{name}{extras or ''}=={version}{marker} --hash=sha256:{digest}"
 
@@ -103,7 +103,7 @@ def installs(command, index, lock, folder):
 
 @pytest.fixture(scope="session")
 def pip(tmp_path_factory):
-    """Give the command of a pip by its version."""
+    """Return a function that gives the command of a pip version."""
 
     def command(version):
         folder = tmp_path_factory.getbasetemp() / f"pip-{version}"
@@ -124,7 +124,7 @@ def test_newer_releases_leave_the_locks_installable_by_the_oldest_pip(
     locks, installed, index, pip, tmp_path
 ):
     for lock in locks:
-        # uv reads those of the other project, too; pip takes its time.
+        # uv also reads the locks of the other project; pip is slow.
         if not lock.is_relative_to(installed.path) and lock.parent != ROOT:
             continue
         found, output = installs(pip(OLDEST), index, lock.read_text(), tmp_path)
@@ -147,7 +147,7 @@ def test_newer_releases_leave_the_longest_lock_installable_by_pip(
     assert found, output
 
 
-def test_lock_without_extras_is_what_an_old_pip_refuses(installed, index, pip, tmp_path):
+def test_old_pip_refuses_a_lock_without_extras(installed, index, pip, tmp_path):
     lock = installed.read("requirements/dev.txt").replace("coverage[toml]", "coverage")
     found, output = installs(pip(OLDEST), index, lock, tmp_path)
     assert not found

@@ -1,4 +1,4 @@
-"""Ordinary models of other people: each is trained, served, and held against its framework, number by number."""
+"""Ordinary models from other sources: train and serve each, and compare it with its framework number by number."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 MODELS = ROOT / "tests" / "models"
 TABLES = sorted(path.stem for path in MODELS.glob("*.py"))
 TENSORS = ["digits", "sequences", "colours"]
-# Of each way in which instances are read; what is sent to the others differs by names and types alone.
+# One for each way in which instances are read; requests to the others only differ in names and types.
 THOROUGHLY = ["digits", "gradient_boosting", "titanic"]
 
 
@@ -23,7 +23,7 @@ def project(train):
 
 
 def copy_with(project, folder, training):
-    """A copy of the project with another ``training/train.py``, and no model."""
+    """Return a copy of the project with another ``training/train.py`` and no model."""
     copy = folder / "project"
     ignored = shutil.ignore_patterns(
         ".venv", "files", "files.sha256", "model.*", "serving.json", ".*_cache"
@@ -35,13 +35,13 @@ def copy_with(project, folder, training):
 
 
 def check(copy, browser, name):
-    """Train and serve the model of a project, and hold its answers against the framework's own.
+    """Train and serve a project's model, and compare its answers with the framework's.
 
-    Its page answers its example, also without what may be missing, and its API is as its document says.
+    Its page answers its example, also without optional values, and its API matches its OpenAPI document.
     """
     shutil.copy(ROOT / "tests" / "compare_model.py", copy.path)
     assert "instances agree" in copy.check(".venv/bin/python", "compare_model.py")
-    # Those of a project's tests that ask its own model; all others are the same for every model.
+    # The project's tests that query its own model; all others are the same for every model.
     tests = ["tests/test_service.py", "tests/test_training.py"]
     if name in THOROUGHLY:
         tests.append("tests/test_startup.py")
@@ -54,7 +54,7 @@ def check(copy, browser, name):
 
 
 def copy_with_tensors(train, folder, name):
-    """A project whose own code answers tensors."""
+    """Return a project whose own code serves tensors."""
     training = (MODELS / "tensors" / f"{name}.py").read_text()
     copy = copy_with(train(model_framework="python"), folder, training)
     for file in ("inference/predictor.py", "training/export.py"):
@@ -63,12 +63,12 @@ def copy_with_tensors(train, folder, name):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_table_is_served_as_scikit_learn_answers(project, browser_if_any, tmp_path, name):
+def test_served_table_agrees_with_scikit_learn(project, browser_if_any, tmp_path, name):
     check(copy_with(project, tmp_path, (MODELS / f"{name}.py").read_text()), browser_if_any, name)
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensor_is_served_as_its_own_code_answers(train, browser_if_any, tmp_path, name):
+def test_served_tensor_agrees_with_its_own_code(train, browser_if_any, tmp_path, name):
     check(copy_with_tensors(train, tmp_path, name), browser_if_any, name)
 
 
@@ -109,7 +109,7 @@ def fit(data):
         ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
     ],
 )
-def test_what_cannot_be_served_is_said_in_few_lines_and_leaves_the_model(
+def test_unservable_model_is_reported_in_few_lines_and_keeps_the_old_one(
     project, tmp_path, shape, fit, lines
 ):
     copy = copy_with(project, tmp_path, UNFIT.format(shape=shape, fit=fit))
@@ -123,7 +123,7 @@ def test_what_cannot_be_served_is_said_in_few_lines_and_leaves_the_model(
     assert model.read_bytes() == b"before"
 
 
-def test_model_file_of_the_release_before_is_served(project, tmp_path):
+def test_model_file_of_the_previous_release_is_served(project, tmp_path):
     # As 0.1 wrote it: the card's features, and the index of a class.
     script = """
 import json, sys

@@ -1,4 +1,4 @@
-"""The page for people, in a real browser."""
+"""The prediction page in a real browser."""
 
 import base64
 import contextlib
@@ -39,7 +39,7 @@ def url(project):
 
 @pytest.fixture
 def page(browser, url):
-    """The page, freshly loaded; what the console says at the end is an error of ours."""
+    """The page, freshly loaded; the console must hold no error at the end."""
     browser.set_window_size(1000, 1000)
     browser.get_log("browser")
     browser.get(url)
@@ -114,7 +114,7 @@ def upload(page, path):
 
 
 def downloaded(page, folder, encoding="utf-8", **form):
-    """The rows of the file that the link downloads."""
+    """Return the rows of the file that the link downloads."""
     behavior = {"behavior": "allow", "downloadPath": str(folder)}
     page.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
     file = folder / element(page, "#download").get_attribute("download")
@@ -187,13 +187,13 @@ def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, s
         "cp1252",
     ],
 )
-def test_csv_file_as_people_have_it_is_answered(page, tmp_path, text, encoding, separator):
+def test_common_csv_variants_are_answered(page, tmp_path, text, encoding, separator):
     path = tmp_path / "flowers.csv"
     path.write_bytes(text.removeprefix("\ufeff").encode(encoding))
     assert upload(page, path) == "1 of 1 rows"
     (answer,) = downloaded(page, tmp_path, encoding, delimiter=separator)
     assert answer["species"] == "setosa"
-    # What was the file's own is there, byte by byte.
+    # The file's own content is preserved byte by byte.
     written = (tmp_path / "flowers-predictions.csv").read_bytes()
     for line in path.read_bytes().split(b"\r\n" if b"\r\n" in path.read_bytes() else b"\n"):
         assert line in written
@@ -202,7 +202,7 @@ def test_csv_file_as_people_have_it_is_answered(page, tmp_path, text, encoding, 
     ]
 
 
-def test_rows_that_fail_are_listed_and_the_others_kept(browser, url, tmp_path):
+def test_failed_rows_are_listed_and_the_others_kept(browser, url, tmp_path):
     browser.get(url)
     path = tmp_path / "flowers.csv"
     good, rows = "5.1,3.5,1.4,0.2", 250
@@ -211,7 +211,7 @@ def test_rows_that_fail_are_listed_and_the_others_kept(browser, url, tmp_path):
     path.write_text("\n".join(lines) + "\n")
     assert upload(browser, path) == f"{rows - 2} of {rows} rows; 2 failed, see below"
     failed = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#failed tbody tr")]
-    # The lines of the file, of which most rows have two.
+    # Line numbers of the file; most rows span two lines.
     assert failed[0].startswith("14 petal_width_cm: 'x' is not a finite number")
     assert failed[1].startswith("401 ")
     answers = downloaded(browser, tmp_path)
@@ -220,7 +220,7 @@ def test_rows_that_fail_are_listed_and_the_others_kept(browser, url, tmp_path):
     browser.get_log("browser")
 
 
-def test_file_in_which_everything_fails_is_given_up(browser, url, tmp_path):
+def test_file_in_which_everything_fails_is_abandoned(browser, url, tmp_path):
     browser.get(url)
     path = tmp_path / "flowers.csv"
     path.write_text(f"{FEATURES}\n" + "1,2,3,x\n" * 300)
@@ -229,14 +229,14 @@ def test_file_in_which_everything_fails_is_given_up(browser, url, tmp_path):
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
-def test_many_rows_stay_usable_and_can_be_cancelled(page, tmp_path, is_cancelled):
+def test_many_rows_stay_responsive_and_can_be_cancelled(page, tmp_path, is_cancelled):
     rows = 100_000
     lines = ["5.1,3.5,1.4,0.2", "6.7,3.0,5.2,2.3"]
     path = tmp_path / "flowers.csv"
     path.write_text("\n".join([FEATURES, *(lines[n % 2] for n in range(rows))]))
     element(page, "#file").send_keys(str(path))
     shown(page, "#cancel")
-    # Meanwhile the page answers.
+    # The page responds meanwhile.
     run(page)
     status = lambda: element(page, "#batch-status").text  # noqa: E731
     if is_cancelled:
@@ -250,7 +250,7 @@ def test_many_rows_stay_usable_and_can_be_cancelled(page, tmp_path, is_cancelled
     assert answers == ["setosa", "virginica"] * (rows // 2)
 
 
-def test_example_is_taken_and_answered(browser, train):
+def test_example_is_filled_in_and_answered(browser, train):
     with serving(train()) as url:
         browser.get(url)
         buttons = browser.find_elements(By.CSS_SELECTOR, ".examples button")
@@ -264,7 +264,7 @@ def test_example_is_taken_and_answered(browser, train):
         assert browser.get_log("browser") == []
 
 
-def test_value_outside_the_training_data_is_said_there_and_with_the_answer(page):
+def test_value_outside_the_training_data_is_reported_at_the_field_and_with_the_answer(page):
     fill(page, 5.1, 3.5, 1.4, 0.2)
     run(page)
     assert not element(page, "#outside").is_displayed()
@@ -274,7 +274,7 @@ def test_value_outside_the_training_data_is_said_there_and_with_the_answer(page)
     assert "Outside of the training data: sepal_length_cm." in shown(page, "#outside").text
 
 
-def test_what_if_shows_how_the_answer_changes_and_takes_a_value(browser, train):
+def test_what_if_shows_how_the_answer_changes_and_applies_a_value(browser, train):
     with serving(train()) as url:
         browser.get(url)
         element(browser, "#whatif summary").click()
@@ -290,7 +290,7 @@ def test_what_if_shows_how_the_answer_changes_and_takes_a_value(browser, train):
         WebDriverWait(browser, 10).until(
             lambda _: element(browser, ".answer output").text == "Chinstrap"
         )
-        # By now they are drawn for the new answer.
+        # They are now drawn for the new answer.
         island = lambda name: next(  # noqa: E731
             button
             for button in browser.find_elements(By.CSS_SELECTOR, "#whatif li button")
@@ -340,9 +340,7 @@ def test_request_of_tritonclient_is_answered(browser, url, passengers, train, tm
         assert browser.get_log("browser") == []
 
 
-def test_number_has_its_unit_and_its_place_among_those_of_the_training_data(
-    browser, train, tmp_path
-):
+def test_number_has_its_unit_and_its_rank_in_the_training_data(browser, train, tmp_path):
     with serving_model(train, tmp_path, "whole_numbers") as url:
         browser.get(url)
         shares = []
@@ -353,7 +351,7 @@ def test_number_has_its_unit_and_its_place_among_those_of_the_training_data(
             place = shown(browser, ".answer small").text
             (share,) = re.findall(r"^higher than (\d+) % of the training data, 12 to 166$", place)
             shares.append(int(share))
-        # They were chosen from the least label to the greatest.
+        # The examples were chosen from the lowest label to the highest.
         assert shares[0] < 15 < 85 < shares[-1]
         assert len(browser.find_elements(By.CSS_SELECTOR, ".answer rect")) == 10
         assert element(browser, ".answer output").get_attribute("data-unit") == "bicycles"
@@ -370,11 +368,11 @@ def test_accent_is_a_setting(browser, train):
         assert browser.get_log("browser") == []
 
 
-def test_docs_send_an_example_as_it_was_edited(page, url):
+def test_docs_send_an_example_as_edited(page, url):
     page.get(f"{url}/docs")
     headings = [each.text for each in page.find_elements(By.CSS_SELECTOR, "section > h2")]
     assert headings == ["Predictions", "Open Inference Protocol", "Operation"]
-    # Schemas stand beneath the first route that has them.
+    # Schemas follow the first route that uses them.
     names = [each.get_attribute("id") for each in page.find_elements(By.CSS_SELECTOR, "[id]")]
     assert names[:2] == ["Request", "Instance"]
     assert len(set(names)) == len(names)
@@ -407,7 +405,7 @@ def test_link_carries_the_inputs_where_no_server_sees_them(page, url):
 
 @contextlib.contextmanager
 def answering(page, status, headers, body="", wait=0):
-    """Let the page's requests be answered by that, as something before the service would."""
+    """Answer the page's requests with this response, as a proxy in front of the service would."""
     script = f"""
         window.fetch = async () => {{
             await new Promise((done) => setTimeout(done, {wait}));
@@ -432,13 +430,13 @@ HTML = {"Content-Type": "text/html"}
         (401, HTML, "Enter the API key first"),
     ],
 )
-def test_what_others_answer_is_told_in_words(page, status, headers, words):
+def test_responses_of_other_servers_are_explained(page, status, headers, words):
     with answering(page, status, headers, "<html>"):
         element(page, "#inputs > button").click()
         assert words in shown(page, "#problem").text
 
 
-def test_service_that_is_gone_and_one_that_is_slow_are_told(page):
+def test_unreachable_and_slow_services_are_reported(page):
     page.execute_script("window.fetch = async () => { throw new TypeError('x'); }")
     element(page, "#inputs > button").click()
     assert "The service does not answer: check your network" in shown(page, "#problem").text
@@ -451,7 +449,9 @@ def test_service_that_is_gone_and_one_that_is_slow_are_told(page):
         assert not element(page, "#busy").is_displayed()
 
 
-def test_slow_network_sends_no_form_by_itself_and_shows_the_code_of_an_answer_before_it(page, url):
+def test_slow_network_sends_no_form_prematurely_and_shows_the_code_of_an_answer_before_it(
+    page, url
+):
     block = lambda *urls: page.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(urls)})  # noqa: E731
     page.execute_cdp_cmd("Network.enable", {})
     page.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
@@ -488,7 +488,7 @@ axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22
 
 @contextlib.contextmanager
 def emulating(browser, scheme="light", width=1280, height=1100):
-    """A screen of so many pixels, in a theme."""
+    """Emulate a screen of this size in pixels, with a theme."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -499,7 +499,7 @@ def emulating(browser, scheme="light", width=1280, height=1100):
 
 
 def check_with_axe(browser):
-    """Open all that can be opened; axe finds nothing, in both themes."""
+    """Expand everything that can be expanded; axe must find nothing, in both themes."""
     for details in browser.find_elements(By.TAG_NAME, "details"):
         browser.execute_script("arguments[0].open = true", details)
     browser.execute_script((ROOT / "tests/node_modules/axe-core/axe.min.js").read_text())
@@ -513,7 +513,7 @@ def test_axe_finds_nothing_in_the_docs(page, url):
     check_with_axe(page)
 
 
-# One of each kind that the page shows in its own way.
+# One of each kind that the page displays differently.
 KINDS = {
     "default": "",
     "mixed table": "titanic",
@@ -526,7 +526,7 @@ KINDS = {
 
 @contextlib.contextmanager
 def serving_kind(train, folder, model):
-    """The address of a service with one of the models of tests/models, or with the project's own."""
+    """Yield the address of a service with one of the models of tests/models, or with the project's own."""
     if model.startswith("tensors/"):
         project = copy_with_tensors(train, folder, Path(model).name)
         project.check(".venv/bin/python", "-m", "training")
@@ -548,7 +548,7 @@ def kind(request, train, tmp_path_factory):
 
 
 def instance_of(page):
-    """What the form holds, as the command below the answer sends it."""
+    """Return the form's values, as the command below the answer sends them."""
     (body,) = re.findall("-d '(.*)'", element(page, "#curl").text.replace("'\\''", "\0"))
     (instance,) = json.loads(body.replace("\0", "'"))["instances"]
     return instance
@@ -560,11 +560,11 @@ return top >= 0 && bottom <= innerHeight;
 """
 
 
-def test_each_point_of_the_page_holds_for_each_kind(browser, kind, tmp_path):
+def test_each_feature_of_the_page_works_for_each_kind(browser, kind, tmp_path):
     name, url = kind
     browser.get_log("browser")
     browser.get(url)
-    # Examples, and the answer where one sees it.
+    # Examples, and the answer in view.
     examples = browser.find_elements(By.CSS_SELECTOR, ".examples button")
     assert len(examples) >= 2 or name == "thousand columns"
     for width, height in ((1280, 800), (390, 844)):
@@ -575,7 +575,7 @@ def test_each_point_of_the_page_holds_for_each_kind(browser, kind, tmp_path):
             WebDriverWait(browser, 5).until(
                 lambda _, a=answer: browser.execute_script(IS_IN_VIEW, a)
             )
-    # The request in code.
+    # The request as code.
     command = element(browser, "#curl").text
     replied = subprocess.run(["bash", "-c", command], check=True, capture_output=True).stdout
     (prediction,) = json.loads(replied)["predictions"]
@@ -587,14 +587,14 @@ def test_each_point_of_the_page_holds_for_each_kind(browser, kind, tmp_path):
             assert float(place.text) == pytest.approx(value, rel=1e-6)
         else:
             assert place.text == json.dumps(value).strip('"')
-    # A link to it.
+    # A link to the request.
     instance = instance_of(browser)
     link = element(browser, "#link").get_attribute("href")
     browser.get("about:blank")
     browser.get(link)
     run(browser)
     assert instance_of(browser) == instance
-    # What if; outside the training data.
+    # What-if analysis; values outside the training data.
     number = browser.find_elements(By.CSS_SELECTOR, "#inputs [data-minimum]:not(fieldset)")
     if name == "tensor":
         assert not browser.find_elements(By.ID, "whatif")
@@ -619,13 +619,13 @@ def test_each_point_of_the_page_holds_for_each_kind(browser, kind, tmp_path):
     assert upload(browser, path) == "3 of 3 rows"
     assert all(row[names[0]] for row in downloaded(browser, tmp_path))
     assert browser.find_elements(By.CSS_SELECTOR, "#histogram tr")
-    # The card.
+    # The model card.
     assert re.search(r"Trained\n\S+ on [\d,]+ rows of ", element(browser, "#card").text)
     check_with_axe(browser)
     assert browser.get_log("browser") == []
 
 
-def test_words_are_those_that_people_look_for(page):
+def test_labels_use_the_terms_that_users_look_for(page):
     fill(page, 5.1, 3.5, 1.4, 0.2)
     run(page)
     headings = [each.text for each in page.find_elements(By.TAG_NAME, "h2")]
@@ -643,12 +643,12 @@ return [bytes, page.domContentLoadedEventEnd];
 """
 
 
-def test_page_is_light_and_soon_there(kind, browser):
-    """The form can be sent when DOMContentLoaded ends, which waits for its scripts; the others may come later."""
+def test_page_is_small_and_loads_quickly(kind, browser):
+    """The form can be sent when DOMContentLoaded ends, which waits for its scripts; the others may load later."""
     name, url = kind
 
     def load(path):
-        """The bytes, and the least milliseconds, of some visits."""
+        """Return the bytes, and the fewest milliseconds, over several visits."""
         found = []
         for _ in range(8):
             browser.get("about:blank")
@@ -660,11 +660,11 @@ def test_page_is_light_and_soon_there(kind, browser):
     transferred, milliseconds = load("/")
     assert 5_000 < transferred < (400_000 if name == "thousand columns" else 60_000)
     _, alone = load("/static/csv.js")
-    browser.get_log("browser")  # a file of text names no icon
+    browser.get_log("browser")  # a text file links no icon
     print(f"{name}: {transferred:,} bytes; {milliseconds:.0f} ms, a file of text {alone:.0f} ms")
 
 
-def test_api_key_is_asked_for_and_sent(browser, project):
+def test_api_key_is_requested_and_sent(browser, project):
     with serving(project, API_KEY="first, second") as url:
         browser.get(url)
         element(browser, "#inputs > button").click()
@@ -675,7 +675,7 @@ def test_api_key_is_asked_for_and_sent(browser, project):
     browser.get_log("browser")
 
 
-def test_new_project_predicts_its_example_also_with_a_value_missing(browser, train):
+def test_new_project_predicts_its_example_also_with_a_missing_value(browser, train):
     with serving(train()) as url:
         browser.get(url)
         run(browser)
@@ -690,7 +690,7 @@ def test_new_project_predicts_its_example_also_with_a_value_missing(browser, tra
 
 @contextlib.contextmanager
 def serving_model(train, folder, name):
-    """The address of a service with one of the models of tests/models, while it runs."""
+    """Yield the address of a service with one of the models of tests/models, while it runs."""
     project = copy_with(train(), folder, (MODELS / f"{name}.py").read_text())
     project.check(".venv/bin/python", "-m", "training")
     with serving(project) as url:
@@ -704,7 +704,7 @@ def passengers(train, tmp_path_factory):
         yield url
 
 
-def test_field_of_each_type_is_filled_and_may_be_left_out(browser, passengers):
+def test_field_of_each_type_is_filled_and_may_be_left_empty(browser, passengers):
     browser.get(passengers)
     choices = Select(control(browser, "sex"))
     assert [option.text for option in choices.options] == ["female", "male"]
@@ -722,7 +722,7 @@ def test_field_of_each_type_is_filled_and_may_be_left_out(browser, passengers):
     (instance,) = json.loads(body.replace("\0", "'"))["instances"]
     assert (instance["sex"], instance["alone"]) == ("male", True)
     assert {"age", "port"}.isdisjoint(instance)
-    # A column that must have a value is asked for before anything is sent.
+    # A column that must have a value is requested before anything is sent.
     control(browser, "fare").clear()
     element(browser, "#inputs > button").click()
     assert control(browser, "fare").get_property("validity")["valueMissing"]
@@ -753,7 +753,7 @@ def paste(page, name, text):
     page.execute_script(script, control(page, name), text)
 
 
-def test_column_of_many_is_found_and_a_row_is_pasted(browser, train, tmp_path):
+def test_one_of_many_columns_is_found_and_a_row_is_pasted(browser, train, tmp_path):
     with serving_model(train, tmp_path, "wide") as url:
         browser.get(url)
         assert not control(browser, "column_999").is_displayed()
@@ -763,7 +763,7 @@ def test_column_of_many_is_found_and_a_row_is_pasted(browser, train, tmp_path):
         paste(browser, "column_998", "0.25\t-3")
         assert control(browser, "column_998").get_property("value") == "0.25"
         assert control(browser, "column_999").get_property("value") == "-3"
-        # What the browser refuses must be seen, though nobody searches for it.
+        # A field that the browser rejects must be visible, even if the search hides it.
         browser.execute_script("arguments[0].value = ''", control(browser, "column_500"))
         element(browser, "#inputs > button").click()
         assert control(browser, "column_500").is_displayed()
@@ -796,7 +796,7 @@ def test_each_of_several_outputs_is_shown(browser, train, tmp_path):
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGP4z8DwnwEABv8B/wcrjvYAAAAASUVORK5CYII="
 
 
-def test_tensor_comes_from_a_file(browser, train, tmp_path):
+def test_tensor_is_read_from_a_file(browser, train, tmp_path):
     project = copy_with_tensors(train, tmp_path, "digits")
     project.check(".venv/bin/python", "-m", "training")
     zeros = [[0.0] * 8] * 8
@@ -838,7 +838,7 @@ def test_tensor_comes_from_a_file(browser, train, tmp_path):
 
 
 def png(width, height, colour):
-    """A picture of one colour."""
+    """Return a picture of a single colour."""
 
     def chunk(kind, content):
         body = kind + content
@@ -851,7 +851,7 @@ def png(width, height, colour):
 
 
 def flatten(value):
-    """The numbers of nested lists."""
+    """Yield the numbers of nested lists."""
     if isinstance(value, list | tuple):
         for item in value:
             yield from flatten(item)
@@ -860,7 +860,7 @@ def flatten(value):
 
 
 @pytest.mark.parametrize("order", ["channels last", "channels first"])
-def test_picture_in_colour_comes_from_a_file(browser, train, tmp_path, order):
+def test_colour_picture_is_read_from_a_file(browser, train, tmp_path, order):
     project = copy_with_tensors(train, tmp_path, "colours")
     is_first = order == "channels first"
     training = project.path / "training" / "train.py"
@@ -877,7 +877,7 @@ def test_picture_in_colour_comes_from_a_file(browser, train, tmp_path, order):
             field = control(browser, "instances")
             WebDriverWait(browser, 10).until(lambda _, f=field: f.get_property("value"))
             rows = json.loads(field.get_property("value"))
-            # The same value everywhere in a channel: the greatest, or the least.
+            # Every value in a channel is the same: the maximum or the minimum.
             channels = (
                 rows if is_first else zip(*(pixel for row in rows for pixel in row), strict=True)
             )
@@ -901,7 +901,7 @@ def test_page_fits_narrow_and_wide_screens(page, scheme, width):
         assert page.execute_script(overflow) == 0
 
 
-# What docs/page.md shows: a model, the width of the window in pixels, and the theme.
+# The pictures in docs/page.md: a model, the window's width in pixels, and the theme.
 PICTURES = {
     "default": ("", 1280, "light"),
     "default-phone": ("", 390, "dark"),

@@ -20,7 +20,7 @@ from test_project import ask
 from test_rehearsal import results
 from test_stacks import REGION, SLUG, given, predict, stack
 
-# Where gitlab-ci-local looks for GitLab's own template before it fetches it.
+# gitlab-ci-local looks here for GitLab's own template before it downloads it.
 TEMPLATE_OF_GITLAB = (
     ".gitlab-ci-local/includes/gitlab.com/gitlab-org/gitlab/-/raw/HEAD/lib/gitlab/ci/templates/Jobs"
     "/Secret-Detection.gitlab-ci.yml"
@@ -31,26 +31,26 @@ SCHEDULE = ("CI_PIPELINE_SOURCE=schedule",)
 
 @dataclass
 class Run:
-    """What a pipeline did."""
+    """The result of a pipeline."""
 
     succeeded: bool
     output: str
 
     @property
     def jobs(self):
-        """The jobs that ended, each with its result."""
+        """The finished jobs, each with its result."""
         return {
             name: result
             for result, name in re.findall(r"^ (PASS|FAIL) +(\S+)", self.output, re.MULTILINE)
         }
 
     def of(self, job):
-        """What a job printed."""
+        """Return the output of a job."""
         return "\n".join(re.findall(rf"^{job} +> (.*)$", self.output, re.MULTILINE))
 
 
 class Repository:
-    """A project's repository, with a remote at GitLab that nobody asks."""
+    """A project's repository, with a GitLab remote that is never contacted."""
 
     def __init__(self, path, environment, **variables):
         self.path = path
@@ -84,7 +84,7 @@ class Repository:
 
     @contextlib.contextmanager
     def changed(self, name, edit):
-        """Commit another text of a file's, and take it back afterwards."""
+        """Commit a changed file, and revert it afterwards."""
         before = self.git("rev-parse", "HEAD")
         file = self.path / name
         file.write_text(edit(file.read_text()))
@@ -96,11 +96,11 @@ class Repository:
 
     @property
     def head(self):
-        """The current commit, as the tag of its image begins."""
+        """The current commit, as it appears at the start of its image tag."""
         return self.git("rev-parse", "--short=12", "HEAD")
 
     def run(self, *arguments, event=(), timeout=1500, **variables):
-        """Run the pipeline of the current commit, or the jobs that are named."""
+        """Run the pipeline of the current commit, or the named jobs."""
         given = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
         options = [item if item[0] == "-" else f"--variable={item}" for item in (*given, *event)]
         command = [
@@ -122,7 +122,7 @@ class Repository:
 
 
 def leave_few_tests(repository):
-    """Commit a project with the tests of the model alone: all of them run in test_project."""
+    """Commit a project with only the tests of the model: test_project runs all of them."""
     repository.git("rm", "--quiet", "tests/test_[!m]*.py")
     repository.commit("few tests")
 
@@ -146,7 +146,7 @@ def unborn(request, cookies_session):
 
 @pytest.fixture(scope="module")
 def jobs(unborn):
-    """The jobs of each pipeline, as GitLab reads them."""
+    """The jobs of each pipeline, as GitLab parses them."""
     jobs = {}
     for event in JOBS:
         lines = unborn.run("--list-json", event=event).output
@@ -162,7 +162,7 @@ def test_jobs_of_each_pipeline(jobs, event):
     assert by_hand == JOBS[event] & {"production", "rollback"}
 
 
-def test_production_needs_everything_that_checks(jobs):
+def test_production_needs_every_check(jobs):
     needed, found = set(), ["production"]
     while found:
         new = {need["job"] for need in jobs[()][found.pop()].get("needs") or []} - needed
@@ -184,7 +184,7 @@ def test_every_command_is_a_target(unborn):
     assert len(scripts) > 10
     for line in scripts:
         if line == "rehearsal/.venv/bin/python -E -m rehearsal":
-            # As `make rehearse` does, which would turn its exit code into another.
+            # `make rehearse` does the same, but would change the exit code.
             continue
         line = line.removesuffix(" || true")
         command, *words = re.sub(r'[A-Z_]+=("[^"]*"|\S*)', "", line).split()
@@ -194,22 +194,22 @@ def test_every_command_is_a_target(unborn):
 
 @pytest.fixture(scope="module")
 def osv():
-    """The address of a server in OSV's place, which knows of no vulnerability."""
+    """The address of a server that replaces OSV and knows no vulnerability."""
     with canned_endpoint({"": (200, "{}")}) as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="module")
 def merge_request(runner, installed, tmp_path_factory, engine, registry, osv, ecs_cli):
-    """What the pipeline of a merge request did, and where.
+    """The result of a merge request's pipeline, and where it ran.
 
-    Each job has a folder of its own: what one needs of another is handed on as an artifact.
+    Each job has its own folder: jobs pass files to each other as artifacts.
     """
     path = tmp_path_factory.mktemp("merge-request") / "project"
     ignored = shutil.ignore_patterns(".venv", "model.*", ".*_cache", "*.log")
     shutil.copytree(installed.path, path, ignore=ignored)
     environment = environment_with(ECS_CLI=ecs_cli)
-    # The jobs have no cache of an earlier pipeline's; this machine may have one.
+    # The jobs have no cache from an earlier pipeline, but this machine may have one.
     uv = Path(sys.executable).with_name("uv")
     cache = subprocess.run([uv, "cache", "dir"], check=True, text=True, stdout=subprocess.PIPE)
     variables = {"AUDIT_URL": osv, "UV_CACHE_DIR": cache.stdout.strip()}
@@ -230,7 +230,7 @@ def test_merge_request(merge_request):
 
 
 @pytest.mark.slow
-def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
+def test_rehearsal_of_a_merge_request_is_complete(merge_request, docker, registry):
     run, _ = merge_request
     output = run.of("rehearse")
     steps = results(output)
@@ -239,7 +239,7 @@ def test_rehearsal_of_a_merge_request_is_whole(merge_request, docker, registry):
     assert len(steps) == 13
     assert "Skipped, because" not in output
     assert "its last log lines:\n        broken, for the rehearsal" in output
-    # Others may rehearse beside this one.
+    # Another rehearsal may run at the same time.
     images = set(re.findall(rf"pushed ({registry}/\S+)", output))
     assert len(images) == 4
     for listing in (
@@ -268,16 +268,16 @@ def test_rehearsal_without_ecs_cli_is_a_warning(runner, installed, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("ecs-cli"), reason="needs ecs-cli 1.21 on PATH")
 @pytest.mark.slow
-def test_rehearsal_was_with_the_real_ecs_cli(merge_request, ecs_cli):
+def test_rehearsal_used_the_real_ecs_cli(merge_request, ecs_cli):
     assert ecs_cli == "ecs-cli"
 
 
 @pytest.mark.slow
-def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(installed, merge_request):
+def test_policy_of_the_deploying_user_allows_exactly_what_deploy_does(installed, merge_request):
     _, path = merge_request
     log = (path / "rehearsal-aws.log").read_text()
     called = set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
-    # What the rehearsal itself asks, and what needs no permission.
+    # Calls of the rehearsal itself, and calls that need no permission.
     called = called - {
         "batch:DescribeComputeEnvironments",
         "batch:DescribeJobQueues",
@@ -291,7 +291,7 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "iam:ListRoles",
         "sts:GetCallerIdentity",
     }
-    # And the task that scores a file, by its own role.
+    # Also the task that scores a file, by its own role.
     called = {action for action in called if not action.startswith("s3:")}
     policies = [
         installed.check("make", "--silent", "iam-policy", *arguments)
@@ -316,20 +316,20 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
         "ecr:UploadLayerPart",
     }
     not_rehearsed = {
-        "ec2:CreateTags",  # of whoever creates a security group with tags, as the next four
-        "ecr:DescribeImages",  # of ECR, in whose place is another registry here
+        "ec2:CreateTags",  # for creating a security group with tags, like the next four
+        "ecr:DescribeImages",  # of ECR, which another registry replaces here
         "ecr:TagResource",
         "ecs:TagResource",
         "iam:TagRole",
         "logs:TagResource",
-        "ec2:RevokeSecurityGroupIngress",  # where the port or the network of callers has changed
+        "ec2:RevokeSecurityGroupIngress",  # if the port or the network of callers has changed
         "iam:PassRole",  # a permission without an action
-        "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+        "inspector2:ListCoverage",  # by ECR, if Inspector scans the account's images; so is the next
         "inspector2:ListFindings",
         "logs:FilterLogEvents",  # make logs
-        "batch:ListJobs",  # where a part was not done
+        "batch:ListJobs",  # if a part is unfinished
         "cloudformation:GetTemplateSummary",  # by some versions of the AWS CLI
-        "cloudformation:TagResource",  # of whoever makes a stack with tags
+        "cloudformation:TagResource",  # for creating a stack with tags
     }
     unused = direct - called - by_docker - not_rehearsed
     assert unused <= {"ecs:ListAccountSettings", "cloudformation:DescribeStackEvents"}
@@ -337,22 +337,22 @@ def test_policy_of_the_deploying_user_allows_what_deploy_does_and_no_more(instal
 
 @dataclass
 class Released:
-    """A repository, and an account in which both environments run what was released by hand."""
+    """A repository, and an account in which both environments run a manual release."""
 
     repository: Repository
     account: Account
     first: str
 
     def tag(self, environment):
-        """The tag of the image that an environment runs."""
+        """Return the image tag that an environment runs."""
         return given(self.account, f"{SLUG}-{environment}")["ImageTag"]
 
     def commit(self, environment):
-        """The commit that an environment runs."""
+        """Return the commit that an environment runs."""
         return self.tag(environment).rpartition("-")[0]
 
     def model(self, environment):
-        """The version of the model that an environment serves."""
+        """Return the model version that an environment serves."""
         outputs = stack(self.account, f"{SLUG}-{environment}")["Outputs"]
         (name,) = [i["OutputValue"] for i in outputs if i["OutputKey"] == "LoadBalancerName"]
         return json.loads(ask(f"http://{name}/v2")[1])["version"]
@@ -372,7 +372,7 @@ def released(runner, train, registry, docker, engine, osv):
         yield released
 
 
-# What the two environments are made of before their first release by the pipeline.
+# The steps that set up both environments before their first release by the pipeline.
 MADE = {
     "ecs-cli": (
         *("ecs-configure", "iam-role", "log-group", "cluster-up", "security-group", "service-up"),
@@ -384,7 +384,7 @@ MADE = {
 
 @contextlib.contextmanager
 def released_by(tool, train, docker, engine, osv, **variables):
-    """A project whose two environments run a first release, and its pipeline."""
+    """Yield a project whose two environments run a first release, with its pipeline."""
     project = train(rehearses=True, deploy_tool=tool, aws_region=REGION)
     host = {"DOCKER": docker, "DOCKER_HOST": engine["DOCKER_HOST"], **variables}
     first = f"first-{secrets.token_hex(4)}"
@@ -393,7 +393,7 @@ def released_by(tool, train, docker, engine, osv, **variables):
         steps = (once, "docker-build", "docker-push", *MADE[tool])
         account.make(*steps, ENV="staging", IMAGE_TAG=first)
         account.make(*MADE[tool], ENV="production", IMAGE_TAG=first)
-        # The pipeline takes its role by the job's token.
+        # The pipeline assumes its role with the job's token.
         mine = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "IMAGE_TAG"}
         environment = {k: v for k, v in account.environment.items() if k not in mine}
         path = f"{environment['PATH']}{os.pathsep}{Path(sys.executable).parent}"
@@ -418,7 +418,7 @@ def test_default_branch_is_released_step_by_step(released):
     assert released.commit("staging") == repository.head
     assert released.tag("staging").endswith(f"-{released.model('staging')}")
     assert (repository.path / "service.env").read_text().startswith("SERVICE_URL=http://")
-    # Production waits for somebody.
+    # Production waits for manual approval.
     assert released.tag("production") == released.first
     run = repository.run("production")
     assert run.jobs == {"production": "PASS"}, run.output
@@ -469,13 +469,13 @@ def test_ecs_cli_is_released_by_the_same_jobs(
 
 
 @pytest.mark.slow
-def test_model_that_was_trained_anew_is_a_release_of_its_own(released):
-    """At the same commit: what is served, and rolled back to, is code and model."""
+def test_retrained_model_is_a_separate_release(released):
+    """At the same commit: code and model together are served and rolled back to."""
     repository = released.repository
     run = repository.run("train", *RELEASE)
     assert run.succeeded, run.output
     before = released.tag("staging")
-    # Another day is another model: its card says when it was trained.
+    # A model trained on another day is a different model, since its card holds the training time.
     run = repository.run("train", *RELEASE, SOURCE_DATE_EPOCH="86400")
     assert run.succeeded, run.output
     after = released.tag("staging")
@@ -493,7 +493,7 @@ def test_model_that_was_trained_anew_is_a_release_of_its_own(released):
 
 
 def stopped(released, job, *jobs, **variables):
-    """Run the pipeline, or some jobs of it, which must end with ``job``; return what it did."""
+    """Run the pipeline, or some of its jobs, which must stop at ``job``; return the result."""
     before = released.tag("production")
     run = released.repository.run(*(jobs or ["--manual=production"]), **variables)
     failed = {name for name, result in run.jobs.items() if result == "FAIL"}
@@ -505,13 +505,13 @@ def stopped(released, job, *jobs, **variables):
     return run
 
 
-# What a commit goes through once its code is checked, up to the job that waits for somebody.
+# The jobs that follow the checks of a commit, up to the one that waits for manual approval.
 RELEASE = ("docker-push", "staging")
 BROKEN = '"""A service that ends at once."""\n\nraise SystemExit("broken on purpose")\n'
 
 
 @pytest.mark.slow
-def test_commit_whose_service_cannot_start_leaves_the_old_one_serving(released):
+def test_commit_whose_service_cannot_start_keeps_the_old_one_serving(released):
     before = released.tag("staging")
     with released.repository.changed("inference/__main__.py", lambda _: BROKEN):
         run = stopped(released, "staging", *RELEASE)
@@ -562,7 +562,7 @@ def test_vulnerability_stops_the_pipeline_until_it_is_accepted(released):
 
 
 @pytest.mark.slow
-def test_smoke_that_fails_stops_the_pipeline(released):
+def test_failed_smoke_test_stops_the_pipeline(released):
     def lie(text):
         lied = 'responses[0].text.replace("Adelie", "tulip"))'
         return text.replace("responses[0].text)", lied)
@@ -612,7 +612,7 @@ def test_missing_key_is_named(bake, missing):
         ("", "Docker does not answer at tcp://docker:2376: the runner must be privileged"),
     ],
 )
-def test_docker_that_does_not_answer_is_told_with_its_own_words(bake, tmp_path, folder, message):
+def test_docker_failure_is_reported_in_its_own_words(bake, tmp_path, folder, message):
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\necho 'could not read CA certificate: no such file' >&2\nexit 1\n")
     docker.chmod(0o755)

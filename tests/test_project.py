@@ -26,13 +26,13 @@ PENGUIN = {
     "sex": "male",
 }
 SETOSA = [5.1, 3.5, 1.4, 0.2]
-# What each framework's sample is asked, and what it answers.
+# The request for each framework's sample, and its answer.
 SAMPLES = {"scikit-learn": (PENGUIN, "Adelie"), "python": (SETOSA, "setosa")}
 
 
 @pytest.fixture(scope="module", params=SAMPLES)
 def untrained(request, cookies_session):
-    """A project of each format of model and each deploy tool, everything installed."""
+    """A project of each model format and each deploy tool, everything installed."""
     tools = dict(zip(SAMPLES, CHOICES["deploy_tool"], strict=False))
     answers = {"model_framework": request.param, "deploy_tool": tools[request.param]}
     project = BakedProject(bake_with(cookies_session, answers).project_path)
@@ -42,7 +42,7 @@ def untrained(request, cookies_session):
 
 @pytest.fixture(scope="module")
 def installed(untrained):
-    """The same with its model trained."""
+    """The same project with a trained model."""
     untrained.check("make", "train")
     return untrained
 
@@ -65,7 +65,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(project, *command, environment=None, **variables):
-    """Run ``command`` in a group of its own; end it as Ctrl-C does."""
+    """Run ``command`` in its own process group; end it as Ctrl-C does."""
     process = subprocess.Popen(
         command,
         cwd=project.path,
@@ -84,7 +84,7 @@ def running(project, *command, environment=None, **variables):
 
 
 def ask(url, body=None, seconds=30, headers=None):
-    """Send a request, again while nobody listens; return status and body."""
+    """Send a request, retrying while the connection is refused; return status and body."""
     headers = {"Content-Type": "application/json", **(headers or {})}
     request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)  # noqa: S310
     deadline = time.monotonic() + seconds
@@ -100,12 +100,12 @@ def ask(url, body=None, seconds=30, headers=None):
             time.sleep(0.1)
 
 
-def test_new_project_passes_its_own_tests_and_lint_though_it_was_not_trained(untrained):
+def test_new_untrained_project_passes_its_own_tests_and_lint(untrained):
     assert [file.name for file in (untrained.path / "model").iterdir()] == ["README.md"]
     assert "passed" in untrained.check("make", "test", "lint")
 
 
-def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
+def test_run_serves_the_right_class_and_survives_bad_requests(installed):
     is_onnx = installed.has_file("model/model.onnx")
     instance, species = SAMPLES["scikit-learn" if is_onnx else "python"]
     column = "bill_length_mm" if is_onnx else "sepal_length_cm"
@@ -121,7 +121,7 @@ def test_run_serves_the_right_class_and_goes_on_after_bad_requests(installed):
         assert column.encode() in ask(url)[1]
 
 
-def test_image_is_named_by_the_model_that_its_service_names(installed):
+def test_image_is_named_by_the_model_that_its_service_reports(installed):
     sample = installed.check(".venv/bin/python", "-m", "inference.sample").splitlines()
     (checksum,) = (installed.path / "model").glob("*.sha256")
     model = f"model/{checksum.stem}"
@@ -130,7 +130,7 @@ def test_image_is_named_by_the_model_that_its_service_names(installed):
     assert re.fullmatch(r"(\w+=[0-9.]+ ?)+", sample[3])
 
 
-def test_training_again_gives_the_same_bytes(installed):
+def test_retraining_gives_the_same_bytes(installed):
     (checksum,) = (installed.path / "model").glob("*.sha256")
     first = checksum.read_bytes()
     installed.check("make", "train")
@@ -149,7 +149,7 @@ def test_commit_dates_the_training(copy):
     assert any(b"2020-02-29" in file.read_bytes() for file in files)
 
 
-def test_lint_fails_on_a_fault(installed):
+def test_lint_fails_on_an_error(installed):
     file = installed.path / "inference" / "fault.py"
     file.write_text("import os\n")
     try:
@@ -158,7 +158,7 @@ def test_lint_fails_on_a_fault(installed):
         file.unlink()
 
 
-def test_locks_hold_what_the_short_lists_ask_for(installed):
+def test_locks_hold_what_the_input_files_request(installed):
     before = installed.read("requirements.txt")
     for name in re.findall(r"^[a-z-]+", installed.read("requirements/serve.in"), re.MULTILINE):
         assert re.search(rf"^{name}==", before, re.MULTILINE)
@@ -174,7 +174,7 @@ def test_own_model_as_the_readme_describes_it(copy):
 
 
 def follow_readme(copy):
-    """Do what training/README.md says, to the letter."""
+    """Follow training/README.md to the letter."""
     readme = copy.read("training/README.md")
     steps = re.findall(r"`([a-z_/]+\.py)`, ([^\n]*):\n\n```python\n(.*?)```", readme, re.DOTALL)
     assert len(steps) >= 2

@@ -1,4 +1,4 @@
-"""``make rehearse``: a whole deployment on an embedded AWS."""
+"""``make rehearse``: a complete deployment on an embedded AWS."""
 
 import contextlib
 import json
@@ -25,13 +25,13 @@ REHEARSE = ("rehearsal/.venv/bin/python", "-E", "-m", "rehearsal")
 
 
 def results(output):
-    """The table: each step with its result."""
+    """Return the table: each step with its result."""
     table = output.split("seconds  result\n")[1]
     return dict(re.findall(r"^(\S.*?) +[0-9.]+  (\S.*)$", table, re.MULTILINE))
 
 
 def processes_of(folder):
-    """The command lines of the processes that work in a folder, or name it."""
+    """Return the command lines of the processes that work in a folder, or name it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ def test_rehearsal_without_ecs_cli_says_so_first_and_is_not_green(installed):
     assert installed.run("make", "rehearse", **NO_ENGINES).returncode != 0
 
 
-def test_rehearsal_fails_where_a_step_does(installed):
+def test_rehearsal_fails_if_a_step_does(installed):
     script = installed.path / "deploy" / "iam-role.sh"
     text = script.read_text()
     script.write_text(text + "echo 'no such luck'\nfalse\n")
@@ -70,11 +70,11 @@ def test_rehearsal_fails_where_a_step_does(installed):
     assert result.stdout.splitlines()[-1].startswith("failed: deploy, ")
 
 
-def test_rehearsal_is_whole_whatever_the_environment_holds(installed, ecs_cli, tmp_path):
+def test_rehearsal_is_complete_whatever_the_environment_holds(installed, ecs_cli, tmp_path):
     dead = "http://127.0.0.1:1"
     (tmp_path / "python").mkdir()
     (tmp_path / "python/sitecustomize.py").write_text("raise SystemExit('PYTHONPATH was read')\n")
-    # Another disk where there is one, and a path that is too long for a socket.
+    # Another disk if there is one, and a path that is too long for a socket.
     disk = "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(tmp_path)
     with tempfile.TemporaryDirectory(prefix="x" * 100, dir=disk) as folder:
         environment = {
@@ -115,7 +115,7 @@ def test_rehearsal_is_whole_whatever_the_environment_holds(installed, ecs_cli, t
 
 
 @pytest.mark.parametrize("when", ["deploy  ", "ecr-create: ", "destroy: "])
-def test_ctrl_c_ends_a_rehearsal_in_one_line_and_leaves_nothing(installed, tmp_path, when):
+def test_ctrl_c_ends_a_rehearsal_in_one_line_and_leaves_nothing_behind(installed, tmp_path, when):
     environment = {**environment_with(**NO_ENGINES), "TMPDIR": str(tmp_path), "TERM": "xterm"}
     rehearsal = pexpect.spawn(
         str(installed.path / REHEARSE[0]),
@@ -174,13 +174,13 @@ with running(["sleep", "600"], stage, sys.stdout):
 """
 
 
-def test_signal_to_a_rehearsal_that_starts_a_process_ends_the_process(installed, tmp_path):
+def test_signal_while_a_rehearsal_starts_a_process_ends_the_process(installed, tmp_path):
     result = installed.run(*REHEARSE[:2], "-c", HALF_STARTED, str(tmp_path))
     assert "KeyboardInterrupt" in result.stderr
     assert not processes_of(tmp_path)
 
 
-def test_embedded_aws_answers_though_nobody_reads_what_it_prints(installed, tmp_path):
+def test_embedded_aws_responds_with_its_output_unread(installed, tmp_path):
     with subprocess.Popen(
         [*REHEARSE[:-1], "rehearsal.embedded_aws", tmp_path],
         cwd=installed.path,
@@ -233,7 +233,7 @@ def call(account, *arguments, folder=None, stdin="", **variables):
         "iam get-role --role-name \x80\N{SNOWMAN}",
     ],
 )
-def test_warm_aws_answers_as_the_aws_cli_itself(account, installed, command):
+def test_warm_aws_responds_like_the_aws_cli_itself(account, installed, command):
     warm = call(account, *command.split())
     path = f"{installed.path / 'rehearsal/.venv/bin'}{os.pathsep}{account.environment['PATH']}"
     assert warm == call(account, *command.split(), PATH=path)
@@ -249,7 +249,7 @@ def test_warm_aws_reads_stdin(account, tmp_path):
     assert "region = mars-1\noutput = text\n" in (tmp_path / ".aws/config").read_text()
 
 
-def test_calls_of_the_warm_aws_at_once_have_folder_and_environment_of_their_own(account, tmp_path):
+def test_concurrent_calls_of_the_warm_aws_have_their_own_folder_and_environment(account, tmp_path):
     def ask(number):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -267,7 +267,7 @@ def test_calls_of_the_warm_aws_at_once_have_folder_and_environment_of_their_own(
         assert arn.endswith(f"cluster-{number}")
 
 
-def test_warm_aws_ends_where_nobody_reads_its_answer(account, installed):
+def test_warm_aws_exits_if_its_output_is_closed(account, installed):
     script = "aws ec2 describe-instance-types | head -c 1; echo ${PIPESTATUS[0]}"
 
     def end(path):
@@ -313,8 +313,8 @@ def test_signal_ends_the_call_of_the_warm_aws(account, number, code):
                 pass
 
 
-def test_signal_that_comes_with_the_call_ends_it_in_silence(account):
-    """Nothing is printed to the terminal: a call that is ended by a traceback has exit code 1."""
+def test_signal_that_arrives_with_the_call_ends_it_silently(account):
+    """Nothing is printed to the terminal: a call that ends with a traceback has exit code 1."""
     folder = account.environment["PATH"].split(os.pathsep)[0]
     environment = [f"{name}={value}" for name, value in account.environment.items()]
     words = [str(account.path), "2", "ecs", "help", *environment]

@@ -1,4 +1,4 @@
-"""How a version of the template is made."""
+"""How a version of the template is released."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with what a release changes, and what runs in it."""
+    """A repository with the files that a release changes, and a function that runs commands in it."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/release.py", tmp_path / "scripts")
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- One.\n- Two.\n")
@@ -31,7 +31,7 @@ def repository(tmp_path):
 
 
 def release(run, version):
-    """Make a release; return what came of it."""
+    """Make a release; return the completed process."""
     return run(sys.executable, "scripts/release.py", version)
 
 
@@ -68,7 +68,7 @@ def test_release_dates_the_changes_and_tags_them(repository):
         ("0.11.0", "nothing below 'Unreleased'"),
     ],
 )
-def test_release_that_cannot_be_made_changes_nothing(repository, version, reason):
+def test_impossible_release_changes_nothing(repository, version, reason):
     _, run = repository
     assert release(run, "0.10.0").returncode == 0
     before = run("git", "rev-parse", "HEAD").stdout

@@ -60,12 +60,12 @@ def test_matrix_covers_every_answer():
         assert {answers.get(name) for answers in MATRIX} >= set(values)
 
 
-def test_matrix_key_that_is_no_answer_fails(cookies):
+def test_matrix_key_that_is_not_an_answer_fails(cookies):
     with pytest.raises(AssertionError, match="no_such_answer"):
         bake_with(cookies, {"no_such_answer": "x"})
 
 
-def test_prompts_are_human_and_choices_labelled():
+def test_prompts_are_readable_and_choices_labelled():
     prompts = CONTEXT["__prompts__"]
     assert prompts.keys() == ANSWERS.keys()
     labels = {
@@ -91,7 +91,7 @@ def test_no_file_is_empty_or_ends_untidily(project):
         assert text.endswith("\n"), file
         assert not text.endswith("\n\n"), file
         assert "\r" not in text, file
-        if file.suffix != ".py":  # ruff format judges code
+        if file.suffix != ".py":  # ruff format checks code
             assert "\n\n\n" not in re.sub("```python.*?```", "code", text, flags=re.DOTALL), file
         assert not re.search(r"[ \t]+$", text, re.MULTILINE), file
 
@@ -128,7 +128,7 @@ def test_linters_find_nothing(project, command):
 
 @pytest.fixture(scope="module")
 def linted():
-    """What slow linters have passed: most projects have the same bytes in most files."""
+    """The files that passed the slow linters: most projects share most files byte for byte."""
     return set()
 
 
@@ -181,14 +181,14 @@ STEPS = {
     ],
 }
 STEPS["express"] = STEPS["cloudformation"]
-# What a user or a colleague calls, whatever the tool.
+# Targets that users call, whatever the tool.
 COMMON_TARGETS = set(
     "destroy deploy doctor docker-build docker-push ecr-login logs ps release rollback scale smoke url".split()
 )
 
 
 def inference_modules(project):
-    """Each module of the service by its room, "" for the owner's files on top, with its tree."""
+    """Return each module of the service by its package, "" for the owner's top-level files, with its tree."""
     package = project.path / "inference"
     for path in package.rglob("*.py"):
         room = path.relative_to(package).parts[0] if path.parent != package else ""
@@ -209,12 +209,12 @@ def test_inference_package_is_small_enough_to_read(project, is_batch, most):
     assert 200 < len(statements) <= most
 
 
-# Each room of the service imports from those below it; settings and errors are the ground of all. The predictor
-# is the owner's, the engine runs it.
+# Each package of the service only imports from those below it; settings and errors are at the bottom. The
+# predictor belongs to the owner, the engine runs it.
 ROOMS = ("", "http", "batch", "watch", "formats", "runtime", "config", "errors")
 
 
-def test_rooms_of_the_service_import_downward_only(project):
+def test_packages_of_the_service_only_import_downward(project):
     upward = []
     for path, room, tree in inference_modules(project):
         here = ROOMS.index(path.stem if path.stem in ("config", "errors") else room)
@@ -237,7 +237,7 @@ def test_deploy_shows_the_steps_in_order(project):
     assert places == sorted(places)
 
 
-def test_make_help_names_where_to_start(project):
+def test_make_help_says_where_to_start(project):
     text = project.check("make")
     assert re.findall("^  ([a-z]+) +[A-Z]", text, re.MULTILINE) == [
         "setup",
@@ -275,7 +275,7 @@ def test_unknown_environment_is_named(bake):
 
 
 @pytest.mark.parametrize("has_apt", [True, False])
-def test_job_gets_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
+def test_job_installs_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
     project = bake()
     for name in ("bash", "chmod", "sed"):
         (tmp_path / name).symlink_to(shutil.which(name))
@@ -312,7 +312,7 @@ CHURN = {
 }
 
 
-def test_answers_stand_where_they_belong(bake):
+def test_answers_appear_where_they_belong(bake):
     project = bake(**CHURN, python_version="3.12")
     service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
     assert service["ports"] == ["${PORT:-8080}:8080"]
@@ -332,7 +332,7 @@ def test_answers_stand_where_they_belong(bake):
     assert "team/churn-model" in project.read("docs/pipeline.md")
 
 
-def test_answers_stand_in_the_stacks_where_they_belong(bake):
+def test_answers_appear_in_the_stacks_where_they_belong(bake):
     project = bake(**CHURN, deploy_tool="cloudformation", ci_credentials="access-keys")
     parameters = load_yaml(project.read("deploy/service.yml"))["Parameters"]
     defaults = {name: parameter.get("Default") for name, parameter in parameters.items()}
@@ -375,7 +375,7 @@ def test_partition_follows_from_the_region(bake, region, partition, suffix):
         ("python", "model/files", "onnx"),
     ],
 )
-def test_framework_decides_what_serves_the_model(bake, framework, model_file, absent):
+def test_framework_determines_the_model_format(bake, framework, model_file, absent):
     project = bake(model_framework=framework)
     assert model_file in project.read("inference/config.py")
     everything = "".join(
@@ -390,7 +390,7 @@ def test_framework_decides_what_serves_the_model(bake, framework, model_file, ab
 
 @pytest.mark.parametrize("framework", CHOICES["model_framework"])
 def test_no_environment_has_packages_for_gpus(bake, framework):
-    # NCCL comes with xgboost, and CUDA with PyPI's torch: both are gigabytes.
+    # NCCL comes with xgboost, and CUDA with PyPI's torch: both take gigabytes.
     project = bake(model_framework=framework)
     for lock in ("requirements.txt", "requirements/train.txt", "requirements/dev.txt"):
         assert not re.search(r"^(nvidia|triton|torch|xgboost=)", project.read(lock), re.MULTILINE)
@@ -407,9 +407,9 @@ SHARED = PROJECT_TEMPLATE / ".variants" / "shared"
 
 
 def template_files():
-    """Each file of the template: its path there and the path that it gets in a project, if any.
+    """Yield each file of the template: its path there, and its path in a project, if any.
 
-    Not those that others include.
+    Files that others include are left out.
     """
     for path in PROJECT_TEMPLATE.rglob("*"):
         if path.is_file() and path.parent != SHARED:
@@ -423,7 +423,7 @@ def test_every_file_of_the_template_is_rendered_by_some_answers(bake_once):
 
 
 def test_files_without_template_code_are_copied():
-    """A copy costs a bake much less than rendering does."""
+    """A copy slows a bake down much less than rendering does."""
     for path, name in template_files():
         parts = path.relative_to(PROJECT_TEMPLATE)
         is_copied = any(
@@ -434,7 +434,7 @@ def test_files_without_template_code_are_copied():
         assert is_copied == (b"cookiecutter." not in path.read_bytes()), name
 
 
-def test_variants_are_of_answers_and_their_choices():
+def test_variants_match_answers_and_their_choices():
     for folder in (PROJECT_TEMPLATE / ".variants").glob("*/*"):
         answer, choice = folder.parts[-2:]
         if not answer.startswith("__") and folder.parent != SHARED:
@@ -455,7 +455,7 @@ PRINTABLE = st.text(
 @example(text="\\")
 @example(text='"')
 @example(text="naïve — “日本語” 😀")
-def test_any_text_leaves_every_file_whole(bake, text):
+def test_any_text_leaves_every_file_intact(bake, text):
     project = bake(project_name=text, project_slug="abc", description=text)
     pyproject = tomllib.loads(project.read("pyproject.toml"))
     assert pyproject["project"]["description"] == text
@@ -476,9 +476,9 @@ def test_any_text_leaves_every_file_whole(bake, text):
         (410, "warning: too little is left for requests: give the task more memory ("),
     ],
 )
-def test_model_that_leaves_the_task_no_memory_is_warned_of(bake, tool, measured, said):
+def test_too_little_memory_for_the_model_gives_a_warning(bake, tool, measured, said):
     project = bake(deploy_tool=tool, task_cpu="2048", task_memory="4096")
-    # Less than Fargate sells with that CPU: the answers leave more.
+    # Less than Fargate sells with that CPU, since valid answers leave more.
     for file in ("ecs-params.yml", "deploy/service.yml"):
         if project.has_file(file):
             (project.path / file).write_text(project.read(file).replace('"4096"', '"1024"'))
@@ -498,7 +498,7 @@ def git(folder, *arguments):
 def test_image_is_named_by_the_projects_own_commit_and_model(bake):
     project = bake()
     assert image_tag(project) == "dev"
-    # A repository that the project only lies in, as a home that is under version control.
+    # A repository that merely contains the project, such as a home directory under version control.
     outer = project.path.parent
     git(outer, "init", "--quiet")
     git(outer, "commit", "--quiet", "--allow-empty", "--message=x")
@@ -517,7 +517,7 @@ def test_image_is_named_by_the_projects_own_commit_and_model(bake):
     assert re.fullmatch(f"{commit}-dirty-[0-9a-f]{{8}}-111111111111", image_tag(project))
 
 
-def test_project_in_a_repository_of_several_is_named_by_its_commit(bake):
+def test_project_in_a_monorepo_is_named_by_its_commit(bake):
     project = bake()
     git(project.path.parent, "init", "--quiet")
     git(project.path.parent, "add", ".")
@@ -528,7 +528,7 @@ def test_project_in_a_repository_of_several_is_named_by_its_commit(bake):
 POLICIES = ("policy.json", "release-policy.json", "batch-policy.json", "execution-policy.json")
 
 
-def test_policies_of_ecs_cli_reach_no_neighbour(bake_once):
+def test_policies_of_ecs_cli_do_not_cover_neighbours(bake_once):
     """The project churn must not reach the project churn-model, nor other security groups."""
     project = bake_once(deploy_tool="ecs-cli")
     for name in POLICIES:

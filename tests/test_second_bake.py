@@ -1,4 +1,4 @@
-"""A bake where something is already: nothing of the owner's is lost, whatever it is."""
+"""A bake over existing files: nothing of the owner's is lost, whatever it is."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ COOKIECUTTER = Path(sys.executable).with_name("cookiecutter")
 SLUG = "ml-inference-service"
 HINTS = load_hook("pre_gen_project")
 
-# Files of an owner's: new ones and changed ones, in every folder; None appends to the template's.
+# An owner's files: new and changed ones, in every folder; None appends to the template's.
 OWNERS = {
     "Dockerfile": None,
     "README.md": None,
@@ -55,7 +55,7 @@ OWNERS = {
 
 
 def cookiecutter(folder, *options, source=ROOT, command=COOKIECUTTER, **variables):
-    """Bake into ``folder``; return what came of it."""
+    """Bake into ``folder``; return the completed process."""
     return subprocess.run(
         [command, "--no-input", "--default-config", "-o", folder, source, *options],
         capture_output=True,
@@ -65,14 +65,14 @@ def cookiecutter(folder, *options, source=ROOT, command=COOKIECUTTER, **variable
 
 
 def over(folder, *options, **keywords):
-    """Bake over the project in ``folder``, with success; return what was printed."""
+    """Bake over the project in ``folder``, which must succeed; return the output."""
     done = cookiecutter(folder, "-f", *options, **keywords)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def snapshot(folder):
-    """Every entry of a folder by its path: its kind, its bytes, its permissions."""
+    """Return every entry of a folder by its path: its kind, bytes and permissions."""
     entries = {}
     for root, folders, names in os.walk(os.fsencode(folder)):
         for name in folders + names:
@@ -90,7 +90,7 @@ def snapshot(folder):
 
 
 def make_owners(project):
-    """Let a project have an owner; return the bytes of what is theirs."""
+    """Add an owner's files to a project; return their bytes."""
     for name, content in OWNERS.items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,12 +115,12 @@ def project(baked, tmp_path):
 
 @pytest.fixture
 def owned(project):
-    """A default project with an owner, and their files."""
+    """A default project with an owner's files, and these files."""
     return project, make_owners(project)
 
 
 def lost(project, files):
-    """Files of the owner's that are nowhere as they were."""
+    """Return the owner's files that no longer exist in their original form."""
     kept = [project, *project.glob(".before-bake*")]
     return [
         name
@@ -154,7 +154,7 @@ def test_bake_over_a_project_keeps_what_it_replaces(owned, answers):
     status = subprocess.check_output(["git", "status", "--short"], cwd=project, text=True)
     assert "before-bake" not in status
 
-    # The next one keeps to another folder.
+    # The next bake uses another folder.
     (project / "Dockerfile").write_text("FROM scratch\n")
     assert "The old files are in .before-bake-2: " in over(project.parent, *answers)
     assert (project / ".before-bake-2" / "Dockerfile").read_text() == "FROM scratch\n"
@@ -162,7 +162,7 @@ def test_bake_over_a_project_keeps_what_it_replaces(owned, answers):
 
 
 @pytest.mark.parametrize("answers", [(), OTHER_ANSWERS], ids=["same", "other"])
-def test_bake_that_skips_what_exists_changes_none_of_it(owned, answers):
+def test_bake_that_skips_existing_files_changes_none_of_them(owned, answers):
     project, _ = owned
     (project / "deploy" / "doctor.sh").unlink()
     before = snapshot(project)
@@ -177,7 +177,7 @@ def test_bake_that_skips_what_exists_changes_none_of_it(owned, answers):
     assert b".before-bake" not in new
 
 
-def test_unchanged_project_is_baked_over_in_silence(tmp_path):
+def test_unchanged_project_is_baked_over_silently(tmp_path):
     first = cookiecutter(tmp_path)
     before = snapshot(tmp_path)
     assert over(tmp_path) == first.stdout
@@ -231,7 +231,7 @@ def make_private(project):
 
 @pytest.mark.parametrize("case", [link_folder, link_file, name_in_latin_1, make_private])
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_links_names_and_permissions_stay(project, tmp_path, case, options):
+def test_links_names_and_permissions_are_preserved(project, tmp_path, case, options):
     case(project)
     before = snapshot(tmp_path)
     over(tmp_path, *options)
@@ -278,9 +278,7 @@ def put_pipe_where_file_is(project):
     ],
 )
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_what_stands_in_the_way_is_named_and_nothing_changed(
-    tmp_path, case, obstacle, stops_skipping, options
-):
+def test_obstacles_are_named_and_nothing_changed(tmp_path, case, obstacle, stops_skipping, options):
     project = tmp_path / SLUG
     project.mkdir()
     case(project)
@@ -299,7 +297,7 @@ def test_what_stands_in_the_way_is_named_and_nothing_changed(
         assert snapshot(tmp_path) == before
 
 
-# Permissions bind root, too, without these.
+# Without these capabilities, permissions bind root, too.
 AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]  # fmt: skip
 
 
@@ -345,7 +343,7 @@ def test_missing_permission_is_named_and_nothing_changed(
         assert done.returncode == 0, done.stderr
 
 
-def test_spoilt_template_changes_nothing_of_what_is_there(owned, template):  # noqa: F811
+def test_damaged_template_changes_no_existing_file(owned, template):  # noqa: F811
     project, _ = owned
     (template / PROJECT_TEMPLATE.name / "renovate.json").write_text("{")
     before = snapshot(project)
@@ -356,7 +354,7 @@ def test_spoilt_template_changes_nothing_of_what_is_there(owned, template):  # n
     assert snapshot(project) == before
 
 
-def test_left_over_staging_folder_is_refused(owned):
+def test_leftover_staging_folder_is_refused(owned):
     project, _ = owned
     (project / ".variants" / "before").mkdir(parents=True)
     before = snapshot(project)
@@ -368,8 +366,8 @@ def test_left_over_staging_folder_is_refused(owned):
     assert snapshot(project) == before
 
 
-def test_interrupted_bake_is_repaired_by_what_the_refusal_says(owned, template):  # noqa: F811
-    """Rendering fails between the hooks; the staging folder then holds what was there."""
+def test_interrupted_bake_is_repaired_as_its_refusal_says(owned, template):  # noqa: F811
+    """Rendering fails between the hooks; the staging folder then holds the previous files."""
     project, files = owned
     (template / PROJECT_TEMPLATE.name / "renovate.json").write_text("{{ cookiecutter.nothing }}")
     assert cookiecutter(project.parent, "-f", source=template).returncode != 0
@@ -385,7 +383,7 @@ def test_every_entry_of_a_project_is_set_aside():
     assert set(HINTS.ENTRIES) == entries
 
 
-def test_space_that_is_asked_for_is_enough():
+def test_requested_space_is_sufficient():
     used = sum(-path.stat().st_size // 4096 * -4096 for path in PROJECT_TEMPLATE.rglob("*"))
     assert used < HINTS.SPACE / 2
 
@@ -408,7 +406,7 @@ def test_full_disk_is_refused_before_anything_is_written(tmp_path):
         subprocess.run(["umount", project.parent], check=True)
 
 
-def test_disk_that_fills_up_while_the_files_are_written(tmp_path, monkeypatch):
+def test_disk_that_fills_up_while_files_are_written(tmp_path, monkeypatch):
     post = load_hook("post_gen_project")
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, tmp_path / post.FRESH):
@@ -434,7 +432,7 @@ def test_disk_that_fills_up_while_the_files_are_written(tmp_path, monkeypatch):
     assert all(after[path] == before[path] for path in after)
 
 
-def test_template_from_a_zip_has_scripts_that_start(tmp_path):
+def test_template_from_a_zip_has_executable_scripts(tmp_path):
     archive = tmp_path / "template.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("template/", "")
@@ -448,7 +446,7 @@ def test_template_from_a_zip_has_scripts_that_start(tmp_path):
     assert [path.name for path in scripts if path.stat().st_mode & 0o777 != 0o755] == []
 
 
-def test_clone_with_windows_line_ends_bakes_scripts_that_start(home, repository, tmp_path):  # noqa: F811
+def test_clone_with_windows_line_endings_bakes_working_scripts(home, repository, tmp_path):  # noqa: F811
     git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", repository, "clone")
     assert cookiecutter(tmp_path, source=tmp_path / "clone").returncode == 0
     project = BakedProject(tmp_path / SLUG)
@@ -456,7 +454,7 @@ def test_clone_with_windows_line_ends_bakes_scripts_that_start(home, repository,
     project.check("deploy/ci-tools.sh", TOOLS="bash")
 
 
-def test_template_with_windows_line_ends_is_refused(tmp_path, template):  # noqa: F811
+def test_template_with_windows_line_endings_is_refused(tmp_path, template):  # noqa: F811
     for path in template.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -477,7 +475,7 @@ def test_template_with_windows_line_ends_is_refused(tmp_path, template):  # noqa
 def test_hooks_leave_no_temporary_file(tmp_path, answers, is_good):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    # Not to be imported in place of the standard library's.
+    # These must not be imported in place of the standard library's modules.
     for name in ("json.py", "re.py", "shutil.py", "yaml.py"):
         (temporary / name).write_text(
             "raise SystemExit('imported what lies among temporary files')"
@@ -531,7 +529,7 @@ def test_default_slug_of_a_hard_name_is_valid(name):
     assert RULES["project_slug"].accepts(default_slug(name))
 
 
-def test_default_slug_changes_no_more_than_it_must():
+def test_default_slug_changes_no_more_than_necessary():
     assert [default_slug(name) for name in ORDINARY_NAMES] == ["churn", "flower-shop", "ml-inference-service", "a1-b2"]  # fmt: skip
     assert default_slug("Churn Staging") == "churn-staging-model"
     assert [default_slug(name) for name in HARD_NAMES[:4]] == ["ml-3d-model", "ml-ai", SLUG, SLUG]
@@ -539,7 +537,7 @@ def test_default_slug_changes_no_more_than_it_must():
 
 @pytest.fixture(scope="session")
 def releases(tmp_path_factory):
-    """The command of a release of cookiecutter's, installed into an environment of its own."""
+    """A function that gives the command of a cookiecutter release, installed into its own environment."""
     folder = tmp_path_factory.mktemp("releases")
     uv = Path(sys.executable).with_name("uv")
 
@@ -558,7 +556,7 @@ def releases(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
 @pytest.mark.parametrize("version", ["2.1.0", "2.1.1", "2.2.3", "2.3.1", "2.4.0", "2.5.0", "2.6.0", "2.7.1"])  # fmt: skip
-def test_every_release_of_cookiecutter_keeps_what_is_there(owned, releases, version, options):
+def test_every_release_of_cookiecutter_keeps_existing_files(owned, releases, version, options):
     project, files = owned
     before = snapshot(project)
     over(project.parent, *options, *OTHER_ANSWERS, command=releases(version))
@@ -569,7 +567,7 @@ def test_every_release_of_cookiecutter_keeps_what_is_there(owned, releases, vers
 
 
 @pytest.mark.slow
-def test_too_old_cookiecutter_is_refused_in_one_line(releases, tmp_path):
+def test_outdated_cookiecutter_is_refused_in_one_line(releases, tmp_path):
     done = cookiecutter(tmp_path / "out", command=releases("1.7.3"))
     assert done.returncode != 0
     lines = done.stderr.split("ERROR")[0].splitlines()
@@ -578,7 +576,7 @@ def test_too_old_cookiecutter_is_refused_in_one_line(releases, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_cruft_over_a_project_keeps_what_is_there(home, repository, owned):  # noqa: F811
+def test_cruft_over_a_project_keeps_existing_files(home, repository, owned):  # noqa: F811
     project, files = owned
     create = ("create", repository.as_uri(), "--no-input", "--output-dir", project.parent)
     cruft(project.parent, *create, "--overwrite-if-exists")

@@ -1,4 +1,4 @@
-"""The running service: other people's clients, load, faults of clients, and its end."""
+"""The running service: third-party clients, load, misbehaving clients, and shutdown."""
 
 import collections
 import contextlib
@@ -27,7 +27,7 @@ from test_project import SETOSA, ask, free_port
 
 pytestmark = [
     pytest.mark.slow,
-    # Of tritonclient's own dependencies.
+    # From tritonclient's own dependencies.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
@@ -44,7 +44,7 @@ def project(cookies_session):
 
 
 class Service:
-    """A service of its own process group, its address, and what it logs."""
+    """A service in its own process group, with its address and its log."""
 
     def __init__(self, project, folder, **variables):
         self.port = free_port()
@@ -61,16 +61,16 @@ class Service:
         ask(f"{self.url}/ping")
 
     def stop(self):
-        """End it; return its exit code."""
+        """Stop the service; return its exit code."""
         self.process.terminate()
         return self.process.wait(timeout=40)
 
     def entries(self):
-        """The log's lines; each must be JSON."""
+        """Return the log's lines; each must be JSON."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def workers(self):
-        """The process ids of its workers."""
+        """Return the process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
@@ -86,7 +86,7 @@ def serving(project, folder, **variables):
 
 
 def copy_of(project, folder, **files):
-    """A copy of the project with other text in some files, named with __ for each /."""
+    """Return a copy of the project with other text in some files, named with __ for each /."""
     copy = folder / "copy"
     shutil.copytree(project.path, copy, ignore=shutil.ignore_patterns(".venv"))
     (copy / ".venv").symlink_to(project.path / ".venv")
@@ -104,7 +104,7 @@ def service(project, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(project):
-    """What ONNX Runtime gives for the flowers, called directly: class numbers and probabilities."""
+    """What ONNX Runtime returns for the flowers when called directly: class numbers and probabilities."""
     script = (
         "import json, sys, numpy, onnxruntime;"
         "session = onnxruntime.InferenceSession('model/model.onnx');"
@@ -146,7 +146,7 @@ def test_triton_client_finds_health_and_metadata(client):
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("named", [True, False])
-def test_triton_client_gets_what_the_model_gives(client, expected, binary, compression, named):
+def test_triton_client_gets_the_models_own_output(client, expected, binary, compression, named):
     tensor = triton.InferInput("instances", FLOWERS.shape, "FP32")
     tensor.set_data_from_numpy(FLOWERS, binary_data=binary)
     names = ("predictions", "probabilities")
@@ -167,7 +167,7 @@ def test_triton_client_gets_what_the_model_gives(client, expected, binary, compr
     assert np.array_equal(result.as_numpy("probabilities"), probabilities)
 
 
-def test_triton_client_is_told_what_is_wrong(client):
+def test_triton_client_gets_the_error(client):
     tensor = triton.InferInput("instances", [1, 3], "FP32")
     tensor.set_data_from_numpy(FLOWERS[:1, :3])
     with pytest.raises(triton.InferenceServerException, match=r"shape \[1, 3\] is not \[rows, 4\]"):
@@ -179,7 +179,7 @@ def test_schemathesis_finds_no_failure(service, tmp_path):
 
 
 def post(service, path, body, **headers):
-    """The status of a request with any body at all."""
+    """Return the status of a request with an arbitrary body."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     try:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -236,7 +236,7 @@ BODY = json.dumps({"instances": [SETOSA]}).encode()
 
 
 class Load(threading.Thread):
-    """A client that asks again and again on new connections and counts what it gets."""
+    """A client that sends requests on new connections until stopped and counts the outcomes."""
 
     def __init__(self, port, stop):
         super().__init__(daemon=True)
@@ -248,7 +248,7 @@ class Load(threading.Thread):
             self.counts[self.ask()] += 1
 
     def ask(self):
-        """The status; ``refused`` where nobody took the connection, ``lost`` where no answer came."""
+        """Return the status; ``refused`` if the connection is not accepted, ``lost`` if no response arrives."""
         try:
             connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         except OSError:
@@ -268,7 +268,7 @@ class Load(threading.Thread):
 
 @contextlib.contextmanager
 def load(service, clients):
-    """Let clients ask until the end; yields them."""
+    """Send requests from several clients until the end of the block; yield the clients."""
     stop = threading.Event()
     threads = [Load(service.port, stop) for _ in range(clients)]
     for thread in threads:
@@ -282,12 +282,12 @@ def load(service, clients):
 
 
 def total(threads):
-    """All counts together."""
+    """Return the sum of all counts."""
     return sum((thread.counts for thread in threads), collections.Counter())
 
 
 @pytest.mark.parametrize("batching", ["off", "on"])
-def test_termination_under_load_loses_no_accepted_request(project, tmp_path, batching):
+def test_shutdown_under_load_loses_no_accepted_request(project, tmp_path, batching):
     with serving(project, tmp_path, WORKERS="2", BATCHING=batching) as service:
         with load(service, 16) as clients:
             time.sleep(1.5)
@@ -325,7 +325,7 @@ def descriptors(pid):
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 TENSOR_HEAD = f"POST /v2/models/{NAME}/infer HTTP/1.1\r\nHost: x\r\n".encode()
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-# What each kind of slow client sends at first, and then again and again.
+# What each kind of slow client sends first, and then repeatedly.
 SLOW = {
     "silent in the body": (HEAD + b"Content-Length: 99\r\n\r\n{", b""),
     "a byte at a time": (HEAD + b"Content-Length: 99\r\n\r\n{", b" "),
@@ -336,7 +336,7 @@ SLOW = {
 }
 
 
-def test_slow_clients_of_each_kind_hold_up_nobody(project, tmp_path):
+def test_slow_clients_of_each_kind_block_no_other_client(project, tmp_path):
     clients = 300
     with serving(project, tmp_path, WORKERS="1") as service, contextlib.ExitStack() as stack:
         (worker,) = service.workers()
@@ -349,7 +349,7 @@ def test_slow_clients_of_each_kind_hold_up_nobody(project, tmp_path):
                 connection.sendall(first)
         deadline = time.monotonic() + 40
         while descriptors(worker) > before and time.monotonic() < deadline:
-            # No answer is late: each is asked for with a limit of its own.
+            # No response is late: each request has its own timeout.
             assert ask(f"{service.url}/ping", seconds=5)[0] == 200
             assert ask(f"{service.url}/predict", {"instances": [SETOSA]}, seconds=5)[0] == 200
             for connection, more in slow:
@@ -373,7 +373,7 @@ def test_clients_that_go_away_do_no_harm(service):
     assert ask(f"{service.url}/predict", {"instances": [SETOSA]})[0] == 200
 
 
-def test_overload_is_refused_and_health_still_answered(project, tmp_path):
+def test_overload_is_refused_and_health_checks_still_answered(project, tmp_path):
     slow = "        time.sleep(0.05)\n        outputs = self"
     copy = copy_of(
         project,
@@ -396,7 +396,7 @@ def test_overload_is_refused_and_health_still_answered(project, tmp_path):
         assert ask(f"{service.url}/predict", {"instances": [SETOSA]})[0] == 200
 
 
-def test_paths_may_hold_any_bytes(service):
+def test_paths_may_contain_any_bytes(service):
     for path in ("/%E2%82%AC", "/%ff", "/%00", "//predict", "/static/../predict"):
         assert ask(f"{service.url}{path}")[0] in (404, 405), path
 
@@ -405,7 +405,7 @@ def test_no_two_requests_have_the_same_id(project, tmp_path):
     with serving(project, tmp_path, WORKERS="2") as service:
         for number in range(60):
             if number == 40:
-                # A worker that is killed takes along the lines that it has not written yet.
+                # A killed worker loses the lines that it has not written yet.
                 while sum(entry.get("path") == "/predict" for entry in service.entries()) < 40:
                     time.sleep(0.05)
                 os.kill(service.workers()[0], signal.SIGKILL)
@@ -416,7 +416,7 @@ def test_no_two_requests_have_the_same_id(project, tmp_path):
     assert len(set(ids)) == len(ids) >= 60
 
 
-def test_metrics_add_up_over_workers(project, tmp_path):
+def test_metrics_add_up_across_workers(project, tmp_path):
     with serving(project, tmp_path, WORKERS="2") as service:
         for _ in range(60):
             assert post(service, "/predict", BODY, Content_Type="application/json") == 200
@@ -430,7 +430,7 @@ def test_metrics_add_up_over_workers(project, tmp_path):
             assert "http_requests_in_flight 1.0" in text
 
 
-def test_model_that_gives_no_answer_never_listens(project, tmp_path):
+def test_model_that_cannot_predict_never_listens(project, tmp_path):
     broken = "1 / 0\n        outputs = self"
     copy = copy_of(
         project, tmp_path, inference__predictor=lambda text: text.replace("outputs = self", broken)
@@ -451,7 +451,7 @@ def test_model_that_gives_no_answer_never_listens(project, tmp_path):
 
 @pytest.fixture(scope="module")
 def extras(project, tmp_path_factory):
-    """A folder with what owners add to a Flask application, and other WSGI servers."""
+    """A folder with typical additions to a Flask application, and other WSGI servers."""
     folder = tmp_path_factory.mktemp("extras")
     packages = ("flask-cors==6.0.5", "opentelemetry-sdk==1.45.1")
     packages += (
@@ -518,9 +518,7 @@ application = Stamp(app)
     ],
     ids=["nothing", "abort", "flask-cors", "opentelemetry", "middleware"],
 )
-def test_what_is_hooked_into_flask_sees_every_prediction(
-    project, extras, tmp_path, code, status, header, line
-):
+def test_flask_hooks_see_every_prediction(project, extras, tmp_path, code, status, header, line):
     copy = copy_of(project, tmp_path, application=lambda text: text + code)
     with serving(copy, tmp_path, WORKERS="1", PYTHONPATH=str(extras)) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
@@ -539,7 +537,7 @@ def test_what_is_hooked_into_flask_sees_every_prediction(
 
 
 def recipe_with(project, word):
-    """The lines of Python in the project's recipes that have this word."""
+    """Return the lines of Python in the project's recipes that contain this word."""
     blocks = re.findall(r"^```python\n(.*?)^```$", project.read("docs/recipes.md"), re.M | re.S)
     (found,) = [block for block in blocks if word in block]
     return found
@@ -547,7 +545,7 @@ def recipe_with(project, word):
 
 @contextlib.contextmanager
 def answering(answer):
-    """The address of a server that answers by a function of path and body, which is given each request."""
+    """Yield the address of a server that answers with a function of path and body, called for each request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -599,7 +597,7 @@ def test_traces_of_every_route_reach_a_collector(project, extras, tmp_path):
             for path in ("/predict", "/invocations", "/metrics", "/ping"):
                 asked = body if path in ("/predict", "/invocations") else None
                 assert ask(f"{service.url}{path}", asked, headers=sampled)[0] == 200
-            # Not sampled by the caller, nor by its own share.
+            # Sampled neither by the caller nor by the service's own share.
             assert ask(f"{service.url}/predict", body)[0] == 200
             service.stop()
     spans = b"".join(body for path, body in received if path == "/v1/traces")
@@ -623,7 +621,7 @@ for audience in ("models", "others"):
 """
 
 
-def test_token_is_asked_for_at_every_route(project, extras, tmp_path):
+def test_token_is_required_at_every_route(project, extras, tmp_path):
     python = (".venv/bin/python", "-c", ISSUE)
     documents, good, other = project.check(*python, PYTHONPATH=str(extras)).splitlines()
     code = recipe_with(project, "jwt")
@@ -648,7 +646,7 @@ def test_token_is_asked_for_at_every_route(project, extras, tmp_path):
     ],
     ids=lambda command: command[0],
 )
-def test_any_wsgi_server_gives_the_same_answers(project, service, extras, command):
+def test_every_wsgi_server_gives_the_same_responses(project, service, extras, command):
     port = free_port()
     process = subprocess.Popen(
         [".venv/bin/python", "-m", *(part.format(port=port) for part in command)],
@@ -672,7 +670,7 @@ def test_any_wsgi_server_gives_the_same_answers(project, service, extras, comman
         process.wait(timeout=30)
 
 
-def test_prediction_that_sleeps_holds_up_no_health(project, tmp_path):
+def test_sleeping_prediction_does_not_block_health_checks(project, tmp_path):
     slow = "        import time; time.sleep(1.5)\n        outputs = self"
     copy = copy_of(
         project,
@@ -680,7 +678,7 @@ def test_prediction_that_sleeps_holds_up_no_health(project, tmp_path):
         inference__predictor=lambda text: text.replace("        outputs = self", slow),
     )
     serving_file = copy.path / "model" / "serving.json"
-    # As training measures a predictor of the owner's own.
+    # As training measures an owner's own predictor.
     serving_file.write_text('{"queue":false}')
     variables = {"WORKERS": "1", "REQUEST_SECONDS": "4"}
     with serving(copy, tmp_path, **variables) as service:
@@ -694,14 +692,14 @@ def test_prediction_that_sleeps_holds_up_no_health(project, tmp_path):
             client.start()
         while any(client.is_alive() for client in clients):
             for path in ("/ping", "/v2/health/ready"):
-                # An answer that waits for a prediction would be later.
+                # A response that waits for a prediction would take longer.
                 assert ask(f"{service.url}{path}", seconds=1)[0] == 200
             time.sleep(0.1)
         assert sum(outcomes.values()) == 100
         assert set(outcomes) == {200, 503}
 
 
-def test_honest_upload_of_a_megabyte_may_take_its_time(service):
+def test_slow_upload_of_a_megabyte_is_accepted(service):
     body = BODY.ljust(1_000_000)
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
@@ -711,7 +709,7 @@ def test_honest_upload_of_a_megabyte_may_take_its_time(service):
         assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_termination_tells_clients_that_keep_their_connections(project, tmp_path):
+def test_shutdown_notifies_clients_that_keep_their_connections(project, tmp_path):
     with serving(project, tmp_path, WORKERS="2") as service:
         stop, lock = threading.Event(), threading.Lock()
         outcomes = collections.Counter()

@@ -1,4 +1,4 @@
-"""Deploying with CloudFormation on the embedded AWS: what each step does, and what it does about a fault."""
+"""Deploying with CloudFormation on the embedded AWS: what each step does, and how it handles failures."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ CHECKOV = "checkov==3.3.30"
 
 @pytest.fixture(scope="module")
 def generated(train):
-    """A project with everything installed, its own and the embedded AWS's, and its model."""
+    """A trained project with all of its environments installed, including the embedded AWS."""
     return train(rehearses=True, deploy_tool="cloudformation", aws_region=REGION)
 
 
@@ -55,14 +55,14 @@ def account(generated):
 
 @pytest.fixture(scope="module")
 def deployed(generated):
-    """An account where the service runs; tests leave it running."""
+    """An account with a running service; tests leave it running."""
     with open_account(generated, cluster=STACK) as account:
         account.make(*STEPS)
         yield account
 
 
 def parameters(account, **values):
-    """Change the parameters of staging."""
+    """Change the parameters of staging for the duration of the block."""
 
     def edit(text):
         return json.dumps({"Parameters": {**json.loads(text)["Parameters"], **values}})
@@ -71,25 +71,25 @@ def parameters(account, **values):
 
 
 def stack(account, name=STACK):
-    """A stack as CloudFormation describes it."""
+    """Return a stack as CloudFormation describes it."""
     return account.aws("cloudformation", "describe-stacks", "--stack-name", name)["Stacks"][0]
 
 
 def stacks(account):
-    """The stacks that there are, with their status."""
+    """Return the existing stacks with their status."""
     listed = account.aws("cloudformation", "describe-stacks")["Stacks"]
     return {item["StackName"]: item["StackStatus"] for item in listed}
 
 
 def predict(account, name, **options):
-    """Ask the service of a stack by its load balancer."""
+    """Query the service of a stack through its load balancer."""
     outputs = {item["OutputKey"]: item["OutputValue"] for item in stack(account, name)["Outputs"]}
     url = f"http://{outputs['LoadBalancerName']}/predict"
     return ask(url, {"instances": [PENGUIN]}, **options)
 
 
 def given(account, name=STACK):
-    """The parameters of a stack."""
+    """Return the parameters of a stack."""
     return {
         item["ParameterKey"]: item["ParameterValue"] for item in stack(account, name)["Parameters"]
     }
@@ -97,7 +97,7 @@ def given(account, name=STACK):
 
 @pytest.fixture(scope="module")
 def combinations(generated, deployed):
-    """Parameters by what they are for, as the README has them; with what they name made in the account."""
+    """Parameters by their purpose, as in the README; the resources that they name exist in the account."""
     aws = deployed.aws
     vpc = aws("ec2", "create-vpc", "--cidr-block", "10.9.0.0/16")["Vpc"]["VpcId"]
     gateway = aws("ec2", "create-internet-gateway")["InternetGateway"]["InternetGatewayId"]
@@ -183,7 +183,7 @@ NAMES = (
 def test_service_of_each_combination_answers(deployed, combinations, name):
     chosen = combinations[name]
     with parameters(deployed, **chosen):
-        # On the command line, since there the Makefile's own give way.
+        # Set them on the command line, which overrides the Makefile's own.
         variables = [f"STACK={name}", f"CLUSTER={name}"]
         if chosen.get("Architecture") == "ARM64":
             variables.append("PLATFORM=linux/arm64")
@@ -197,7 +197,7 @@ def test_service_of_each_combination_answers(deployed, combinations, name):
 
 
 def test_combinations_are_linted(generated, combinations, tmp_path):
-    """cfn-lint knows the template with each set of parameters, and all regions."""
+    """cfn-lint checks the template with each set of parameters, in all regions."""
     assert set(combinations) == set(NAMES)
     files = []
     products = {
@@ -225,12 +225,12 @@ def test_combinations_are_linted(generated, combinations, tmp_path):
     )
 
 
-def test_checkov_finds_nothing_that_has_no_reason(generated):
+def test_checkov_finds_nothing_without_a_reason(generated):
     assert scan_with_checkov(generated) > 40
 
 
 def scan_with_checkov(generated):
-    """How many checks of Checkov a project's templates pass; none fails, and those passed over have a reason."""
+    """Return how many Checkov checks a project's templates pass; none may fail, and skipped ones need a reason."""
     uv = os.path.join(os.path.dirname(sys.executable), "uv")
     scan = ("checkov", "--directory", "deploy", "--framework", "cloudformation", "--output", "json")
     offline = {"BC_SKIP_MAPPING": "TRUE"}
@@ -244,14 +244,14 @@ def scan_with_checkov(generated):
     return len(found["passed_checks"])
 
 
-def test_deploy_again_changes_nothing(deployed):
+def test_redeploying_changes_nothing(deployed):
     before = deployed.revisions(), stack(deployed)
     output = deployed.make(*STEPS)
     assert output.count("is up to date, nothing to change") == 2
     assert (deployed.revisions(), stack(deployed)) == before
 
 
-def test_diff_shows_what_would_change_and_changes_nothing(deployed):
+def test_diff_shows_pending_changes_and_changes_nothing(deployed):
     before = stack(deployed)
     with parameters(deployed, Cpu="512", Memory="1024"):
         output = deployed.make("diff")
@@ -260,7 +260,7 @@ def test_diff_shows_what_would_change_and_changes_nothing(deployed):
     assert "nothing to change" in deployed.make("diff")
 
 
-def test_diff_of_what_is_not_there_leaves_nothing(deployed):
+def test_diff_before_the_first_deploy_leaves_nothing_behind(deployed):
     output = deployed.make("diff", ENV="production")
     assert "+ LoadBalancer (AWS::ElasticLoadBalancingV2::LoadBalancer)" in output
     assert f"{SLUG}-production" not in stacks(deployed)
@@ -286,7 +286,7 @@ def test_rollback_goes_back_release_by_release(account):
     assert "there is no release before one" in account.fails("rollback")
 
 
-def test_scale_keeps_so_many_tasks(deployed):
+def test_scale_sets_the_number_of_tasks(deployed):
     assert "3 of 3 tasks run" in deployed.make("scale", N="3")
     assert given(deployed).items() >= {"MinTasks": "3", "MaxTasks": "3"}.items()
     assert "say how many: make scale N=3" in deployed.fails("scale", N="many")
@@ -333,7 +333,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("values", "message"), FAULTS.values(), ids=FAULTS)
-def test_wrong_parameter_is_named_before_anything_is_made(generated, faulty, values, message):
+def test_wrong_parameter_is_named_before_anything_is_created(generated, faulty, values, message):
     with parameters(faulty, **values):
         assert message in faulty.fails("service-up")
     assert STACK not in stacks(faulty)
@@ -341,12 +341,12 @@ def test_wrong_parameter_is_named_before_anything_is_made(generated, faulty, val
 
 @pytest.fixture(scope="module")
 def faulty(generated):
-    """An account where nothing is ever made."""
+    """An account in which nothing is ever created."""
     with open_account(generated, cluster=STACK) as account:
         yield account
 
 
-def test_what_is_not_there_is_named(faulty):
+def test_missing_resources_are_named(faulty):
     assert "there is no deploy/test.json: ENV is staging or production" in faulty.fails(
         "service-up", ENV="test"
     )
@@ -360,19 +360,19 @@ def test_what_is_not_there_is_named(faulty):
     assert STACK not in stacks(faulty)
 
 
-def test_image_that_is_in_the_registry_is_found(deployed):
+def test_image_in_the_registry_is_found(deployed):
     put_image(deployed, "there")
     deployed.make("service-release", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="there")
     images = deployed.aws("ecr", "describe-images", "--repository-name", SLUG)["imageDetails"]
-    # By that the lifecycle policy knows it.
+    # The lifecycle policy recognises the image by this tag.
     assert ["there", "staging-there"] in [image["imageTags"] for image in images]
 
 
-def test_scan_of_the_image_stops_what_is_not_accepted(deployed):
+def test_image_scan_stops_findings_that_are_not_accepted(deployed):
     put_image(deployed, "scanned")
     start = ("--repository-name", SLUG, "--image-id", "imageTag=scanned")
     deployed.aws("ecr", "start-image-scan", *start)
-    # moto finds the same in every image.
+    # moto reports the same findings for every image.
     output = deployed.make("image-scan", IMAGE_TAG="scanned")
     assert "the image has no vulnerability of CRITICAL that is not accepted" in output
     strict = {"IMAGE_TAG": "scanned", "SCAN_SEVERITIES": "CRITICAL HIGH"}
@@ -418,7 +418,7 @@ ENHANCED = {
     ],
     ids=["enhanced", "failed", "no-image", "no-right"],
 )
-def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
+def test_scan_that_does_not_complete_stops_the_release(deployed, answer, message):
     status, body = answer
     answers = {"DescribeImageScanFindings": (status, json.dumps(body))}
     with canned_endpoint(answers) as endpoint:
@@ -427,7 +427,7 @@ def test_scan_that_ends_otherwise_stops_the_release(deployed, answer, message):
     assert "CVE-2" not in output
 
 
-def test_credentials_of_another_account_touch_nothing(faulty):
+def test_credentials_of_another_account_change_nothing(faulty):
     before = stacks(faulty)
     for target in ("bootstrap", "diff", "service-up", "service-release", "scale", "destroy"):
         output = faulty.fails(target, "AWS_ACCOUNT_ID=999999999999", FORCE="1", N="2")
@@ -439,7 +439,7 @@ DENIED = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-0
 <Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized</Message></Error></ErrorResponse>"""
 
 
-def test_destroy_that_may_not_look_deletes_nothing(deployed):
+def test_destroy_without_read_permission_deletes_nothing(deployed):
     before = stacks(deployed)
     with canned_endpoint({"DescribeStacks": (403, DENIED)}) as endpoint:
         output = deployed.fails("destroy", "FORCE=1", AWS_ENDPOINT_URL_CLOUDFORMATION=endpoint)
@@ -450,11 +450,11 @@ def test_destroy_that_may_not_look_deletes_nothing(deployed):
 
 
 def broken_code(account, line):
-    """Let the services that start from now on begin with a line of Python."""
+    """Make services started from now on begin with a line of Python."""
     return edited(account, "inference/__main__.py", lambda text: f"{line}\n{text}")
 
 
-def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
+def test_failed_first_deploy_says_why_and_is_completed_by_the_next(account):
     with broken_code(account, 'raise SystemExit("no such luck")'):
         output = account.fails(*STEPS)
     assert "Service (AWS::ECS::Service): Error occurred during operation" in output
@@ -468,7 +468,7 @@ def test_first_deploy_that_fails_says_why_and_is_mended_by_the_next(account):
 
 
 def protection(account, name):
-    """Whether the load balancer of a stack is protected."""
+    """Whether the load balancer of a stack has deletion protection."""
     answer = account.aws("cloudformation", "describe-stack-resources", "--stack-name", name)
     (arn,) = [
         one["PhysicalResourceId"]
@@ -480,8 +480,8 @@ def protection(account, name):
     return values["deletion_protection.enabled"]
 
 
-def test_first_production_deploy_that_fails_can_be_deleted(account):
-    """AWS refuses to delete a load balancer that is protected, and so does the embedded one."""
+def test_failed_first_production_deploy_can_be_deleted(account):
+    """AWS refuses to delete a protected load balancer, and so does the embedded one."""
     name = f"{SLUG}-production"
 
     def from_the_first_second(text):
@@ -490,19 +490,19 @@ def test_first_production_deploy_that_fails_can_be_deleted(account):
     with broken_code(account, "raise SystemExit"):
         account.fails("service-up", ENV="production")
         assert stacks(account)[name] == "ROLLBACK_COMPLETE"
-        # As earlier versions did.
+        # Earlier versions did this.
         with edited(account, "deploy/stack.py", from_the_first_second):
             account.fails("service-up", ENV="production")
         assert stacks(account)[name] == "ROLLBACK_FAILED"
     account.make("service-up", ENV="production")
-    # Made, and then protected.
+    # The stack is created first, and protected afterwards.
     assert stacks(account)[name] == "UPDATE_COMPLETE"
     assert protection(account, name) == "true"
     account.make("destroy", "FORCE=1", ENV="production")
     assert name not in stacks(account)
 
 
-def test_traffic_stays_where_a_blue_green_release_put_it(account):
+def test_traffic_stays_on_the_target_group_of_a_blue_green_release(account):
     with parameters(account, DeploymentStrategy="BLUE_GREEN"):
         account.make("service-up")
         assert given(account)["LiveTargetGroup"] == "PRIMARY"
@@ -511,7 +511,7 @@ def test_traffic_stays_where_a_blue_green_release_put_it(account):
             one["LogicalResourceId"]: one.get("PhysicalResourceId")
             for one in answer["StackResources"]
         }
-        # What ECS does with a release.
+        # This is what ECS does during a release.
         weights = {"TargetGroup": 0, "AlternateTargetGroup": 100}
         groups = [
             {"TargetGroupArn": ids[name], "Weight": weight} for name, weight in weights.items()
@@ -521,7 +521,7 @@ def test_traffic_stays_where_a_blue_green_release_put_it(account):
         account.aws("elbv2", "modify-rule", *rule)
         account.make("service-up", IMAGE_TAG="next")
         assert given(account)["LiveTargetGroup"] == "ALTERNATE"
-    # Back to rolling, the tasks are where they were.
+    # Back to rolling, the tasks stay where they were.
     account.make("service-up", IMAGE_TAG="next")
     assert given(account)["LiveTargetGroup"] == "ALTERNATE"
 
@@ -534,7 +534,7 @@ STEPS_OF = {
 
 
 @pytest.mark.parametrize("strategy", STEPS_OF)
-def test_release_moves_the_requests_in_steps(account, strategy):
+def test_release_shifts_the_traffic_in_steps(account, strategy):
     steps = {"StepPercent": "20", "StepMinutes": "5", "BakeMinutes": "5"}
     with parameters(account, DeploymentStrategy=strategy, **steps):
         account.make("service-up")
@@ -545,12 +545,12 @@ def test_release_moves_the_requests_in_steps(account, strategy):
 
 
 def set_off(account, name):
-    """Let an alarm go off."""
+    """Trigger an alarm."""
     state = ("--state-value", "ALARM", "--state-reason", "a test")
     account.aws("cloudwatch", "set-alarm-state", "--alarm-name", name, *state)
 
 
-def test_canary_goes_back_when_an_alarm_goes_off(account):
+def test_canary_is_rolled_back_when_an_alarm_fires(account):
     with parameters(account, DeploymentStrategy="CANARY", StepPercent="30", StepMinutes="60"):
         account.make("service-up")
         revision = account.service()["taskDefinition"]
@@ -574,8 +574,8 @@ def test_embedded_load_balancer_gives_each_revision_its_share(generated):
     assert generated.check("rehearsal/.venv/bin/python", "-c", script).strip() == "60"
 
 
-def test_release_reaches_a_stack_of_an_earlier_version(account):
-    """The pipeline's role may release, and cannot change the template."""
+def test_release_works_on_a_stack_of_an_earlier_version(account):
+    """The pipeline's role may release, but cannot change the template."""
 
     def template(text):
         text = re.sub(r"  ModelMetrics:\n(    .*\n)+", "", text)
@@ -596,7 +596,7 @@ def test_release_reaches_a_stack_of_an_earlier_version(account):
     assert given(account)["ModelMetrics"].startswith("accuracy=")
 
 
-def test_zones_of_a_network_stay_what_they_were(account):
+def test_zones_of_a_network_do_not_change(account):
     account.make("service-up")
     before = {name: given(account)[name] for name in ("Zone1", "Zone2")}
     assert all(before.values())
@@ -605,7 +605,7 @@ def test_zones_of_a_network_stay_what_they_were(account):
     assert {name: given(account)[name] for name in before} == before
 
 
-def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account, tmp_path):
+def test_interrupted_deploy_continues_and_the_next_waits_for_it(account, tmp_path):
     gate = tmp_path / "gate"
     with broken_code(account, waiting_code(gate)):
         process = account.start(*STEPS)
@@ -619,7 +619,7 @@ def test_deploy_that_was_interrupted_goes_on_and_the_next_waits_for_it(account, 
     assert set(stacks(account).values()) == {"CREATE_COMPLETE"}
 
 
-def test_destroy_of_one_environment_leaves_the_other_and_the_images(account):
+def test_destroy_of_one_environment_keeps_the_other_and_the_images(account):
     account.make(*STEPS)
     account.make("service-up", ENV="production")
     output = account.make("destroy", FORCE="1", ENV="production")
@@ -640,7 +640,7 @@ def test_destroy_of_one_environment_leaves_the_other_and_the_images(account):
     assert "nothing was deleted" in process.stderr
 
 
-def test_account_of_another_partition_is_deployed_to(train):
+def test_deploy_works_in_another_partition(train):
     project = train(rehearses=True, deploy_tool="cloudformation", aws_region="cn-north-1")
     with open_account(project, cluster=STACK) as account:
         account.make("service-up", "smoke")
@@ -648,7 +648,7 @@ def test_account_of_another_partition_is_deployed_to(train):
         assert stacks(account) == {}
 
 
-def test_account_with_a_provider_for_gitlab_keeps_it(account):
+def test_existing_gitlab_provider_is_kept(account):
     # As JSON: version 1 of the AWS CLI would fetch the URL.
     provider = {"Url": "https://gitlab.com", "ThumbprintList": ["0" * 40], "ClientIDList": ["x"]}
     create = ("iam", "create-open-id-connect-provider", "--cli-input-json", json.dumps(provider))
@@ -658,7 +658,7 @@ def test_account_with_a_provider_for_gitlab_keeps_it(account):
     assert "nothing to change" in account.make("bootstrap")
 
 
-def test_cost_has_the_load_balancer(generated, account):
+def test_cost_includes_the_load_balancer(generated, account):
     output = subprocess.run(
         ["deploy/cost.sh"],
         cwd=account.path,
@@ -672,12 +672,12 @@ def test_cost_has_the_load_balancer(generated, account):
         text=True,
         check=True,
     ).stdout
-    # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, an address for each task and two zones.
+    # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, and an address for each task and both zones.
     assert "idle, 2 tasks: about $52.95 a month: 2 tasks of 0.25 vCPU and 0.5 GB $18.02" in output
     assert "4 public addresses $14.60, load balancer $16.43, alarms $1.20, metrics $2.70" in output
-    # Six tasks and eight addresses, units of the load balancer, and what is logged.
+    # Six tasks and eight addresses, load balancer units, and log volume.
     assert "busy, 6 tasks and 10 requests a second: about $115.18 a month" in output
-    # What the estimate takes for granted.
+    # The assumptions of the estimate.
     template = Template(generated.read("deploy/service.yml"))
     alarms = [
         look(template, name)
@@ -685,11 +685,11 @@ def test_cost_has_the_load_balancer(generated, account):
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
     metrics = [len([m for m in a.get("Metrics", [a]) if "Expression" not in m]) for a in alarms]
-    # Each of the two policies of the autoscaling makes two.
+    # Each of the two autoscaling policies creates two.
     assert sum(metrics) + 4 == 12
 
 
-# What the policy allows for CloudFormation, which acts in its caller's name, by the handlers of its schema.
+# Allowed by the policy for CloudFormation, which acts in its caller's name, from the handlers of its schema.
 BY_CLOUDFORMATION = {
     "ec2:DescribeAccountAttributes",
     "ec2:DescribeAvailabilityZones",
@@ -716,23 +716,23 @@ BY_DOCKER = {
     "ecr:PutImage",
     "ecr:UploadLayerPart",
 }
-# In states that do not come about here.
+# In states that do not occur here.
 RARE = {
     "cloudformation:ContinueUpdateRollback",
     "cloudformation:DeleteChangeSet",
     "ecs:ContinueServiceDeployment",  # with TestBeforeTraffic
-    "inspector2:ListCoverage",  # by ECR, where Inspector scans the account's images, as the next
+    "inspector2:ListCoverage",  # by ECR, if Inspector scans the account's images; so is the next
     "inspector2:ListFindings",
 }
 
 
 def actions_in(log):
-    """The actions that a log of the embedded AWS names."""
+    """Return the actions named in a log of the embedded AWS."""
     return set(re.findall(r"^\w+:[A-Z]\w+$", log, re.MULTILINE))
 
 
 def allowed_to_release(generated):
-    """The actions that the pipeline's policy allows."""
+    """Return the actions that the pipeline's policy allows."""
     return {
         action
         for _, statement in statements(Template(generated.read("deploy/bootstrap.yml")))
@@ -740,7 +740,7 @@ def allowed_to_release(generated):
     }
 
 
-def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, account):
+def test_role_of_the_pipeline_allows_exactly_what_a_release_does(generated, account):
     account.make("bootstrap", "service-up")
     log = generated.path / "rehearsal-aws.log"
     before = len(log.read_text())
@@ -753,7 +753,7 @@ def test_role_of_the_pipeline_allows_what_a_release_does_and_no_more(generated, 
     subprocess.run(["make", "doctor"], cwd=account.path, env=environment, check=True)
     called = actions_in(log.read_text()[before:])
     allowed = allowed_to_release(generated)
-    assert called - allowed == {"sts:GetCallerIdentity"}  # wants no permission
+    assert called - allowed == {"sts:GetCallerIdentity"}  # needs no permission
     assert allowed - called == BY_CLOUDFORMATION | BY_DOCKER | RARE
 
 
@@ -782,12 +782,12 @@ def test_release_is_tried_before_any_client_reaches_it(account):
 
 
 def other_answers(account):
-    """Let the services that start from now on answer each penguin otherwise."""
+    """Make services started from now on predict something else for each penguin."""
     otherwise = runpy.run_path(os.path.join(account.path, "rehearsal/changes.py"))["OTHERWISE"]
     return edited(account, "inference/predictor.py", lambda text: text + otherwise)
 
 
-def test_release_that_answers_otherwise_reaches_no_client(account):
+def test_release_with_different_answers_reaches_no_client(account):
     with parameters(account, StepMinutes="2", BakeMinutes="1", **TESTED):
         account.make("service-up")
         revision = account.service()["taskDefinition"]
@@ -804,7 +804,7 @@ def test_release_that_answers_otherwise_reaches_no_client(account):
         assert "MODEL_GATE=off releases it anyway" in output
         assert "the release goes back: Service deployment rolled back because a" in output
         assert account.service()["taskDefinition"] == revision
-        # Told otherwise, it is released.
+        # With the gate off, it is released.
         with other_answers(account):
             output = account.make("promote", IMAGE_TAG="worse", MODEL_GATE="off")
         assert "MODEL_GATE is off: the model is not compared" in output
@@ -823,7 +823,7 @@ def test_rolling_release_is_compared_before_it_begins(account):
     assert "MODEL_GATE is no, and must be on or off" in account.fails("gate", MODEL_GATE="no")
 
 
-def test_release_is_not_tried_where_no_task_runs(account):
+def test_release_is_not_tried_without_running_tasks(account):
     with parameters(account, OfficeHours="true"):
         account.make("service-up")
         service = ("--cluster", STACK, "--service", SLUG)
@@ -841,7 +841,7 @@ def test_office_hours_save_what_make_cost_says(account):
     assert "2 tasks of 0.25 vCPU and 0.5 GB $6.44" in output
     with parameters(account, OfficeHours="true", OfficeDays="MON-SUN", TasksOutside="1"):
         output = account.make("cost", AWS_REGION="us-east-1")
-    # Of a single task, nothing.
+    # Nothing is saved for a single task.
     assert "84 of 168 in a week, save about $0.00 a month of an idle service, $6.33" in output
 
 
@@ -857,14 +857,14 @@ def test_office_hours_save_what_make_cost_says(account):
         ({"InternalLoadBalancer": "true"}, ["1 public address $3.65"]),
     ],
 )
-def test_cost_has_the_network(account, network, said):
+def test_cost_includes_the_network(account, network, said):
     with parameters(account, **network):
         output = account.make("cost", AWS_REGION="us-east-1")
     for text in said:
         assert text in output, output
 
 
-def test_service_that_people_sign_in_to_is_smoked_as_far_as_a_program_gets(deployed, combinations):
+def test_smoke_test_of_a_service_with_login_goes_as_far_as_a_program_can(deployed, combinations):
     with parameters(deployed, **combinations["https"], **SIGN_IN):
         deployed.make("service-up", "STACK=signed", "CLUSTER=signed")
     with server((302, "https://id.example.com/authorize")) as (url, _):

@@ -1,4 +1,4 @@
-"""The templates of CloudFormation: what each parameter changes, who may do what, who reaches whom."""
+"""The CloudFormation templates: the effect of each parameter, permissions, and network access."""
 
 import importlib.util
 import ipaddress
@@ -16,12 +16,12 @@ MADE_ELSEWHERE = {"ImageTag": "abc"}
 
 
 NOTHING = object()
-# Hundreds of templates are made of two texts.
+# Hundreds of templates are built from two texts.
 parsed = cache(load_yaml)
 
 
 class Template:
-    """A template with parameters put in; names and attributes of resources stand as ``<Name>``."""
+    """A template with its parameters substituted; names and attributes of resources appear as ``<Name>``."""
 
     def __init__(self, text, **parameters):
         self.text = text
@@ -100,7 +100,7 @@ class Template:
         return self.resolve(self.raw["Outputs"][name]["Value"])
 
     def broken_rules(self):
-        """What the rules say about the parameters."""
+        """Return what the rules report about the parameters."""
         return [
             assertion["AssertDescription"]
             for rule in self.raw.get("Rules", {}).values()
@@ -129,7 +129,7 @@ def bootstrap(generated):
 
 
 def look(template, path):
-    """What stands at ``Resource.Property.0.Property``; None where nothing does."""
+    """Return the value at ``Resource.Property.0.Property``, or None if there is none."""
     value = template.resources
     for step in path.split("."):
         if isinstance(value, list):
@@ -155,7 +155,7 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
 CONTAINER = "TaskDefinition.ContainerDefinitions.0"
 
-# A parameter, with others that it wants; what it changes; to what, and what is there by default.
+# A parameter, with others that it needs; the property that it changes; the new value and the default.
 SCHEDULED = {
     "BatchSchedule": "cron(0 3 * * ? *)",
     "BatchInput": "s3://data/rows.csv",
@@ -360,19 +360,19 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("parameters", "path", "changed", "default"), CHANGES)
-def test_parameter_changes_what_it_says(service, parameters, path, changed, default):
+def test_parameter_changes_its_property(service, parameters, path, changed, default):
     assert look(service(**parameters), path) == changed
     if default is not ...:
         assert look(service(), path) == default
 
 
-def test_scheduled_task_is_told_what_batch_takes(service):
+def test_scheduled_task_gets_the_arguments_of_batch(service):
     (target,) = [service(**SCHEDULED).resources["Batch"]["Target"]]
     (override,) = json.loads(target["Input"])["containerOverrides"]
     assert override["command"] == ["batch", SCHEDULED["BatchInput"], SCHEDULED["BatchOutput"]]
     (container,) = service().resources["TaskDefinition"]["ContainerDefinitions"]
     assert override["name"] == container["Name"]
-    # The latest revision of the family, so that a release is no change of the schedule.
+    # The family's latest revision, so that a release does not change the schedule.
     assert target["EcsParameters"]["TaskDefinitionArn"].endswith(f"/{container['Name']}-staging")
     for name in ("BatchInput", "BatchOutput"):
         assert service(**SCHEDULED | {name: ""}).broken_rules()
@@ -383,12 +383,12 @@ def test_every_parameter_is_tested_and_described(service):
     assert tested == service().raw["Parameters"].keys()
 
 
-def test_address_is_the_load_balancers_or_the_domains(service):
+def test_address_is_that_of_the_load_balancer_or_the_domain(service):
     assert service().output("Url") == "http://<LoadBalancer.DNSName>"
     assert service(**SECURE).output("Url") == "https://model.example.com"
 
 
-def test_environments_set_only_parameters_that_there_are(generated, service, bootstrap):
+def test_environments_only_set_existing_parameters(generated, service, bootstrap):
     for name, template in (("staging", service), ("production", service), ("bootstrap", bootstrap)):
         parameters = json.loads(generated.read(f"deploy/{name}.json"))["Parameters"]
         assert parameters.keys() <= template().raw["Parameters"].keys()
@@ -419,7 +419,7 @@ def test_only_the_load_balancer_reaches_the_tasks(service):
     assert [rule["ToPort"] for rule in tasks["SecurityGroupEgress"]] == [443]
 
 
-def test_release_is_watched_and_rolled_back(service):
+def test_release_is_monitored_and_rolled_back(service):
     deployment = look(service(), "Service.DeploymentConfiguration")
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["Alarms"]["AlarmNames"] == ["<ErrorAlarm>"]
@@ -440,12 +440,12 @@ def test_service_keeps_connections_longer_than_the_load_balancer(generated, serv
     assert int(keep_alive) > int(idle)
 
 
-def test_log_that_nobody_takes_stops_no_answer(service):
+def test_unread_log_blocks_no_response(service):
     options = look(service(), f"{CONTAINER}.LogConfiguration.Options")
     assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
 
 
-def test_container_has_no_more_rights_than_it_needs(service):
+def test_container_has_minimal_rights(service):
     container = look(service(), CONTAINER)
     assert container["User"] == "10001"
     assert container["ReadonlyRootFilesystem"] is True
@@ -461,7 +461,7 @@ def fargate():
     return hook.FARGATE_MEMORY
 
 
-def test_rules_accept_the_sizes_that_fargate_sells_and_no_others(generated):
+def test_rules_accept_exactly_the_sizes_that_fargate_sells(generated):
     text = generated.read("deploy/service.yml")
     template = Template(text, **MADE_ELSEWHERE)
     sizes = fargate()
@@ -475,7 +475,7 @@ def test_rules_accept_the_sizes_that_fargate_sells_and_no_others(generated):
             assert all(f"With Cpu {cpu} the Memory must be" in line for line in broken)
 
 
-def test_certificate_wants_a_name_and_the_stacks_region(service):
+def test_certificate_needs_a_name_and_the_stacks_region(service):
     assert service(CertificateArn=CERTIFICATE).broken_rules() == [
         "CertificateArn needs DomainName, a name that the certificate holds"
     ]
@@ -490,7 +490,7 @@ def test_certificate_wants_a_name_and_the_stacks_region(service):
 
 
 def statements(template):
-    """Every statement of every policy: where it stands, and the statement."""
+    """Yield every statement of every policy with its location."""
     for name, resource in template.resources.items():
         for policy in resource.get("Policies", []):
             yield from ((name, one) for one in policy["PolicyDocument"]["Statement"])
@@ -540,7 +540,7 @@ def test_no_statement_allows_more_than_it_should(service, bootstrap):
             assert "iam:PassedToService" in statement["Condition"]["StringEquals"]
 
 
-def test_pipeline_may_pass_the_roles_of_the_tasks_and_no_others(service, bootstrap):
+def test_pipeline_may_only_pass_the_roles_of_the_tasks(service, bootstrap):
     passed = {
         statement["Condition"]["StringEquals"]["iam:PassedToService"]: statement["Resource"]
         for _, statement in statements(bootstrap())
@@ -600,17 +600,18 @@ def test_provider_that_another_project_may_use_is_not_deleted(generated):
     assert (provider["DeletionPolicy"], provider["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
-def test_with_access_keys_there_is_a_policy_and_no_role(bootstrap):
+def test_access_keys_get_a_policy_and_no_role(bootstrap):
     template = bootstrap(Credentials="access-keys")
     assert template.resources.keys() == {"Repository", "Templates", "ReleasePolicy"}
 
 
-def test_images_are_kept_as_they_should(bootstrap):
+def test_image_lifecycle(bootstrap):
     repository = look(bootstrap(), "Repository")
     assert repository["ImageTagMutability"] == "IMMUTABLE"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
-    # What a rule looks at, no later one expires: what an environment ran stays, however much is pushed.
+    # No later rule expires an image that an earlier rule matches: images that an environment ran stay, however much
+    # is pushed.
     assert [rule["selection"].get("tagPrefixList") for rule in rules] == [
         ["production-"],
         ["staging-"],
@@ -620,8 +621,8 @@ def test_images_are_kept_as_they_should(bootstrap):
     assert {rule["selection"]["countNumber"] for rule in rules} == {200}
 
 
-def test_templates_are_no_larger_than_cloudformation_takes(generated):
-    # The one that makes the bucket goes without it.
+def test_templates_fit_the_size_limit_of_cloudformation(generated):
+    # The template that creates the bucket is passed directly, without the bucket.
     assert len(generated.read("deploy/bootstrap.yml")) < 51_200
     assert len(generated.read("deploy/service.yml")) < 1_000_000
 
@@ -640,7 +641,7 @@ def test_longest_names_fit(cookies_session):
 
 
 def references(value):
-    """What a piece of a template refers to."""
+    """Yield the names that a piece of a template refers to."""
     if isinstance(value, list):
         for item in value:
             yield from references(item)
@@ -661,7 +662,7 @@ def references(value):
 
 
 def made_before(template, name):
-    """The resources that CloudFormation makes before one, and deletes after it."""
+    """Return the resources that CloudFormation creates before one, and deletes after it."""
     resources = template.raw["Resources"]
     waiting, found = [name], set()
     while waiting:
@@ -671,8 +672,8 @@ def made_before(template, name):
     return found
 
 
-def test_what_needs_the_internet_is_made_after_the_way_there(service):
-    """CloudFormation makes what nothing orders at the same time, and AWS then refuses at random."""
+def test_resources_that_need_the_internet_are_created_after_the_route(service):
+    """CloudFormation creates unordered resources at the same time, and AWS then fails at random."""
     way = {"InternetGatewayAttachment", "RouteToInternet", "RouteOfSubnet1", "RouteOfSubnet2"}
     for name, resource in service().raw["Resources"].items():
         if "Subnets" in json.dumps(resource.get("Properties", {})):
@@ -682,7 +683,7 @@ def test_what_needs_the_internet_is_made_after_the_way_there(service):
     assert way | {"ListenerRule", "TasksFromLoadBalancer", "ErrorAlarm"} <= made_before(
         service(), "Service"
     )
-    # Else it would go off before the first task runs.
+    # Otherwise, the alarm would fire before the first task runs.
     assert "Service" in made_before(service(), "OutageAlarm")
 
 
@@ -706,7 +707,7 @@ KEYED = {"ApiKeyArn": IN_SECRETS_MANAGER, "Exec": "true"}
     [(strategy, "false") for strategy in STRATEGIES] + [(s, "true") for s in STRATEGIES[1:]],
 )
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_combination_refers_to_what_it_makes(service, network, strategy, tested, secure):
+def test_every_combination_only_refers_to_its_resources(service, network, strategy, tested, secure):
     template = service(
         DeploymentStrategy=strategy, TestBeforeTraffic=tested, **NETWORKS[network], **secure
     )
@@ -722,7 +723,7 @@ def test_every_combination_refers_to_what_it_makes(service, network, strategy, t
 
 
 def routes_of(template, subnet):
-    """Where the route table of a subnet leads to."""
+    """Return the targets of a subnet's route table."""
     (table,) = (
         resource["RouteTableId"]
         for resource in template.resources.values()
@@ -773,13 +774,13 @@ def test_tasks_reach_aws_and_clients_the_load_balancer(service, network):
         assert routes_of(template, look(template, "NatGateway.SubnetId")) == {"<InternetGateway>"}
 
 
-def test_network_of_before_keeps_its_addresses(service):
-    """Another range would replace the subnets, and with them all that is in them."""
+def test_network_of_earlier_versions_keeps_its_addresses(service):
+    """Another range would replace the subnets, and with them everything inside."""
     assert look(service(), "Subnet1.CidrBlock") == "10.0.0.0/24"
     assert look(service(), "Subnet2.CidrBlock") == "10.0.1.0/24"
 
 
-def test_tasks_are_tried_at_a_port_of_their_own(service):
+def test_tasks_are_tried_on_a_separate_port(service):
     for secure, port in (({}, 8080), (SECURE, 8443)):
         template = service(DeploymentStrategy="CANARY", TestBeforeTraffic="true", **secure)
         assert look(template, "TestListener.Port") == port
@@ -793,14 +794,14 @@ def test_tasks_are_tried_at_a_port_of_their_own(service):
         assert advanced["TestListenerRule"] == "<TestListenerRule>"
         (hook,) = look(template, "Service.DeploymentConfiguration.LifecycleHooks")
         assert hook["TargetType"] == "PAUSE"
-        # Where whoever releases is gone, the release goes back.
+        # If the caller of the release disappears, the release is rolled back.
         assert hook["TimeoutConfiguration"]["Action"] == "ROLLBACK"
     for parameters in ({}, {"DeploymentStrategy": "CANARY"}):
         assert look(service(**parameters), "TestListener") is None
         assert look(service(**parameters), "Service.DeploymentConfiguration.LifecycleHooks") is None
 
 
-def test_people_sign_in_and_programs_with_a_key_pass(service):
+def test_users_sign_in_and_programs_pass_with_a_key(service):
     template = service(**SECURE, **SIGN_IN, ApiKeyArn=IN_SECRETS_MANAGER)
     assert not template.broken_rules()
     actions = look(template, "ListenerRule.Actions")
@@ -829,13 +830,13 @@ def test_people_sign_in_and_programs_with_a_key_pass(service):
         ({"VpcId": "vpc-1", "SubnetIds": ["a"], "Network": "NAT"}, "with VpcId, TaskSubnetIds are"),
     ],
 )
-def test_parameters_that_need_each_other_say_so(service, parameters, said):
+def test_dependencies_between_parameters_are_reported(service, parameters, said):
     (told,) = service(**parameters).broken_rules()
     assert said in told
 
 
 def hours_in(field):
-    """The hours of a field of a cron expression."""
+    """Return the hours of a field of a cron expression."""
     if field == "*":
         return set(range(24))
     parts = (part.partition("-") for part in field.split(","))
@@ -844,7 +845,7 @@ def hours_in(field):
 
 @pytest.mark.parametrize("opens", range(1, 13))
 @pytest.mark.parametrize("closes", range(13, 24))
-def test_no_alarm_wakes_anybody_outside_of_office_hours(service, opens, closes):
+def test_no_alarm_fires_outside_of_office_hours(service, opens, closes):
     template = service(OfficeHours="true", OfficeOpens=str(opens), OfficeCloses=str(closes))
     schedule = look(template, "MuteAtNight.Rule.Schedule")
     minute, hours, *days = schedule["Expression"].removeprefix("cron(").removesuffix(")").split()
@@ -856,15 +857,15 @@ def test_no_alarm_wakes_anybody_outside_of_office_hours(service, opens, closes):
 @pytest.mark.parametrize(
     ("days", "free"), [("MON-FRI", "SAT,SUN"), ("MON-SAT", "SUN"), ("MON-SUN", None)]
 )
-def test_no_alarm_wakes_anybody_on_free_days(service, days, free):
+def test_no_alarm_fires_on_free_days(service, days, free):
     schedule = look(service(OfficeHours="true", OfficeDays=days), "MuteOnFreeDays.Rule.Schedule")
     assert schedule is None if free is None else schedule["Expression"] == f"cron(0 * * * {free})"
-    # Where tasks run, that nothing answers is an outage at any time.
+    # If tasks run outside of office hours, an unanswered request is an outage at any time.
     assert look(service(OfficeHours="true", OfficeDays=days, TasksOutside=1), "MuteAtNight") is None
 
 
-def test_no_dependency_has_another_condition(service):
-    """A resource that is made always cannot depend on one that may not be there, but by Fn::If."""
+def test_dependencies_share_their_condition(service):
+    """An unconditional resource cannot depend on a conditional one, except by Fn::If."""
     resources = service().raw["Resources"]
     for name, resource in resources.items():
         for other in listed(resource.get("DependsOn", [])):
@@ -875,7 +876,7 @@ WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_strategy_has_what_it_needs_and_nothing_of_the_others(service, strategy):
+def test_strategy_has_only_what_it_needs(service, strategy):
     template = service(DeploymentStrategy=strategy)
     configuration = look(template, "Service.DeploymentConfiguration")
     assert configuration["Strategy"] == strategy
@@ -891,7 +892,7 @@ def test_strategy_has_what_it_needs_and_nothing_of_the_others(service, strategy)
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(("primary", "alternate"), [(2, None), (None, 2), (1, 1)])
-def test_tasks_are_added_for_requests_in_every_strategy(service, strategy, primary, alternate):
+def test_tasks_scale_with_requests_in_every_strategy(service, strategy, primary, alternate):
     policy = look(
         service(DeploymentStrategy=strategy),
         "ScaleOnRequests.TargetTrackingScalingPolicyConfiguration",
@@ -907,7 +908,7 @@ def test_tasks_are_added_for_requests_in_every_strategy(service, strategy, prima
 @pytest.mark.parametrize("secure", [{}, SECURE], ids=["http", "https"])
 @pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
 @pytest.mark.parametrize(("live", "group"), [("PRIMARY", ""), ("ALTERNATE", "Alternate")])
-def test_rule_that_is_made_anew_sends_requests_to_the_tasks(service, live, group, strategy, secure):
+def test_recreated_rule_sends_requests_to_the_tasks(service, live, group, strategy, secure):
     template = service(LiveTargetGroup=live, DeploymentStrategy=strategy, **secure)
     weights = {item["TargetGroupArn"]: item["Weight"] for item in look(template, WEIGHTS)}
     assert [name for name, weight in weights.items() if weight] == [f"<{group}TargetGroup>"]
@@ -924,16 +925,16 @@ def test_rule_that_is_made_anew_sends_requests_to_the_tasks(service, live, group
 
 
 def datapoint(template, alarm, **figures):
-    """What the metric math of an alarm makes of a minute's figures."""
+    """Return the metric math of an alarm for a minute's figures."""
     metrics = look(template, alarm)["Metrics"]
     assert {item["MetricStat"]["Period"] for item in metrics if "MetricStat" in item} == {60}
     return result_of(metrics, figures)
 
 
 def result_of(metrics, figures):
-    """What metric math makes of a minute's figures, None where there is none.
+    """Evaluate metric math for a minute's figures; return None if there is no value.
 
-    Of CloudWatch's functions those that the template uses: FILL and IF.
+    Supports the CloudWatch functions that the template uses: FILL and IF.
     """
     values = {}
     functions = {
@@ -943,7 +944,7 @@ def result_of(metrics, figures):
     for metric in metrics:
         if "Expression" in metric:
             text = metric["Expression"].replace(", 100", ", lambda: 100")
-            values[metric["Id"]] = eval(text, functions | values)  # noqa: S307 # of our own
+            values[metric["Id"]] = eval(text, functions | values)  # noqa: S307 # our own code
             result = values[metric["Id"]]
         else:
             values[metric["Id"]] = figures.get(metric["Id"])
@@ -953,7 +954,7 @@ def result_of(metrics, figures):
 
 
 def goes_off(template, alarm, minutes):
-    """Whether an alarm does, by so many minutes' figures."""
+    """Whether an alarm fires for the figures of these minutes."""
     described = look(template, alarm)
     compare = {
         "GreaterThanThreshold": lambda value, threshold: value > threshold,
@@ -969,14 +970,14 @@ def goes_off(template, alarm, minutes):
 @pytest.mark.parametrize(
     ("minute", "is_rolled_back"),
     [
-        # Each request of a service that is hardly asked fails.
+        # Every request to a service with little traffic fails.
         ({"requests": 6, "failed": 6}, True),
         ({"requests": 6, "broken": 6}, True),
         ({"requests": 6000, "failed": 301}, True),
         ({"requests": 6000, "failed": 290}, False),
-        # Overload: 503, which the log's filter passes over.
+        # Overload: 503, which the log's filter skips.
         ({"requests": 6000, "failed": 0}, False),
-        # A single one says nothing.
+        # A single failure is not significant.
         ({"requests": 1, "failed": 1}, False),
         ({"requests": 100, "late": 2}, False),
         ({}, False),
@@ -987,7 +988,7 @@ def test_release_is_rolled_back_for_a_share_of_failed_requests(service, minute, 
     assert not goes_off(service(), "ErrorAlarm", [{"requests": 100}, {"requests": 100}, minute])
 
 
-def test_failed_requests_are_those_of_the_log_but_overload(service):
+def test_failed_requests_are_those_in_the_log_except_overload(service):
     filtered = look(service(), "FailedRequests")
     condition = filtered["FilterPattern"].strip("{ }").replace("$.status", "status")
     condition = condition.replace("&&", "and")
@@ -1003,7 +1004,7 @@ def test_failed_requests_are_those_of_the_log_but_overload(service):
 
 
 @pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
-def test_outage_is_noticed_with_and_without_figures(service, strategy):
+def test_outage_is_detected_with_and_without_data(service, strategy):
     template = service(DeploymentStrategy=strategy)
     assert goes_off(template, "OutageAlarm", [{"primary": 0}] * 2)
     assert goes_off(template, "OutageAlarm", [{}] * 2)
@@ -1016,13 +1017,13 @@ def test_outage_is_noticed_with_and_without_figures(service, strategy):
 
 
 @pytest.mark.parametrize("suffix", ["", ":api_key::", ":api_key:AWSCURRENT:"])
-def test_secret_with_a_json_key_is_read_and_nothing_else(service, suffix):
+def test_only_the_given_secret_is_readable_with_a_json_key(service, suffix):
     template = service(ApiKeyArn=IN_SECRETS_MANAGER + suffix)
     secret = look(template, f"{CONTAINER}.Secrets.0")
     assert secret["ValueFrom"] == IN_SECRETS_MANAGER + suffix
     read, decrypt = look(template, "ExecutionRole.Policies.1.PolicyDocument.Statement")
     assert read["Resource"] == IN_SECRETS_MANAGER
-    # With whatever key it is encrypted.
+    # Whatever key encrypts it.
     assert decrypt["Condition"] == {
         "StringEquals": {"kms:EncryptionContext:SecretARN": IN_SECRETS_MANAGER}
     }
@@ -1034,7 +1035,7 @@ def test_secret_with_a_json_key_is_read_and_nothing_else(service, suffix):
     }
 
 
-def test_boundary_bounds_every_role(service, bootstrap):
+def test_boundary_applies_to_every_role(service, bootstrap):
     for template in (
         service(DeploymentStrategy="BLUE_GREEN", PermissionsBoundaryArn=BOUNDARY),
         bootstrap(PermissionsBoundaryArn=BOUNDARY),
@@ -1070,6 +1071,6 @@ def test_nothing_of_a_neighbour_can_be_reached(service, bootstrap):
         ("", False),
     ],
 )
-def test_host_of_gitlab_is_what_iam_takes(bootstrap, host, is_one):
+def test_gitlab_host_is_valid_for_iam(bootstrap, host, is_one):
     pattern = bootstrap().raw["Parameters"]["GitLabHost"]["AllowedPattern"]
     assert bool(re.fullmatch(pattern, host)) == is_one

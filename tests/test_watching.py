@@ -1,4 +1,4 @@
-"""A service that is watched: drift, as people and alarms see it, and its sample and its files in S3."""
+"""Monitoring: drift as users and alarms see it, and the service's sample and files in S3."""
 
 import contextlib
 import csv
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.slow
 
 WINDOW = 24
 SHIFTED = "bill_length_mm"
-# Two standard deviations of it in the training data.
+# Two standard deviations of this column in the training data.
 SHIFT = 11
 NUMBERS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
 
 
 @pytest.fixture(scope="module")
 def penguins(installed):
-    """Rows of the training data as the service takes them, in an order that means nothing."""
+    """Rows of the training data in the service's format, in random order."""
     code = (
         "import json; from training.train import load_data; data = load_data();"
         "print(json.dumps(data.split(0.5, 3)[0].inputs() + data.split(0.5, 3)[1].inputs()))"
@@ -46,14 +46,14 @@ def penguins(installed):
 
 
 def ask(url, body=None):
-    """What the service answers, as text."""
+    """Return the service's response as text."""
     status, answer = ask_for(url, body)
     assert status == 200, answer
     return answer.decode()
 
 
 def send(url, rows, place, shift=0.0):
-    """Ask for predictions of rows whose one measure is shifted."""
+    """Request predictions of rows with one measure shifted."""
     changed = [[*row] for row in rows]
     for row in changed:
         if row[place] is not None:
@@ -62,12 +62,12 @@ def send(url, rows, place, shift=0.0):
 
 
 def verdicts(url):
-    """What is said of the inputs and the output."""
+    """Return the verdicts on the inputs and the output."""
     return {one["verdict"] for one in json.loads(ask(f"{url}/monitor.json"))["found"]}
 
 
 def place_of(installed):
-    """Where the shifted column stands in a row."""
+    """Return the position of the shifted column in a row."""
     code = (
         "from inference.config import Settings; from inference.app import create_app;"
         "card = create_app(Settings()).extensions['service'].engine.card;"
@@ -77,9 +77,9 @@ def place_of(installed):
 
 
 def contributors(expression, lines):
-    """What an alarm's query of Metrics Insights gives for lines of the embedded metric format: by group the maximum.
+    """Evaluate an alarm's Metrics Insights query for lines of the embedded metric format: the maximum by group.
 
-    Only the form that ``SELECT MAX(...) FROM SCHEMA(...) GROUP BY ...`` has here.
+    Only supports the form ``SELECT MAX(...) FROM SCHEMA(...) GROUP BY ...``.
     """
     metric, namespace, dimensions, group = re.fullmatch(
         r'SELECT MAX\((\w+)\) FROM SCHEMA\("([^"]+)", ([\w, ]+)\) GROUP BY (\w+) ORDER BY MAX\(\) DESC',
@@ -98,7 +98,7 @@ def contributors(expression, lines):
     return {name: max(values) for name, values in found.items()}
 
 
-def test_an_input_that_shifts_is_named_on_the_page_in_the_log_and_by_the_alarm(
+def test_shifted_input_is_named_on_the_page_in_the_log_and_by_the_alarm(
     browser, installed, bake_once, penguins, tmp_path
 ):
     template = load_yaml(bake_once(deploy_tool="cloudformation").read("deploy/service.yml"))
@@ -116,7 +116,7 @@ def test_an_input_that_shifts_is_named_on_the_page_in_the_log_and_by_the_alarm(
     }
     with serving_with_log(installed, log, **variables) as url:
         send(url, penguins * 3, place)
-        # Another worker may have answered, which counts soon after.
+        # Another worker may have answered; its rows count soon after.
         wait_for(lambda: verdicts(url) != {"few rows"})
         assert verdicts(url) == {"steady"}
         browser.get_log("browser")
@@ -144,7 +144,7 @@ def test_an_input_that_shifts_is_named_on_the_page_in_the_log_and_by_the_alarm(
         metrics = ask(f"{url}/metrics")
         (index,) = re.findall(rf'^inference_input_psi{{input="{SHIFTED}"}} (.*)$', metrics, re.M)
         assert float(index) > threshold
-        # Steadily, until the minute is over, so that the window holds them.
+        # Send at a steady rate until the minute is over, so that the window holds the rows.
         deadline = time.monotonic() + 100
         while not (lines := [line for line in entries(log) if line.get("Input")]):
             assert time.monotonic() < deadline
@@ -161,13 +161,13 @@ def test_an_input_that_shifts_is_named_on_the_page_in_the_log_and_by_the_alarm(
 
 
 def entries(log):
-    """The lines of a log."""
+    """Return the lines of a log."""
     return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
 
 
 @contextlib.contextmanager
 def serving_with_log(project, log, **variables):
-    """The address of a service while it runs, whose log is kept."""
+    """Yield the address of a service while it runs, and write its log to a file."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -184,7 +184,7 @@ def serving_with_log(project, log, **variables):
             assert process.wait(timeout=30) == 0
 
 
-def test_monitor_asks_for_the_key(browser, installed):
+def test_monitor_requires_the_key(browser, installed):
     with serving(installed, API_KEY="secret") as url:
         browser.get(f"{url}/monitor")
         WebDriverWait(browser, 10).until(lambda _: "API key" in element(browser, "#state").text)
@@ -195,14 +195,14 @@ def test_monitor_asks_for_the_key(browser, installed):
 
 @pytest.fixture(scope="module")
 def s3(installed):
-    """The variables with which a bucket on this machine is reached."""
+    """The variables that point to a bucket on this machine."""
     with embedded_s3(installed) as variables:
         variables = variables | {"AWS_DEFAULT_REGION": "us-east-1"}
         installed.check("aws", "s3", "mb", "s3://data", **variables)
         yield variables
 
 
-def test_sample_in_s3_survives_sigterm_and_is_measured_by_what_became_true(
+def test_sample_in_s3_survives_sigterm_and_is_scored_against_the_true_labels(
     installed, penguins, s3, tmp_path
 ):
     place = place_of(installed)
@@ -219,7 +219,7 @@ def test_sample_in_s3_survives_sigterm_and_is_measured_by_what_became_true(
                 *clients.map(lambda row: send(url, [row], place)["predictions"], penguins[:200])
             ]
         text = ask(f"{url}/metrics")
-    # Nothing was due yet: it is the end that wrote it.
+    # Nothing was due yet: the shutdown wrote it.
     assert 'inference_sample_rows_total{result="kept"} 0.0' in text
     rows = tmp_path / "rows.csv"
     output = installed.check(
@@ -255,7 +255,7 @@ def test_sample_is_read_from_the_log(installed, penguins, s3, tmp_path):
     now = int(time.time() * 1000)
     events = [{"timestamp": now, "message": line} for line in log.read_text().splitlines()]
     (tmp_path / "events.json").write_text(json.dumps(events))
-    # make's region, and not the variables'.
+    # Use make's region instead of the one in the variables.
     region = s3 | {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
     installed.check("aws", "logs", "create-log-group", *group, **region)
     installed.check("aws", "logs", "create-log-stream", *stream, **region)
@@ -272,7 +272,7 @@ def test_sample_is_read_from_the_log(installed, penguins, s3, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-# As in a task whose disk is only for reading.
+# As in a task with a read-only disk.
 WITHOUT_FOLDER = """
 import sys, tempfile
 
@@ -286,7 +286,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_answers_are_in_s3_once_they_are_whole(installed, penguins, s3, tmp_path):
+def test_answers_reach_s3_once_they_are_complete(installed, penguins, s3, tmp_path):
     rows = tmp_path / "rows.jsonl"
     variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
 
@@ -303,7 +303,7 @@ def test_answers_are_in_s3_once_they_are_whole(installed, penguins, s3, tmp_path
     assert len(there("scores.csv").stdout.splitlines()) == 1 + len(good)
     assert there("scores.csv.errors.csv").stdout.splitlines()[1].startswith(f"{len(good)},")
     assert score(good, "s3://data/whole/scores.csv").returncode == 0
-    # What the run before it had to say is gone.
+    # The errors of the previous run are gone.
     assert there("scores.csv.errors.csv").stdout.split() == ["row,error"]
     assert score(good * 200, "s3://data/whole/scores.parquet").returncode == 0
     here = tmp_path / "scores.parquet"
@@ -330,7 +330,7 @@ def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
     )
     installed.check("aws", "s3", "cp", str(rows), "s3://data/in/rows.jsonl", **s3)
     result = installed.run("make", "batch", f"IN={rows}", f"OUT={here}", **s3)
-    assert result.returncode == 2  # make's, for the 1 of the job
+    assert result.returncode == 2  # make's exit code, for the job's 1
     assert "2 rows without an answer" in result.stderr
     result = installed.run(
         "make", "batch", "IN=s3://data/in/rows.jsonl", "OUT=s3://data/out/scores.csv", **s3
@@ -346,7 +346,7 @@ def test_file_in_s3_is_scored_into_s3(installed, penguins, s3, tmp_path):
 
 
 def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
-    """As the children of an array job do, whatever else is under the prefix."""
+    """Like the children of an array job, whatever else is under the prefix."""
     lines = [json.dumps(row) + "\n" for row in penguins]
     folder, columns = (
         tmp_path / "rows",
@@ -369,7 +369,7 @@ def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
         "aws", "s3", "cp", str(tmp_path / "rows.parquet"), "s3://data/rows.parquet", **s3
     )
     for marker in ("rows/", "rows/day=0/"):
-        # As the console of S3 makes a folder.
+        # The S3 console creates folders this way.
         installed.check("aws", "s3api", "put-object", "--bucket=data", f"--key={marker}", **s3)
     variables = s3 | {"SSL_CERT_FILE": s3["AWS_CA_BUNDLE"]}
     score = (".venv/bin/python", "-m", "inference", "batch")
@@ -398,7 +398,7 @@ def test_jobs_share_files_and_rows_in_s3(installed, penguins, s3, tmp_path):
 
 @pytest.fixture
 def prometheus(tmp_path):
-    """What starts a Prometheus that scrapes an address, and gives what answers queries."""
+    """A function that starts a Prometheus that scrapes an address, and returns a function to query it."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("needs Prometheus, Debian's package prometheus")
@@ -432,7 +432,7 @@ def prometheus(tmp_path):
         process.wait(timeout=30)
 
 
-def test_each_panel_of_grafana_shows_something(installed, penguins, prometheus):
+def test_each_panel_of_grafana_shows_data(installed, penguins, prometheus):
     dashboard = json.loads(installed.read("deploy/grafana.json"))
     variables = {"$job": "model", "$__rate_interval": "10s"}
 
@@ -459,7 +459,7 @@ def test_each_panel_of_grafana_shows_something(installed, penguins, prometheus):
                 values = [float(one["value"][1]) for one in query(expression)]
                 if values and not any(map(math.isnan, values)):
                     del unanswered[key]
-            # The values of a regression are another kind of predictions than these classes.
+            # A regression's values are a different kind of prediction than these classes.
             unanswered.pop(("Predictions", "B"), None)
             assert time.monotonic() < deadline, unanswered
         (release,) = dashboard["annotations"]["list"]

@@ -1,7 +1,7 @@
-"""Hold the generated service beside what a user would pick instead: ``make bench``.
+"""Compare the generated service with the alternatives that a user would pick: ``make bench``.
 
-Every server is started, asked for the classes of rows whose classes are known, and only then timed. It is
-the only one that runs, and takes turns with the others: A B C, A B C, A B C.
+Every server is started and must classify rows with known classes correctly before it is timed. Only one
+server runs at a time, and the servers take turns: A B C, A B C, A B C.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from report import ONE, QUOTA, Cell, Sample
 from server import Quota, Server, ServerError, adopt_orphans, free_port
 from settings import LIMITS, SETTINGS, before
 
-# The first is what settings are chosen by.
+# Settings are chosen by the first.
 SCENARIOS = {
     "two-workers": [Cell("logistic", 1, "json", clients) for clients in (1, 16, 64)],
     "one-cpu": [Cell("logistic", 1, "json", clients, ONE) for clients in (1, 16, 64)],
@@ -44,22 +44,22 @@ SCENARIOS = {
 }
 CELLS = tuple(cell for cells in SCENARIOS.values() for cell in cells)
 OPEN_LOOP = Cell("logistic", 1, "json", load.CONNECTIONS)
-# Shares of the best peer's rate that all are offered.
+# Shares of the best peer's rate, offered to every server.
 COMMON_LOADS = (0.5, 0.8)
 OURS = SETTINGS[0]
-# A setting with less of the rate of its peer's best one is left out elsewhere.
+# A setting slower than this share of its peer's best one is left out elsewhere.
 WORTH_A_LOOK = 0.7
-# A server with less of our rate is measured in one round: more would say the same.
+# A server slower than this share of our rate is measured in one round: more would show nothing new.
 FAR_BEHIND = 1 / 3
-# The best common peer, what is written by hand, and MLflow's own server: always measured, and alone with --only.
+# The best common peer, the hand-written servers, and MLflow's own server: always measured, and alone with --only.
 RIVALS = ("FastAPI, ONNX Runtime, async", "FastAPI by hand", "MLflow")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and for how long; without screening every setting is measured.
+    """What to measure, and for how long; without screening every setting is measured.
 
-    ``own_loads`` are the shares of its own rate that each is offered; none, and no rate is offered to any.
+    ``own_loads`` are the shares of its own rate that each server is offered; if empty, no rates are offered.
     """
 
     cells: Sequence[Cell] = CELLS
@@ -74,7 +74,7 @@ class Plan:
 
 
 def quick_plan() -> Plan:
-    """Enough to see that all of it works; figures that say nothing."""
+    """Return a plan that shows that everything works; its figures are meaningless."""
     cells = [
         Cell("logistic", 1, "json", 16),
         Cell("logistic", 64, "json", 16),
@@ -96,7 +96,7 @@ def quick_plan() -> Plan:
 
 
 def partial_plan(scenarios: Sequence[str]) -> Plan:
-    """The cells of some scenarios, with nothing but what their targets are about."""
+    """Return a plan with the cells of some scenarios, limited to the subjects of their targets."""
     return Plan(
         cells=[cell for scenario in scenarios for cell in cells_of(scenario)],
         settings=[OURS, *filter(is_rival, SETTINGS)],
@@ -107,7 +107,7 @@ def partial_plan(scenarios: Sequence[str]) -> Plan:
 
 
 def cells_of(scenario: str) -> list[Cell]:
-    """The cells of ``one-cpu``, or the one cell of ``one-cpu:16``; KeyError where there is none."""
+    """Return the cells of ``one-cpu``, or the only cell of ``one-cpu:16``; raise KeyError if there is none."""
     name, _, clients = scenario.partition(":")
     found = [cell for cell in SCENARIOS[name] if clients in ("", str(cell.clients))]
     if not found:
@@ -116,7 +116,7 @@ def cells_of(scenario: str) -> list[Cell]:
 
 
 class Group(NamedTuple):
-    """Cells that one start of a server serves."""
+    """Cells that share one server start."""
 
     model: str
     cpus: float | None
@@ -127,7 +127,7 @@ class Group(NamedTuple):
 
 @dataclass
 class Run:
-    """A run of the benchmark, and what it has found so far."""
+    """A run of the benchmark, and its findings so far."""
 
     plan: Plan
     work: Path
@@ -141,7 +141,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
-        """Show progress with the time since the run began."""
+        """Print progress with the time since the run began."""
         minutes, seconds = divmod(int(time.perf_counter() - self.began), 60)
         print(f"{minutes:3}:{seconds:02}  {text}", file=sys.stderr, flush=True)
 
@@ -165,7 +165,7 @@ class Run:
         environments.write_models(project, self.models)
 
     def server(self, setting: Setting, group: Group) -> Server:
-        """Start a server with two workers, or with one where it has a CPU or less."""
+        """Start a server with two workers, or with one if it has a CPU or less."""
         place = self.places[setting.environment]
         workers = 1 if group.cpus else 2
         models = place.models or self.models
@@ -177,23 +177,23 @@ class Run:
     def drive(
         self, server: Server, request: Request, clients: int, seconds: int, cpus: float | None
     ) -> load.Load:
-        """Load a server; where it has a CPU for itself, the load generator has the others."""
+        """Load a server; if it has a CPU to itself, the load generator uses the others."""
         confine = stay_on(LOAD_CPUS) if cpus == ONE else None
         return load.closed_loop(server.port, request, clients, seconds, self.work, confine)
 
     def request(self, setting: Setting, model: str, rows: int, encoding: str) -> Request:
-        """The request for the first rows of a model."""
+        """Return the request for the first rows of a model."""
         return setting.encodings[encoding].request(model, self.rows(model)[:rows])
 
     def rows(self, model: str) -> Rows:
-        """The rows to send: numbers as an array, those of a table with text as objects."""
+        """Return the rows to send: numbers as an array, rows with text as objects."""
         table = self.models / model / "rows.json"
         if table.exists():
             return list(json.loads(table.read_text()))
         return np.load(table.with_name("rows.npy"))
 
     def check(self, server: Server, model: str) -> None:
-        """Raise ServerError unless it gives the right classes in every encoding."""
+        """Raise ServerError unless the server gives the right classes in every encoding."""
         if server.setting in self.plan.limits:
             return
         rows = self.rows(model)
@@ -207,7 +207,7 @@ class Run:
                 raise ServerError(f"in {name}: {error}") from error
 
     def started(self, server: Server, group: Group) -> None:
-        """Wait for the first answer, note how long it took; check the answers."""
+        """Wait for the first response, record the time it took, and check the answers."""
         setting = server.setting
         try:
             request = self.request(setting, group.model, 1, "json")
@@ -220,14 +220,14 @@ class Run:
             raise ServerError(f"{report.key(setting)}, {group}: {error}") from error
 
     def warm_up(self, server: Server, group: Group) -> None:
-        """Load a server for a second that does not count."""
+        """Load a server for an uncounted second."""
         request = self.request(server.setting, group.model, 1, "json")
         self.drive(server, request, 16, 1, group.cpus)
 
     def turn(
         self, setting: Setting, group: Group, cells: Sequence[Cell], seconds: int, number: int
     ) -> None:
-        """Start a server, load it for every cell, end it."""
+        """Start a server, load it for every cell, stop it."""
         with self.server(setting, group) as server:
             self.started(server, group)
             if number:
@@ -239,7 +239,7 @@ class Run:
         self.say(f"  {report.key(setting)}: start {start:.2f} s; {rates} requests/s")
 
     def sample(self, server: Server, cell: Cell, seconds: int, number: int) -> Sample:
-        """Load a server for a cell; what that came to."""
+        """Load a server for a cell; return the measurements."""
         request = self.request(server.setting, cell.model, cell.rows, cell.encoding)
         with Watch() as watch:
             before = server.cpu_seconds()
@@ -259,7 +259,7 @@ class Run:
         )
 
     def groups(self) -> dict[Group, list[Cell]]:
-        """The plan's cells by what one start serves."""
+        """Return the plan's cells, grouped by server start."""
         groups: dict[Group, list[Cell]] = {}
         for cell in self.plan.cells:
             if self.quota or cell.cpus != QUOTA:
@@ -267,7 +267,7 @@ class Run:
         return groups
 
     def screen(self) -> None:
-        """Time every setting of every peer shortly, to find the best of each; on the whole machine."""
+        """Time every setting of every peer briefly on the whole machine, to find the best of each."""
         if not self.plan.screening_seconds:
             return
         for group, cells in self.groups().items():
@@ -279,9 +279,9 @@ class Run:
                 self.turn(setting, group, mine, self.plan.screening_seconds, 0)
 
     def candidates(self, group: Group) -> list[Setting]:
-        """The settings that are worth a look.
+        """Return the settings worth trying.
 
-        Of those that are far behind with the logistic model, none with another light one.
+        Settings that are far behind with the logistic model are left out for other light models.
         """
         found = [one for one in self.plan.settings if group.model in one.models]
         if group == Group("logistic", None) or group.model == "mlp":
@@ -301,9 +301,9 @@ class Run:
         ]
 
     def kinds(self, setting: Setting, group: Group) -> list[str]:
-        """What it may be the best of: its peer, or of all peers where each alone says nothing new.
+        """Return what a setting may be the best of: its peer, or all peers if single results would show nothing new.
 
-        With the forest those that use scikit-learn have a best of their own.
+        With the forest, the settings that use scikit-learn have their own best.
         """
         if not is_peer(setting) or (group.model != "forest" and group.cpus != ONE):
             return [setting.peer]
@@ -312,7 +312,7 @@ class Run:
         return ["peer"]
 
     def screened(self, cell: Cell) -> dict[str, float]:
-        """The rate of every setting that was screened there, on the whole machine, without an error."""
+        """Return the rate of every setting that was screened for the cell on the whole machine, without an error."""
         screened = replace(cell, cpus=None)
         return {
             sample.setting: sample.rate
@@ -321,9 +321,9 @@ class Run:
         }
 
     def contestants(self, cell: Cell) -> list[Setting]:
-        """Ours, its rivals, the best setting of each peer and of scikit-learn, and the limits.
+        """Return ours, its rivals, the best setting of each peer and of scikit-learn, and the limits.
 
-        All that there are, where none was screened.
+        Return every setting if none was screened.
         """
         if not self.plan.screening_seconds:
             return [
@@ -341,13 +341,13 @@ class Run:
         return list({report.key(one): one for one in chosen if self.takes(one, cell)}.values())
 
     def takes(self, setting: Setting, cell: Cell) -> bool:
-        """Whether a setting has the cell's model and speaks its encoding; a limit has one row, and time."""
+        """Whether a setting has the cell's model and supports its encoding; a limit needs one row, and time."""
         if setting in self.plan.limits and (cell.rows > 1 or cell.cpus == QUOTA):
             return False
         return cell.model in setting.models and cell.encoding in setting.encodings
 
     def turns(self) -> list[tuple[Setting, Group, list[Cell]]]:
-        """A round: which server is started for which cells."""
+        """Return a round: which server is started for which cells."""
         turns = []
         for group, cells in self.groups().items():
             chosen = {cell: self.contestants(cell) for cell in cells}
@@ -358,7 +358,7 @@ class Run:
         return turns
 
     def far_behind(self, turn: tuple[Setting, Group, list[Cell]]) -> bool:
-        """Whether a server that was screened is no rival of ours in any of a turn's cells."""
+        """Whether a screened server does not rival ours in any of a turn's cells."""
         setting, _, cells = turn
         if is_rival(setting):
             return False
@@ -372,7 +372,7 @@ class Run:
         return True
 
     def start_seconds(self, setting: Setting, group: Group) -> float:
-        """What a start took so far, or is thought to take."""
+        """Return the median startup time so far, or an estimate."""
         known = [
             start["seconds"]
             for start in self.starts
@@ -381,12 +381,12 @@ class Run:
         return statistics.median(known) if known else 4 if group.cpus else 1
 
     def measure(self) -> None:
-        """Time the best settings in interleaved repeats, as long as the run may take."""
+        """Time the best settings in interleaved rounds, within the time limit of the run."""
         turns = self.turns()
         rivals = [turn for turn in turns if not self.far_behind(turn)]
         rounds = [turns, *[rivals] * (self.plan.repeats - 1)]
         all_turns = [turn for turns in rounds for turn in turns]
-        # Beside its start a turn has a warm-up of a second, the checks and the end.
+        # Besides its start, a turn includes a warm-up of a second, the checks and the shutdown.
         fixed = sum(self.start_seconds(setting, group) + 2 for setting, group, _ in all_turns)
         loads = sum(len(cells) for *_, cells in all_turns)
         servers = len(self.contestants(OPEN_LOOP)) if self.plan.own_loads else 0
@@ -412,7 +412,7 @@ class Run:
                 try:
                     self.turn(*turn, seconds, number)
                 except ServerError as error:
-                    # Not every peer starts, or answers, on a part of a CPU.
+                    # Not every peer starts or responds with a fraction of a CPU.
                     if not group.cpus or turn[0] is OURS:
                         raise
                     unfit.append(turn)
@@ -420,7 +420,7 @@ class Run:
                     self.say(f"  {self.notes[-1]}")
 
     def offer(self) -> None:
-        """Offer rates that do not wait for the answers."""
+        """Offer rates that do not depend on the responses."""
         if not self.plan.own_loads:
             return
         cell = OPEN_LOOP
@@ -462,7 +462,7 @@ class Run:
             self.say(f"  {report.key(setting)}: {latencies(self.offered, setting)}")
 
     def results(self) -> dict[str, Any]:
-        """All that was found, and where."""
+        """Return all findings, and the circumstances."""
         prices = self.places[PROJECT].folder / "deploy" / "prices.tsv"
         settings = [(one, False) for one in self.plan.settings]
         settings += [(one, True) for one in self.plan.limits]
@@ -495,39 +495,43 @@ class Run:
 
 
 def is_peer(setting: Setting) -> bool:
-    """Whether it is what a user would pick: neither ours, nor written by hand for speed."""
+    """Whether a user would pick it: neither ours, nor written by hand for speed."""
     return setting.environment not in (PROJECT, BEFORE) and not setting.tuned
 
 
 def is_rival(setting: Setting) -> bool:
-    """Whether what targets ask of ours is asked beside it."""
+    """Whether targets compare ours with it."""
     return report.key(setting).startswith(RIVALS)
 
 
 def latencies(offered: list[dict[str, Any]], setting: Setting) -> str:
-    """The p99 at each rate that was offered to a server, in a line."""
+    """Return a line with the p99 at each rate that was offered to a server."""
     mine = [one for one in offered if one["setting"] == report.key(setting) and one["p99"]]
     return ", ".join(f"p99 {one['p99']:.1f} ms at {one['offered']:,.0f}/s" for one in mine)
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line; ``plan`` is what it asks for."""
+    """Parse the command line; ``plan`` is the requested plan."""
     parser = argparse.ArgumentParser(
         prog="bench/serving",
         description=__doc__.partition("\n")[0],
         epilog=f"Scenarios: {', '.join(SCENARIOS)}; one-cpu:16 is one-cpu with 16 clients.",
     )
-    parser.add_argument("--quick", action="store_true", help="check that all works; time nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="check that everything works; time nothing"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
         metavar="SCENARIO",
-        help="these alone, beside FastAPI alone; shows the results, writes them with --output",
+        help="only these, compared with FastAPI alone; prints the results, writes them with --output",
     )
-    parser.add_argument("--before", metavar="REF", help="the project of another commit, too")
-    parser.add_argument("--output", type=Path, help="where results go, docs/bench by default")
+    parser.add_argument(
+        "--before", metavar="REF", help="also measure the project of another commit"
+    )
+    parser.add_argument("--output", type=Path, help="folder for the results, docs/bench by default")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench-serving")
-    parser.add_argument("--minutes", type=float, default=Plan.minutes, help="what it may take")
+    parser.add_argument("--minutes", type=float, default=Plan.minutes, help="time limit")
     parser.add_argument("--repeats", type=int, default=Plan.repeats, help="rounds of each load")
     arguments = parser.parse_args()
     plan = Plan()
@@ -551,7 +555,7 @@ def main() -> None:
     arguments = read_arguments()
     if fault := load.missing():
         sys.exit(fault)
-    # As Ctrl-C does: the server that runs is ended on the way out.
+    # Like Ctrl-C: stop the running server on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated"))
     adopt_orphans()
     plan = arguments.plan

@@ -1,4 +1,4 @@
-"""What the servers run in: the generated project, the peers' packages and the models."""
+"""The servers' environments: the generated project, the peers' packages and the models."""
 
 import hashlib
 import json
@@ -14,22 +14,22 @@ from cookiecutter.main import cookiecutter
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BIN = Path(sys.executable).parent
-# Programs of this environment are found; what is started has its modules compiled.
+# Find the programs of this environment; compile the modules of every process that is started.
 VARIABLES = {
     **os.environ,
     "PATH": f"{BIN}:{os.environ['PATH']}",
     "UV_COMPILE_BYTECODE": "1",
     "VIRTUAL_ENV": "",
 }
-# Part of every environment, not of what a service needs.
+# Part of every environment, but not needed by a service.
 NOT_SERVING = {"pip", "setuptools", "__pycache__", "_virtualenv.py", "_distutils_hack"}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a server's commands run, the Python that has its packages, and what these take.
+    """Where a server's commands run, the Python that has its packages, and their size.
 
-    ``models`` is the folder of its models, where it does not take those of all others.
+    ``models`` is the folder of its models, if it does not use the shared ones.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Environment:
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """Run a command, which must succeed; return what it printed."""
+    """Run a command, which must succeed; return its output."""
     try:
         return subprocess.run(  # noqa: S603
             command,
@@ -55,13 +55,13 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 def bake(template: Path, folder: Path) -> Path:
-    """Generate the default project and install everything that it develops with."""
+    """Generate the default project and install everything needed to develop it."""
     shutil.rmtree(folder, ignore_errors=True)
     project = cookiecutter(
         str(template), no_input=True, output_dir=str(folder), default_config=True
     )
     run("make", "setup", cwd=Path(project))
-    # As in the image: make setup leaves that to the first start, whatever VARIABLES say.
+    # As in the image: make setup leaves this to the first start, whatever VARIABLES say.
     python = Path(project) / ".venv" / "bin" / "python"
     run(
         python,
@@ -75,7 +75,7 @@ def bake(template: Path, folder: Path) -> Path:
 
 
 def install(name: str, requirements: Path, work: Path) -> Path:
-    """Install requirements into an environment of their own, unless it is there; its Python."""
+    """Install requirements into their own environment, unless it exists; return its Python."""
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     folder = work / "environments" / f"{name}-{digest[:12]}"
     python = folder / "bin" / "python"
@@ -88,7 +88,7 @@ def install(name: str, requirements: Path, work: Path) -> Path:
 
 
 def installed_megabytes(python: Path) -> float:
-    """What the packages of an environment take, without their compiled modules."""
+    """Return the size of an environment's packages, without their compiled modules."""
     packages = next(python.parent.parent.glob("lib/python*/site-packages"))
     total = 0
     for folder, folders, files in os.walk(packages):
@@ -100,20 +100,20 @@ def installed_megabytes(python: Path) -> float:
 
 
 def installed_packages(python: Path) -> dict[str, str]:
-    """The version of every package."""
+    """Return the version of every package."""
     listed = json.loads(run("uv", "pip", "list", "--format=json", "--python", python))
     return {package["name"]: package["version"] for package in listed}
 
 
 def of_peer(name: str, work: Path) -> Environment:
-    """A peer's environment, installed if need be."""
+    """Return a peer's environment, installing it if needed."""
     folder = HERE / "peers" / name
     python = install(name, folder / "requirements.txt", work)
     return Environment(folder, python, installed_megabytes(python), installed_packages(python))
 
 
 def of_project(project: Path, work: Path, models: Path | None = None) -> Environment:
-    """A generated project's; its size is that of the packages in its image."""
+    """Return a generated project's environment; its size is that of the packages in its image."""
     serving = install("serving", project / "requirements.txt", work)
     return Environment(
         project,
@@ -130,12 +130,12 @@ def write_models(project: Path, folder: Path, here: Path = HERE) -> None:
 
 
 def describe(reference: str) -> str:
-    """The name of a commit that ``reference`` means: its tag's, or its own."""
+    """Return the name of the commit that ``reference`` means: its tag or its hash."""
     return run("git", "describe", "--always", "--abbrev=12", reference, cwd=ROOT).strip()
 
 
 def of_release_before(name: str, work: Path) -> Environment:
-    """The project as the template of that commit generates it, with models of its own, made once."""
+    """Return the project as the template of that commit generates it, with its own models, created once."""
     folder = work / "before" / name
     template, generated, models = (folder / part for part in ("template", "generated", "models"))
     complete = folder / ".complete"

@@ -1,7 +1,7 @@
-"""Load a server: as fast as its clients get answers (wrk), or at a rate that does not wait for it.
+"""Load a server: as fast as its clients get responses (wrk), or at a rate that does not depend on it.
 
-h2load has fixed rates too, but all its HTTP/1.1 clients send in the same moments, at most every 10 ms, and
-time starts where a request leaves late. So arrivals here are random, and timed from when they were due.
+h2load has fixed rates too, but all its HTTP/1.1 clients send at the same moments, at most every 10 ms, and
+its clock starts when a late request is sent. So arrivals here are random, and timed from when they were due.
 """
 
 import collections
@@ -22,7 +22,7 @@ from peer import Request
 
 HOST = "127.0.0.1"
 CONNECTIONS = 64
-# An answer that takes longer counts as an error.
+# A slower response counts as an error.
 TIMEOUT_SECONDS = 10
 SET_TIMER_SLACK = 29
 SCRIPT = """\
@@ -45,7 +45,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What a load came to: latencies in milliseconds, answers that were no 2xx, connections that broke."""
+    """The result of a load: latencies in milliseconds, responses other than 2xx, broken connections."""
 
     requests: int
     seconds: float
@@ -56,24 +56,24 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
     @property
     def errors(self) -> int:
-        """Requests that did not get what they asked for."""
+        """Requests without a successful response."""
         return self.refused + self.broken
 
 
 def missing() -> str | None:
-    """Say what has to be installed first, if anything."""
+    """Return which programs must be installed first, if any."""
     if shutil.which("wrk"):
         return None
     return "wrk, the load generator, is not installed: apt-get install wrk"
 
 
 def quoted(text: str) -> str:
-    """A string of Lua."""
+    """Return a Lua string literal."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -85,7 +85,7 @@ def closed_loop(
     folder: Path,
     confine: Callable[[], None] | None = None,
 ) -> Load:
-    """Let each client send its next request when it has its answer; a script is written to ``folder``.
+    """Let each client send its next request when it has its response; write a script to ``folder``.
 
     wrk calls ``confine`` before it starts.
     """
@@ -115,7 +115,7 @@ def closed_loop(
 
 
 def message(request: Request, port: int) -> bytes:
-    """The bytes of a request on a connection."""
+    """Return the bytes of a request."""
     headers = {
         "Host": f"{HOST}:{port}",
         "Content-Type": request.content_type,
@@ -128,7 +128,7 @@ def message(request: Request, port: int) -> bytes:
 
 @dataclass
 class Connection:
-    """A client of the open loop, and since when the request that it sent was due."""
+    """A client of the open loop, and the time when its current request was due."""
 
     port: int
     due: float = 0
@@ -140,17 +140,17 @@ class Connection:
         self.connect()
 
     def connect(self) -> None:
-        """Open the connection, also again after the server closed it."""
+        """Open the connection, also to replace one that the server closed."""
         self.link = socket.create_connection((HOST, self.port), TIMEOUT_SECONDS)
         self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, content: bytes, due: float) -> None:
-        """Send a request; raise OSError where the connection is gone."""
+        """Send a request; raise OSError if the connection is gone."""
         self.due, self.received = due, b""
         self.link.sendall(content)
 
     def receive(self) -> bool:
-        """Take what has come; whether that is the whole answer."""
+        """Receive what has arrived; return whether the response is complete."""
         content = self.link.recv(65536)
         self.received += content
         if not content:
@@ -167,21 +167,21 @@ class Connection:
 
     @property
     def good(self) -> bool:
-        """Whether the answer was a 200."""
+        """Whether the response was a 200."""
         return self.received[9:12] == b"200"
 
 
 def open_loop(port: int, request: Request, rate: float, seconds: float) -> Load:
-    """Let ``rate`` requests a second arrive at random, over connections that are kept open.
+    """Send ``rate`` requests per second at random times, over persistent connections.
 
-    Latency counts from when a request was due, so that what waits for a free connection is counted; what
-    has no answer at the end counts with the time that it has waited so far.
+    Latency counts from when a request was due, so that waiting for a free connection is included; a request
+    without a response at the end counts with the time that it has waited so far.
     """
     content = message(request, port)
     connections = [Connection(port) for _ in range(CONNECTIONS)]
     free = collections.deque(connections)
     busy: dict[int, Connection] = {}
-    # Times at random that fill the seconds exactly.
+    # Random times that fill the seconds exactly.
     times = np.cumsum(np.random.default_rng(0).exponential(size=round(rate * seconds) + 1))
     times = times[:-1] * (seconds / times[-1])
     latencies: list[float] = []

@@ -1,6 +1,6 @@
-"""Train the models of the benchmark and write each in every form in which a server wants it.
+"""Train the benchmark's models and write each in every format that a server needs.
 
-Run by the Python of a generated project, whose own code writes the form that its service serves:
+Run by the Python of a generated project, whose own code writes the format that its service reads:
 ``PROJECT/.venv/bin/python models.py FOLDER PROJECT``.
 """
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 MODELS = ("logistic", "forest", "mlp")
-# Of a table of text and numbers, whose rows are sent as objects.
+# Columns of a table of text and numbers, whose rows are sent as objects.
 MIXED = "mixed"
 SEED = 0
 ROWS = 64
-# Rows whose best two classes are nearer to each other are not sent: rounding could swap them.
+# Rows whose best two classes are closer than this are not sent: rounding could swap them.
 MARGIN = 0.001
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to fit on, of shape (rows, features) and of float32, and the class of each as an index."""
+    """Training rows as float32 of shape (rows, features), and the class index of each."""
 
     rows: Any
     labels: Any
@@ -31,7 +31,7 @@ class Data:
 
 
 def load(model: str) -> Data:
-    """Iris, or for the MLP random rows with as many features and classes as it is to have."""
+    """Return iris, or for the MLP random rows with its number of features and classes."""
     from sklearn.datasets import load_iris, make_classification
 
     if model == "mlp":
@@ -47,7 +47,7 @@ def load(model: str) -> Data:
 
 
 def estimator(model: str) -> Any:
-    """The scikit-learn classifier of that name, not fitted yet."""
+    """Return the scikit-learn classifier of that name, unfitted."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
@@ -60,7 +60,7 @@ def estimator(model: str) -> Any:
 
 
 def write(folder: Path, project: Path) -> None:
-    """Write all models below ``folder``; ``project`` is a generated project that was set up."""
+    """Write all models below ``folder``; ``project`` is a generated project after make setup."""
     sys.path.insert(0, str(project))
     for model in MODELS:
         place = folder / model
@@ -80,9 +80,9 @@ def write(folder: Path, project: Path) -> None:
 
 
 def write_mixed(place: Path) -> None:
-    """Write the model of a table with three columns of text and four of numbers, and rows of it.
+    """Write the model of a table with three text and four number columns, and rows of it.
 
-    Its ONNX file is that of the generated project, for every server.
+    Every server uses the ONNX file of the generated project.
     """
     import joblib
     import numpy as np
@@ -121,7 +121,7 @@ def write_mixed(place: Path) -> None:
 def write_for_peers(place: Path, model: str, data: Data) -> None:
     """Write the classifier of class names as scikit-learn and as ONNX, and rows with their classes.
 
-    Raises ValueError where the two do not agree on a row.
+    Raise ValueError if the two disagree on a row.
     """
     import joblib
     import numpy as np
@@ -136,7 +136,7 @@ def write_for_peers(place: Path, model: str, data: Data) -> None:
     classes = fitted.predict(rows)
     session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     if not np.array_equal(session.run(["label"], {"X": rows})[0], classes):
-        raise ValueError(f"{model}: ONNX Runtime does not answer as scikit-learn does")
+        raise ValueError(f"{model}: ONNX Runtime and scikit-learn disagree")
     joblib.dump(fitted, place / "model.joblib")
     (place / "model.onnx").write_bytes(onnx)
     np.save(place / "rows.npy", rows)
@@ -144,7 +144,7 @@ def write_for_peers(place: Path, model: str, data: Data) -> None:
 
 
 def write_for_project(path: Path, name: str, model: Any, parts: dict[str, Any]) -> Any:
-    """Write what ``make train`` leaves in the generated project, for a model of this data; return it fitted."""
+    """Write the files of ``make train`` in the generated project, for a model of this data; return the fitted model."""
     from inference.predictor import Predictor
     from inference.runtime.signature import ModelCard, to_inputs
     from training.dataset import Dataset
@@ -168,6 +168,6 @@ def write_for_project(path: Path, name: str, model: Any, parts: dict[str, Any]) 
 
 
 if __name__ == "__main__":
-    # Two iterations are not enough for the MLP, and only its shape matters.
+    # Two iterations do not fit the MLP, but only its shape matters.
     warnings.filterwarnings("ignore", "Stochastic Optimizer")
     write(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What a benchmark knows of a server: how it is installed, started and asked."""
+"""The benchmark's description of a server: how to install, start and query it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Environments that are no folder below peers: the generated project, and that of the release before.
+# Environments without a folder below peers: the generated project, and that of the previous release.
 PROJECT = "project"
 BEFORE = "before"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that a load generator sends again and again."""
+    """A request that a load generator sends repeatedly."""
 
     path: str
     content_type: str
@@ -25,7 +25,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a command line is made from: ``models`` is the folder of the benchmark's models."""
+    """The inputs of a command line: ``models`` is the folder of the benchmark's models."""
 
     python: Path
     port: int
@@ -34,13 +34,13 @@ class Launch:
     models: Path
 
 
-# Of shape (rows, features), or objects of a table that is not of numbers alone.
+# An array of shape (rows, features), or objects for a table that has more than numbers.
 Rows = NDArray[np.float32] | list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How rows are sent, and the class of each found in the answer; ``is_array`` takes numbers alone."""
+    """How to send rows and find the class of each in the response; ``is_array`` only supports numbers."""
 
     request: Callable[[str, Any], Request]
     classes: Callable[[bytes, Mapping[str, str]], list[str]]
@@ -51,10 +51,9 @@ class Encoding:
 class Setting:
     """One way to run a peer.
 
-    ``environment`` names the folder below ``peers`` whose requirements.txt it runs with, or is PROJECT or
-    BEFORE. ``models`` are
-    those that it serves, ``encodings`` what it speaks, by name: "json", "binary". A ``tuned`` setting is
-    written by hand for speed, and reported beside the rest.
+    ``environment`` names the folder below ``peers`` with its requirements.txt, or is PROJECT or
+    BEFORE. ``models`` are those that it serves, ``encodings`` those that it supports, by name: "json",
+    "binary". A ``tuned`` setting is written by hand for speed, and reported separately.
     """
 
     peer: str

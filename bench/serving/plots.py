@@ -23,7 +23,7 @@ FONT = "font-family=\"-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, 
 
 
 class Bar(NamedTuple):
-    """A server's share of our rate, and its rate; ``beside`` the comparison is what is no peer."""
+    """A server's share of our rate, and its rate; ``beside`` marks servers that are not peers."""
 
     name: str
     share: float
@@ -32,7 +32,7 @@ class Bar(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """The bars of one load."""
+    """The bars for one load."""
 
     title: str
     bars: list[Bar]
@@ -46,14 +46,14 @@ class Series(NamedTuple):
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:
-    """A text; its attributes' underscores become hyphens."""
+    """Return a text element; underscores in its attributes become hyphens."""
     given = {"fill": INK, "font_size": 12, **attributes}
     listed = " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in given.items())
     return f'<text x="{x:.1f}" y="{y:.1f}" {listed}>{escape(content)}</text>'
 
 
 def document(width: int, height: int, title: str, parts: Sequence[str]) -> str:
-    """The whole file, on white: a page may be dark."""
+    """Return the whole file, on white, since a page may be dark."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
@@ -67,7 +67,7 @@ def document(width: int, height: int, title: str, parts: Sequence[str]) -> str:
 
 
 def bars(panels: Sequence[Panel]) -> str:
-    """Panels in two columns, each with a bar a server; ours is 1."""
+    """Draw panels in two columns, each with a bar per server; ours is 1."""
     width, margin, label, row, head = 900, 24, 118, 20, 34
     column = (width - 3 * margin) // 2
     title = f"Requests a second, {OURS} = 1"
@@ -108,19 +108,19 @@ def bars(panels: Sequence[Panel]) -> str:
 
 
 def share(value: float) -> str:
-    """Two digits that count."""
+    """Format with two significant digits."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, ... as far as they lie between."""
+    """Return 1, 2, 5, 10, ... within the range."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
     return [one for one in found if low <= one <= high]
 
 
 def lines(series: Sequence[Series]) -> str:
-    """p99 as a line and p50 as a thin one against the rate, both axes logarithmic."""
+    """Plot p99 as a line and p50 as a thin one against the rate, both axes logarithmic."""
     width, height = 900, 520
     left, right, top, bottom = 64, width - 150, 84, height - 56
     title = "Latency against load: logistic model, one row, 64 connections, arrivals at random"
@@ -174,7 +174,7 @@ def lines(series: Sequence[Series]) -> str:
 def apart(
     labels: list[tuple[float, float, str, str]],
 ) -> list[tuple[float, float, str, str]]:
-    """The labels, moved down where two would lie on each other."""
+    """Return the labels, moved down if two would overlap."""
     placed: list[tuple[float, float, str, str]] = []
     for x, y, name, color in sorted(labels, key=lambda one: one[1]):
         for other in placed:

@@ -1,10 +1,10 @@
-"""What a run has found, as JSON, as tables and as plots.
+"""The results of a run as JSON, tables and plots.
 
-``python bench/serving/report.py FOLDER`` writes the rest anew from FOLDER/results.json. Ratios that other
-benchmarks measure are read from FOLDER/figures.json, if it is there: {"switched on": 0.05, "baking": 1.4}.
+``python bench/serving/report.py FOLDER`` rewrites the rest from FOLDER/results.json. Ratios that other
+benchmarks measure are read from FOLDER/figures.json, if it exists: {"switched on": 0.05, "baking": 1.4}.
 """
 
-# ruff: noqa: RUF001 -- a ratio has a sign of its own
+# ruff: noqa: RUF001 -- ratios use the multiplication sign
 
 import json
 import statistics
@@ -20,19 +20,19 @@ from peer import Setting
 REGION = "us-east-1"
 VCPU, GIGABYTES = 0.25, 0.5
 HEAVY = ("MLServer", "BentoML", "LitServe")
-# Of the rate that was offered: with less, a server is said not to keep up.
+# The share of the offered rate below which a server does not keep up.
 KEEPS_UP = 0.95
-# The share of the machine that may go elsewhere while a server is timed.
+# The share of the machine that other programs may use while a server is timed.
 QUIET = 0.05
-# Medians of the same server differ as much from run to run.
+# Medians of the same server differ this much from run to run.
 NOISE = 0.03
-# A server with one worker: pinned to a CPU, the load generator to another; a part of one by a cgroup's quota.
+# A server with one worker: pinned to a CPU, the load generator to another; a fraction of one by a cgroup quota.
 ONE, QUOTA = 1, 0.25
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is sent to a server, and how much of the machine it has: all with two workers, ONE or QUOTA."""
+    """A load, and a server's share of the machine: the whole with two workers, ONE or QUOTA."""
 
     model: str
     rows: int
@@ -42,20 +42,20 @@ class Cell:
 
     @property
     def load(self) -> str:
-        """All but the model and the CPUs, in words."""
+        """Describe the load, without the model and the CPUs."""
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         encoding = "JSON" if self.encoding == "json" else self.encoding
         return f"{rows}, {encoding}, {self.clients} client{'s' if self.clients > 1 else ''}"
 
     @property
     def group(self) -> str:
-        """The model and the CPUs, in words."""
+        """Describe the model and the CPUs."""
         return self.model + (f" at {self.cpus:g} CPU" if self.cpus else "")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A server under a load: latencies in milliseconds, CPU in microseconds a request, PSS in megabytes."""
+    """A server under load: latencies in milliseconds, CPU in microseconds per request, PSS in megabytes."""
 
     setting: str
     rate: float
@@ -68,9 +68,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Sample(Measured):
-    """One load in a cell; ``number`` is the round's, 0 for screening.
+    """One load in a cell; ``number`` is that of the round, 0 for screening.
 
-    ``others`` is the share of the machine that went neither to the server nor to the load generator.
+    ``others`` is the share of the machine that neither the server nor the load generator used.
     """
 
     cell: Cell
@@ -86,7 +86,7 @@ class Figure(Measured):
 
 
 class Compared(NamedTuple):
-    """Our figure in a cell beside the best one's; the ratio of the rates is 0 where ours made an error."""
+    """Our figure in a cell and the best other one; the ratio of the rates is 0 if ours made an error."""
 
     cell: Cell
     mine: Figure
@@ -94,12 +94,12 @@ class Compared(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Our rate by the other."""
+        """Our rate divided by the other."""
         return 0 if self.mine.errors else self.mine.rate / self.best.rate
 
 
 class Target(NamedTuple):
-    """A row of the table of targets; ``met`` is None where nothing was measured."""
+    """A row in the table of targets; ``met`` is None if nothing was measured."""
 
     what: str
     goal: str
@@ -108,17 +108,17 @@ class Target(NamedTuple):
 
 
 def key(setting: Setting) -> str:
-    """How a setting is called in results."""
+    """Return a setting's name in the results."""
     return f"{setting.peer}, {setting.name}"
 
 
 def uses_scikit_learn(setting: str) -> bool:
-    """Whether scikit-learn answers, rather than ONNX Runtime."""
+    """Whether it predicts with scikit-learn instead of ONNX Runtime."""
     return "scikit-learn" in setting or setting.startswith("Flask tutorial")
 
 
 def figures(samples: Iterable[Sample], cell: Cell) -> list[Figure]:
-    """Every setting's figure in a cell, the fastest first."""
+    """Return every setting's figure in a cell, fastest first."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         if sample.cell == cell and sample.number:
@@ -128,7 +128,7 @@ def figures(samples: Iterable[Sample], cell: Cell) -> list[Figure]:
 
 
 def summarize(setting: str, samples: Sequence[Sample]) -> Figure:
-    """The medians of one setting's samples."""
+    """Return the medians of one setting's samples."""
 
     def median(name: str) -> float:
         return statistics.median(getattr(sample, name) for sample in samples)
@@ -143,12 +143,12 @@ def summarize(setting: str, samples: Sequence[Sample]) -> Figure:
 
 
 def medians(samples: Iterable[Sample], cell: Cell) -> dict[str, float]:
-    """The rates of the settings that made no error in a cell."""
+    """Return the rates of the settings without an error in a cell."""
     return {row.setting: row.rate for row in figures(samples, cell) if not row.errors}
 
 
 def prices(table: str) -> dict[str, Any]:
-    """US dollars per hour of the default task, from the generated project's price table."""
+    """Return US dollars per hour of the default task, from the generated project's price table."""
     for line in table.splitlines():
         if line.startswith(f"{REGION}\t"):
             _, vcpu, gigabyte, date = line.split("\t")
@@ -158,7 +158,7 @@ def prices(table: str) -> dict[str, Any]:
 
 
 class Results:
-    """What results.json holds, asked."""
+    """Queries on the content of results.json."""
 
     def __init__(self, results: Mapping[str, Any], figures_elsewhere: Mapping[str, float]) -> None:
         self.raw = results
@@ -170,31 +170,31 @@ class Results:
         self.cells = list(dict.fromkeys(sample.cell for sample in self.samples))
 
     def is_peer(self, setting: str) -> bool:
-        """Whether it is what a user would pick: not ours, no limit, not written by hand for speed."""
+        """Whether a user would pick it: not ours, no limit, not written by hand for speed."""
         about = self.raw["settings"][setting]
         return setting != self.ours and not (
             self.is_before(setting) or about["limit"] or about["tuned"]
         )
 
     def is_before(self, setting: str) -> bool:
-        """Whether it is ours as it was."""
+        """Whether it is an earlier version of ours."""
         return self.raw["settings"][setting].get("before", False)
 
     def figures(self, cell: Cell) -> list[Figure]:
-        """Every figure of a cell, the fastest first."""
+        """Return every figure of a cell, fastest first."""
         return figures(self.samples, cell)
 
     def mine(self, cell: Cell) -> Figure | None:
-        """Our figure in a cell."""
+        """Return our figure in a cell."""
         return next((row for row in self.figures(cell) if row.setting == self.ours), None)
 
     def best(self, cell: Cell, accept: Callable[[str], bool]) -> Figure | None:
-        """The fastest of those accepted that made no error."""
+        """Return the fastest accepted setting without an error."""
         rows = (row for row in self.figures(cell) if not row.errors and accept(row.setting))
         return next(rows, None)
 
     def start(self, setting: str, cpus: float | None) -> float | None:
-        """The median of the seconds in which it started with the light model."""
+        """Return the median startup time in seconds with the light model."""
         seconds = [
             start["seconds"]
             for start in self.raw["starts"]
@@ -203,7 +203,7 @@ class Results:
         return statistics.median(seconds) if seconds else None
 
     def memory(self, setting: str) -> float | None:
-        """Megabytes with two workers and the light model, after load."""
+        """Return megabytes with two workers and the light model, after load."""
         found = [
             sample.memory
             for sample in self.samples
@@ -213,14 +213,14 @@ class Results:
         return statistics.median(found) if found else None
 
     def size(self, setting: str) -> float | None:
-        """Megabytes of the packages that it is installed with."""
+        """Return megabytes of its installed packages."""
         return self.raw["environments"][self.raw["settings"][setting]["environment"]]["megabytes"]
 
 
 def compare(
     results: Results, cells: Iterable[Cell], accept: Callable[[str], bool]
 ) -> list[Compared]:
-    """Ours beside the best of those accepted, in each cell where both were measured."""
+    """Compare ours with the best accepted setting, in each cell where both were measured."""
     found = []
     for cell in cells:
         mine, best = results.mine(cell), results.best(cell, accept)
@@ -232,7 +232,7 @@ def compare(
 def of_ratios(
     what: str, goal: float | Mapping[Cell, float], compared: Sequence[Compared]
 ) -> Target:
-    """A target for the ratio of the rates, in each cell or in all that were compared."""
+    """Return a target for the ratio of the rates, in each cell or overall."""
     goals = goal if isinstance(goal, Mapping) else {one.cell: goal for one in compared}
     listed = goals.values() if isinstance(goal, Mapping) else [goal]
     wanted = f"≥ {' / '.join(f'{one:g}' for one in listed)} ×"
@@ -246,7 +246,7 @@ def of_ratios(
 
 
 def of_tails(what: str, compared: Sequence[Compared]) -> Target:
-    """A target for the p99, which is not to be above the other's in any cell."""
+    """Return a target for the p99, which must not exceed the other's in any cell."""
     if not compared:
         return Target(what, "≤ 1 ×", "not measured", None)
     ratios = [one.mine.p99 / one.best.p99 for one in compared]
@@ -256,7 +256,7 @@ def of_tails(what: str, compared: Sequence[Compared]) -> Target:
 
 
 def targets(results: Results) -> list[Target]:
-    """The targets, and what was measured."""
+    """Return the targets with the measurements."""
     peer = results.is_peer
 
     def cells(model: str, *clients: int, cpus: float | None = None) -> list[Cell]:
@@ -296,7 +296,7 @@ def targets(results: Results) -> list[Target]:
         against("mlflow models serve", of("MLflow"), cells("mixed", 1, 16, 64), 10.0, 10.0, 10.0),
         no_slower(results),
         of_ratios(
-            "one row, light model, two workers, against MLServer, BentoML, LitServe: the least",
+            "one row, light model, two workers, against MLServer, BentoML, LitServe: the minimum",
             6.0,
             sorted(heavy, key=lambda one: one.ratio)[:1],
         ),
@@ -305,7 +305,7 @@ def targets(results: Results) -> list[Target]:
             30.0,
             compare(results, cells("forest", 16), uses_scikit_learn),
         ),
-        below("start at 0.25 CPU", results.start(results.ours, QUOTA), 1.2, "s"),
+        below("startup at 0.25 CPU", results.start(results.ours, QUOTA), 1.2, "s"),
         *tensors(results),
         switched_on(results),
         size(results),
@@ -315,8 +315,8 @@ def targets(results: Results) -> list[Target]:
 
 
 def no_slower(results: Results) -> Target:
-    """The cell where ours has lost most against the release before, beside what is noise."""
-    what, goal = "every cell, against the release before: the least", f"≥ 1 × (± {NOISE:.0%})"
+    """Return the cell in which ours lost most against the previous release, next to the noise."""
+    what, goal = "every cell, against the previous release: the minimum", f"≥ 1 × (± {NOISE:.0%})"
     compared = compare(results, results.cells, results.is_before)
     if not compared:
         return Target(what, goal, "not measured", None)
@@ -326,14 +326,14 @@ def no_slower(results: Results) -> Target:
 
 
 def below(what: str, measured: float | None, goal: float, unit: str) -> Target:
-    """A target that a number is not to pass."""
+    """Return a target with an upper limit."""
     if measured is None:
         return Target(what, f"≤ {goal:g} {unit}", "not measured here", None)
     return Target(what, f"≤ {goal:g} {unit}", f"{measured:.2f} {unit}", measured <= goal)
 
 
 def tensors(results: Results) -> list[Target]:
-    """64 rows of 512 floats: our binary encoding against our JSON, and against MLServer's best."""
+    """Compare our binary encoding with our JSON and MLServer's best, for 64 rows of 512 floats."""
     what = "64 × 512 floats, 16 clients: our binary against "
     cells = [Cell("mlp", 64, encoding, 16) for encoding in ("json", "binary")]
     as_json, binary = (results.mine(cell) for cell in cells)
@@ -348,7 +348,7 @@ def tensors(results: Results) -> list[Target]:
 
 
 def switched_on(results: Results) -> Target:
-    """What metrics, logs, ids and limits cost, as it was measured elsewhere."""
+    """Return the cost of metrics, logs, ids and limits, as measured elsewhere."""
     what = "metrics, logs, request ids and limits switched on against off"
     cost = results.elsewhere.get("switched on")
     if cost is None:
@@ -357,7 +357,7 @@ def switched_on(results: Results) -> Target:
 
 
 def size(results: Results) -> Target:
-    """The serving dependencies against the smallest that scikit-learn can be served with."""
+    """Compare the serving dependencies with the smallest that can serve scikit-learn."""
     what = "serving dependencies' installed size against scikit-learn's stack"
     theirs = [results.size(one) for one in results.raw["settings"] if uses_scikit_learn(one)]
     mine = results.size(results.ours)
@@ -368,8 +368,8 @@ def size(results: Results) -> Target:
 
 
 def start(results: Results) -> Target:
-    """Ours in a second, and before the first of the peers."""
-    what, goal = "start, exec to the first answer", "≤ 1 s, less than every peer"
+    """Check that ours starts within a second, and before the first of the peers."""
+    what, goal = "startup, exec to the first response", "≤ 1 s, less than every peer"
     mine = results.start(results.ours, None)
     theirs = {
         one: seconds
@@ -384,20 +384,20 @@ def start(results: Results) -> Target:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> list[str]:
-    """A Markdown table, numbers to the right."""
+    """Return a Markdown table with right-aligned numbers."""
     rule = ["---"] * text_columns + ["--:"] * (len(head) - text_columns)
     return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)] + [""]
 
 
 def target_table(results: Results) -> list[str]:
-    """The targets."""
+    """Return the table of targets."""
     marks = {True: "yes", False: "**no**", None: ""}
     rows = [(one.what, one.goal, one.measured, marks[one.met]) for one in targets(results)]
     return ["## Targets", "", *table(("", "target", "measured", "met"), rows, 4)]
 
 
 def before_table(results: Results) -> list[str]:
-    """Every cell beside the release before."""
+    """Compare every cell with the previous release."""
     compared = compare(results, results.cells, results.is_before)
     if not compared:
         return []
@@ -418,9 +418,9 @@ def before_table(results: Results) -> list[str]:
 
 
 def throughput_tables(results: Results) -> list[str]:
-    """For each model the figures of every cell."""
+    """Return the figures of every cell for each model."""
     head = ("load", "server", "requests/s", "of ours", "p50, ms", "p99, ms")
-    head += ("CPU, µs a request", "spread", "errors")
+    head += ("CPU, µs per request", "spread", "errors")
     lines = []
     for group in dict.fromkeys(cell.group for cell in results.cells):
         rows = []
@@ -448,7 +448,7 @@ def throughput_tables(results: Results) -> list[str]:
 
 
 def named(results: Results, setting: str) -> str:
-    """A setting's name, ours in bold, those beside the comparison in italics."""
+    """Return a setting's name, ours in bold, those outside the comparison in italics."""
     about = results.raw["settings"][setting]
     if setting == results.ours:
         return f"**{setting}**"
@@ -457,15 +457,15 @@ def named(results: Results, setting: str) -> str:
 
 
 def precise(number: float | None) -> str:
-    """Two or three digits that count."""
+    """Format with two or three significant digits."""
     if number is None:
         return ""
     return f"{number:,.0f}" if number >= 100 else f"{number:.{1 if number >= 10 else 2}f}"
 
 
 def resources_table(results: Results) -> list[str]:
-    """Start, memory, size."""
-    head = ("server", "start, s", "start at 0.25 CPU, s", "memory, MB", "packages, MB")
+    """Return the table of startup time, memory and size."""
+    head = ("server", "startup, s", "startup at 0.25 CPU, s", "memory, MB", "packages, MB")
     rows = []
     for setting, about in results.raw["settings"].items():
         if results.start(setting, None) is None:
@@ -480,14 +480,14 @@ def resources_table(results: Results) -> list[str]:
             )
         )
     note = (
-        "With the logistic model: the median start, from exec to the first 200; PSS of all processes"
+        "With the logistic model: the median startup, from exec to the first 200; PSS of all processes"
         " after load, with two workers; site-packages without pip, setuptools and compiled modules."
     )
-    return ["## Start, memory, size", "", note, "", *table(head, rows)]
+    return ["## Startup, memory, size", "", note, "", *table(head, rows)]
 
 
 def open_loop_table(results: Results) -> list[str]:
-    """Latency at rates that do not wait."""
+    """Return the table of latencies at fixed rates."""
     loads = [one for one in results.raw["open_loop"] if one["of"] == "best peer"]
     if not loads:
         return []
@@ -504,19 +504,19 @@ def open_loop_table(results: Results) -> list[str]:
         rows.append(row)
     note = (
         "Logistic model, one row, 64 connections. Requests arrive at random at 50 % and 80 % of the best"
-        " peer's rate, and do not wait for answers; latency counts from when a request was due."
+        " peer's rate, and do not wait for responses; latency counts from when a request was due."
     )
     return ["## Latency at a given rate", "", note, "", *table(head, rows)]
 
 
 def kept_up(offered: Mapping[str, Any]) -> bool:
-    """Whether a server answered what it was offered, and rightly."""
+    """Whether a server answered the offered requests correctly."""
     achieved = offered["achieved"] or 0
     return achieved >= KEEPS_UP * offered["offered"] and not offered["errors"]
 
 
 def cost_table(results: Results) -> list[str]:
-    """Requests that a dollar buys."""
+    """Return the table of requests per dollar."""
     cell = Cell("logistic", 1, "json", 16, QUOTA)
     rows = results.figures(cell)
     if not rows:
@@ -532,16 +532,16 @@ def cost_table(results: Results) -> list[str]:
         if not row.errors
     ]
     note = (
-        f"A task of {VCPU} vCPU and {GIGABYTES} GB costs {price['dollars_an_hour']:.5f} US dollars an hour"
+        f"A task of {VCPU} vCPU and {GIGABYTES} GB costs {price['dollars_an_hour']:.5f} US dollars per hour"
         f" on Fargate in {price['region']} (Linux, x86, confirmed {price['confirmed']}); logistic model, one"
-        " row, 16 clients, always under full load."
+        " row, 16 clients, constantly under full load."
     )
-    head = ("server", "million requests a dollar", "of ours")
+    head = ("server", "million requests per dollar", "of ours")
     return ["## Cost", "", note, "", *table(head, lines)]
 
 
 def about(results: Results) -> list[str]:
-    """Where and how it was measured, and with which versions."""
+    """Describe the machine, the method and the versions."""
     raw = results.raw
     machine = raw["machine"]
     rounds = max((sample.number for sample in results.samples), default=0)
@@ -549,31 +549,31 @@ def about(results: Results) -> list[str]:
         f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, Python"
         f" {machine['python']}; {raw['date']}, commit {machine['commit']}, {raw['minutes']:.0f} minutes."
         " Two workers for every server on the same CPUs as the load generator (wrk, one thread); at 1 CPU one"
-        " worker that is pinned to a CPU, wrk to another; at 0.25 CPU one worker in a cgroup with that quota."
-        f" Medians of {rounds} interleaved rounds, each with a new start of the server; the spread is"
-        " (max - min) / median of the rates. A server in *italics* is no peer: the release before, written by"
-        " hand for speed, or a limit.",
+        " worker pinned to a CPU, wrk to another; at 0.25 CPU one worker in a cgroup with that quota."
+        f" Medians of {rounds} interleaved rounds, each with a restarted server; the spread is"
+        " (max - min) / median of the rates. A server in *italics* is not a peer: the previous release, a"
+        " server written by hand for speed, or a limit.",
         "",
     ]
     if any(sample.number == 0 for sample in results.samples):
         lines += [
-            "Every peer runs in its best setting for each load, which a short first round with two workers"
-            " found; with the forest and at 1 CPU it is only the best of all peers. But for FastAPI, those with"
-            " less than a third of our rate there are measured in one round.",
+            "Every peer runs in its best setting for each load, as found in a short first round with two workers;"
+            " with the forest and at 1 CPU only the best of all peers runs. Except for FastAPI, peers with"
+            " less than a third of our rate in that round are measured in one round.",
             "",
         ]
     others = sorted(sample.others for sample in results.samples if sample.number)
     if others and others[-1] > QUIET:
         disturbed = sum(share > QUIET for share in others)
         lines.append(
-            f"**The machine was not quiet**: in {disturbed} of {len(others)} loads something else took more"
+            f"**The machine was not idle**: in {disturbed} of {len(others)} loads other programs used more"
             f" than {QUIET:.0%} of its CPUs, {others[-1]:.0%} at most.\n"
         )
     return lines + [f"{note}\n" for note in raw["notes"]]
 
 
 def versions(results: Results) -> list[str]:
-    """The packages that matter, by environment."""
+    """Return the relevant packages by environment."""
     shown = (
         "bentoml fastapi flask granian gunicorn httptools litserve mlflow mlserver msgspec numpy onnxruntime"
         " pydantic scikit-learn uvicorn uvloop"
@@ -596,7 +596,7 @@ def write(raw: Mapping[str, Any], folder: Path) -> None:
     elsewhere = folder / "figures.json"
     results = as_read_again(raw, json.loads(elsewhere.read_text()) if elsewhere.exists() else {})
     lines = [
-        "# The generated service beside what a user would pick instead",
+        "# The generated service compared with its alternatives",
         "",
         "Written by `make bench`.",
         "",
@@ -619,12 +619,12 @@ def write(raw: Mapping[str, Any], folder: Path) -> None:
 
 
 def as_read_again(raw: Mapping[str, Any], elsewhere: Mapping[str, float]) -> Results:
-    """Results as they are once they were written to a file."""
+    """Return results as read back from a file."""
     return Results(json.loads(json.dumps(raw)), elsewhere)
 
 
 def in_short(raw: Mapping[str, Any]) -> str:
-    """The targets that something was measured for, and the figures."""
+    """Return the targets with a measurement, and the figures."""
     results = as_read_again(raw, {})
     rows = [
         (one.what, one.goal, one.measured, "yes" if one.met else "no")
@@ -640,7 +640,7 @@ def in_short(raw: Mapping[str, Any]) -> str:
 
 
 def bar_panels(results: Results) -> list[plots.Panel]:
-    """For each cell the share of our rate that each server has."""
+    """Return each server's share of our rate, for each cell."""
     panels = []
     for cell in results.cells:
         mine = results.mine(cell)
@@ -649,7 +649,7 @@ def bar_panels(results: Results) -> list[plots.Panel]:
         rows: dict[str, plots.Bar] = {}
         for row in results.figures(cell):
             entry = results.raw["settings"][row.setting]
-            # The fastest is first; another setting of the same peer says nothing more.
+            # The fastest comes first; another setting of the same peer adds nothing.
             if not entry["limit"] and not row.errors:
                 rows.setdefault(
                     entry["peer"],
@@ -665,7 +665,7 @@ def bar_panels(results: Results) -> list[plots.Panel]:
 
 
 def latency_series(results: Results) -> list[plots.Series]:
-    """For each server the p50 and p99 at the rates with which it kept up."""
+    """Return the p50 and p99 of each server at the rates with which it kept up."""
     series: dict[str, list[tuple[float, float, float]]] = {}
     for one in results.raw["open_loop"]:
         if kept_up(one):

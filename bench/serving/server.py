@@ -1,4 +1,4 @@
-"""A server under test: its start, what it answers, what it takes, and its end."""
+"""A server under test: startup, responses, resource use, and shutdown."""
 
 import contextlib
 import ctypes
@@ -26,16 +26,16 @@ PERIOD_MICROSECONDS = 100_000
 
 
 class ServerError(Exception):
-    """A server does not start, or does not answer as it should."""
+    """A server does not start, or does not respond correctly."""
 
 
 def adopt_orphans() -> None:
-    """Stay the ancestor of all that servers start, also of what they leave behind."""
+    """Remain the ancestor of all processes that servers start, including orphans."""
     ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)
 
 
 def descendants() -> dict[int, list[str]]:
-    """The fields of /proc/PID/stat after the name, for every process below this one."""
+    """Return the fields of /proc/PID/stat after the name, for every descendant of this process."""
     stats = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -50,7 +50,7 @@ def descendants() -> dict[int, list[str]]:
 
 
 class Quota:
-    """A cgroup whose processes share a part of a CPU; OSError where none can be made."""
+    """A cgroup whose processes share a fraction of a CPU; raise OSError if none can be created."""
 
     def __init__(self, cpus: float) -> None:
         name = f"bench-serving-{os.getpid()}"
@@ -69,7 +69,7 @@ class Quota:
         self.folder.mkdir(exist_ok=True)
         try:
             for file, text in limits.items():
-                # Not one that is made where the kernel has none.
+                # "r+" never creates a file, so a limit that the kernel lacks is an error.
                 with (self.folder / file).open("r+") as limit:
                     limit.write(text)
         except OSError:
@@ -77,7 +77,7 @@ class Quota:
             raise
 
     def enter(self) -> None:
-        """Put the calling process there."""
+        """Move the calling process into the cgroup."""
         (self.folder / "cgroup.procs").write_text("0")
 
     def remove(self) -> None:
@@ -87,9 +87,9 @@ class Quota:
 
 
 def free_port() -> int:
-    """A port that is free, as are the two after it: MLServer takes three."""
+    """Return a free port that is followed by two free ports: MLServer uses three."""
     while True:
-        # Below the ports that clients get.
+        # Stay below the ports of clients.
         port = random.randrange(20000, 30000)  # noqa: S311
         try:
             for number in range(port, port + 3):
@@ -100,9 +100,9 @@ def free_port() -> int:
 
 
 class Server:
-    """A process that was started for a setting; to be used as a context, which ends it.
+    """A process for a setting; use it as a context manager, which stops it.
 
-    One at a time: every process below this one is taken for the server's. It calls ``confine`` before it
+    Run one at a time: every descendant of this process counts as the server's. It calls ``confine`` before it
     becomes the server.
     """
 
@@ -142,7 +142,7 @@ class Server:
         self.stop()
 
     def ask(self, request: Request) -> tuple[int, bytes, Mapping[str, str]]:
-        """Send a request on a connection of its own; status, body and headers of the answer."""
+        """Send a request on a new connection; return status, body and headers of the response."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=START_SECONDS)
         try:
             headers = {"Content-Type": request.content_type, **request.headers}
@@ -153,7 +153,7 @@ class Server:
             connection.close()
 
     def wait(self, request: Request) -> float:
-        """Seconds from the start to the first 200; raise ServerError where none comes."""
+        """Return the seconds from the start to the first 200; raise ServerError if none arrives."""
         while (seconds := time.perf_counter() - self.started) < START_SECONDS:
             if self.process.poll() is not None:
                 raise ServerError(f"ended with code {self.process.returncode}{self.last_lines()}")
@@ -164,7 +164,7 @@ class Server:
         raise ServerError(f"no answer in {seconds:.0f} seconds{self.last_lines()}")
 
     def check(self, model: str, encoding: Encoding, rows: Rows, classes: Sequence[str]) -> None:
-        """Ask for each row alone and for all at once; raise ServerError for a wrong answer."""
+        """Send each row alone and all at once; raise ServerError for a wrong answer."""
         batches = [(rows[index : index + 1], [name]) for index, name in enumerate(classes)]
         for batch, expected in [*batches, (rows, list(classes))]:
             status, body, headers = self.ask(encoding.request(model, batch))
@@ -177,12 +177,12 @@ class Server:
                 )
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its processes so far, and of those that they waited for."""
-        # utime, stime, cutime, cstime: the fields 14 to 17 of the whole line
+        """Return the CPU time of all its processes so far, including their waited-for children."""
+        # utime, stime, cutime, cstime: fields 14 to 17 of the whole line
         return sum(sum(map(int, stat[11:15])) for stat in descendants().values()) / TICKS
 
     def memory(self) -> float:
-        """Megabytes of its processes, what they share counted once (PSS)."""
+        """Return the megabytes of its processes, with shared memory counted once (PSS)."""
         kilobytes = 0
         for pid in descendants():
             with contextlib.suppress(OSError):
@@ -192,7 +192,7 @@ class Server:
         return kilobytes * 1024 / 1e6
 
     def stop(self) -> None:
-        """End all its processes: ask its process group, then kill whatever is left."""
+        """Stop all its processes: signal its process group, then kill the rest."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         for _ in self.alive_for(STOP_SECONDS):
@@ -203,7 +203,7 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
 
     def alive_for(self, seconds: float) -> Iterator[list[int]]:
-        """Look again and again at which of its processes are left, until none is or time is up."""
+        """Poll which of its processes are left, until none is or the time is up."""
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             self.process.poll()
@@ -220,6 +220,6 @@ class Server:
             time.sleep(0.02)
 
     def last_lines(self) -> str:
-        """The end of what it printed, for an error's message."""
+        """Return the end of its output, for an error message."""
         lines = self.log.read_text(errors="replace").splitlines()[-15:]
         return "".join(f"\n    {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Every way in which a server is run, and how each is asked."""
+"""Every setting in which a server is run, and how each is queried."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,31 +12,31 @@ PEERS = Path(__file__).parent / "peers"
 OURS = "ml-ecs-template"
 JSON = "application/json"
 JSON_LENGTH = "Inference-Header-Content-Length"
-# onnx_model.py is beside the environments' folders; the rest keeps packages from calling home.
+# onnx_model.py is next to the environments' folders; the rest keeps packages from calling home.
 ONNX = {
     "PYTHONPATH": "../common",
     "ORT_DISABLE_TELEMETRY": "1",
     "BENTOML_DO_NOT_TRACK": "True",
 }
-# With the MLP scikit-learn is far behind all others.
+# With the MLP, scikit-learn is far behind all others.
 LIGHT = ("logistic", "forest")
 Command = Callable[[Launch], list[str]]
 
 
 def decimals(rows: Rows) -> list[Any]:
-    """The numbers as a person would write them: 5.1, not 5.099999904632568; objects as they are."""
+    """Return the numbers as a person would write them: 5.1, not 5.099999904632568; objects stay unchanged."""
     if isinstance(rows, list):
         return rows
     return [[float(str(value)) for value in row] for row in rows]
 
 
 def to_json(value: object) -> bytes:
-    """Without spaces, as JavaScript writes it."""
+    """Encode without spaces, as JavaScript does."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def instances(path: str, find: Callable[[object], list[str]]) -> Encoding:
-    """``{"instances": [[...]]}`` sent to ``path``; ``find`` takes the classes from the answer."""
+    """Send ``{"instances": [[...]]}`` to ``path``; ``find`` takes the classes from the response."""
     return Encoding(
         lambda _, rows: Request(path, JSON, to_json({"instances": decimals(rows)})),
         lambda body, _: find(json.loads(body)),
@@ -44,7 +44,7 @@ def instances(path: str, find: Callable[[object], list[str]]) -> Encoding:
 
 
 def predictions(path: str = "/predict") -> Encoding:
-    """The answer is ``{"predictions": [...]}``."""
+    """The response is ``{"predictions": [...]}``."""
     return instances(path, lambda answer: answer["predictions"])
 
 
@@ -60,7 +60,7 @@ def protocol_json() -> Encoding:
 
 
 def protocol_binary() -> Encoding:
-    """Open Inference Protocol v2 with its binary tensor data extension, both ways."""
+    """Open Inference Protocol v2 with its binary tensor data extension, in both directions."""
 
     def request(model: str, rows: Any) -> Request:
         raw = rows.astype("<f4").tobytes()
@@ -89,7 +89,7 @@ def protocol_binary() -> Encoding:
 
 
 def with_environment(command: Command, **variables: Callable[[Launch], object]) -> Command:
-    """The command with variables that depend on the launch; MODEL is the model's folder."""
+    """Return the command with variables that depend on the launch; MODEL is the model's folder."""
 
     def launched(launch: Launch) -> list[str]:
         given = {"MODEL": launch.models / launch.model}
@@ -100,22 +100,22 @@ def with_environment(command: Command, **variables: Callable[[Launch], object]) 
 
 
 def script(launch: Launch, name: str) -> str:
-    """A command that a package installed beside the Python."""
+    """Return a command that a package installed next to the Python."""
     return str(launch.python.parent / name)
 
 
 def port(launch: Launch) -> int:
-    """The port, for a variable."""
+    """Return the port, for a variable."""
     return launch.port
 
 
 def workers(launch: Launch) -> int:
-    """The number of workers, for a variable."""
+    """Return the number of workers, for a variable."""
     return launch.workers
 
 
 def generated(peer: str, name: str, environment: str, models: tuple[str, ...]) -> Setting:
-    """A generated service, as it is generated."""
+    """A generated service without changes."""
     return Setting(
         peer=peer,
         name=name,
@@ -132,7 +132,7 @@ def generated(peer: str, name: str, environment: str, models: tuple[str, ...]) -
 
 
 def before(name: str) -> Setting:
-    """What the template generated at an earlier commit."""
+    """The project that the template generated at an earlier commit."""
     return generated("the release before", name, BEFORE, MODELS)
 
 
@@ -168,7 +168,7 @@ def fastapi(
 
 
 def mlflow() -> Setting:
-    """MLflow's own server of the scikit-learn model, which is saved as MLflow's at the first start."""
+    """MLflow's own server with the scikit-learn model, which the first start saves as MLflow's."""
     records = Encoding(
         lambda _, rows: Request("/invocations", JSON, to_json({"dataframe_records": rows})),
         lambda body, _: json.loads(body)["predictions"],
@@ -219,7 +219,7 @@ def mlserver(
     batch: int = 0,
     models: tuple[str, ...] = MODELS,
 ) -> Setting:
-    """MLServer, without the second and third server that it would start, as far as it can be."""
+    """MLServer, without its second and third server as far as they can be disabled."""
     return Setting(
         peer="MLServer",
         name=name,
@@ -251,7 +251,7 @@ def mlserver(
 
 
 def litserve(name: str, variables: Mapping[str, str]) -> Setting:
-    """LitServe, as many inference workers as servers of HTTP."""
+    """LitServe with as many inference workers as HTTP servers."""
     return Setting(
         peer="LitServe",
         name=name,
@@ -266,7 +266,7 @@ def litserve(name: str, variables: Mapping[str, str]) -> Setting:
 
 
 def flask(name: str, command: Command) -> Setting:
-    """The tutorial's Flask, which answers the class alone."""
+    """The tutorial's Flask, which only returns the class."""
     return Setting(
         peer="Flask tutorial",
         name=name,
@@ -284,7 +284,7 @@ def gunicorn(launch: Launch) -> list[str]:
         script(launch, "gunicorn"),
         f"--workers={launch.workers}",
         f"--bind={address}",
-        # It would be a file in the home directory.
+        # By default, it would be a file in the home directory.
         "--no-control-socket",
         "app:app",
     ]
@@ -317,7 +317,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 LIMITS: tuple[Setting, ...] = (
-    # It answers setosa, whatever it is asked.
+    # It answers setosa to every request.
     Setting(
         peer="event loop's hello",
         name="uvloop, httptools",

@@ -1,4 +1,4 @@
-"""The usual tutorial's service: a pickled scikit-learn model behind Flask's development server."""
+"""A typical tutorial's service: a pickled scikit-learn model behind Flask's development server."""
 
 import pickle
 
@@ -11,7 +11,7 @@ with open("model.pkl", "rb") as file:
 
 @app.get("/ping")
 def ping():
-    """Say that the service is up."""
+    """Report that the service is up."""
     return "ok"
 
 

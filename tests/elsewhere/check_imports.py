@@ -1,4 +1,4 @@
-"""Run by pytest in a generated project, beside ``compare_model.py``: what is in MODELS is served right, or refused."""
+"""Run by pytest in a generated project with ``compare_model.py``: models in MODELS are served correctly or refused."""
 
 import os
 from pathlib import Path
@@ -28,11 +28,11 @@ def source_of(model, sample="", **options):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    # A process for each.
+    # Use a separate process for each.
     monkeypatch.setattr("training.output.measure_memory", lambda path: 0)
 
 
-# The file, how it is imported, and then what the service takes and what it answers.
+# The file, the import options, and then the inputs and outputs of the service.
 SERVED = [
     ("three_outputs.onnx", {"names": ABCD}, ABCD, ["price", "best"]),
     ("two_types.onnx", {}, ["count", "weight"], ["prediction"]),
@@ -77,11 +77,11 @@ SERVED = [
 
 
 @pytest.mark.parametrize(("model", "options", "inputs", "outputs"), SERVED)
-def test_import_is_served_as_it_answers_itself(
+def test_imported_model_agrees_with_the_original(
     tmp_path, monkeypatch, model, options, inputs, outputs
 ):
     if model == "half.onnx":
-        # Numbers of 16 bits have three digits.
+        # 16-bit floats have three digits.
         monkeypatch.setattr("compare_model.TOLERANCE", (1e-2, 1e-2))
     source = source_of(model, **options)
     importing.take(tmp_path / "model", source)
@@ -137,14 +137,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("model", "options", "fault"), REFUSED)
-def test_what_cannot_be_served_is_refused_and_nothing_is_written(tmp_path, model, options, fault):
+def test_unservable_model_is_refused_and_nothing_is_written(tmp_path, model, options, fault):
     with pytest.raises(UnfitError, match=fault) as error:
         importing.take(tmp_path / "model", source_of(model, **options))
     assert len(str(error.value).splitlines()) <= 3
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pickle_is_announced_and_told_with_the_version_that_made_it(tmp_path, capsys):
+def test_pickle_is_announced_with_the_version_that_wrote_it(tmp_path, capsys):
     importing.take(tmp_path / "model", source_of("logistic.joblib"))
     first, what, *_ = capsys.readouterr().out.splitlines()
     assert first.endswith("runs the code in it: only do that with files that you trust")

@@ -1,4 +1,4 @@
-"""Models as other people have them: writes a file of each kind into the folder of the first argument."""
+"""Models as users have them: write a file of each kind into the folder given as the first argument."""
 
 import os
 import pickle
@@ -177,7 +177,7 @@ def make_graphs():
         [WEIGHTS],
         opset=9,
     )
-    # Its operators are older than the nodes that bring its columns into one matrix.
+    # Its operators predate the nodes that merge its columns into one matrix.
     save(
         "old_columns.onnx",
         [node("Sum", ["a", "b"], ["y"])],
@@ -210,7 +210,7 @@ def make_graphs():
 def make_estimators(rows, species):
     labels = species.cat.codes.to_numpy()
     logistic = LogisticRegression(max_iter=1000).fit(rows, species.astype(str))
-    # As scikit-learn of that version writes it.
+    # As that version of scikit-learn writes it.
     here, base.__version__ = base.__version__, "1.5.2"
     joblib.dump(logistic, "logistic.joblib")
     base.__version__ = here

@@ -1,4 +1,4 @@
-"""Classes that are booleans, a soft vote of two classifiers."""
+"""Boolean classes, predicted by a soft vote of two classifiers."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     iris = load_iris()
     return Dataset(
         name="iris",
@@ -24,6 +24,6 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     parts = [("linear", LogisticRegression(max_iter=500)), ("bayes", GaussianNB())]
     return VotingClassifier(parts, voting="soft").fit(data.rows, data.labels)

@@ -12,12 +12,12 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     rows = np.concatenate([random.normal(place, 1, (100, 2)) for place in (0, 8, 16)])
     return Dataset(name="made up", features=["a", "b"], rows=rows, target="cluster")
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return make_pipeline(StandardScaler(), KMeans(3, random_state=SEED)).fit(data.rows)

@@ -1,4 +1,4 @@
-"""HistGradientBoosting, which takes NaN itself, on an array."""
+"""HistGradientBoosting, which handles NaN itself, on an array."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     iris = load_iris()
     rows = iris.data.astype(np.float32)
     rows[np.random.default_rng(SEED).random(rows.shape) < 0.1] = np.nan
@@ -26,7 +26,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return HistGradientBoostingClassifier(random_state=SEED, max_iter=20).fit(
         data.rows, data.labels
     )

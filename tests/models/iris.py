@@ -12,7 +12,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     iris = load_iris()
     return Dataset(
         name="Iris (Fisher, 1936)",
@@ -25,6 +25,6 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     model = make_pipeline(StandardScaler(), LogisticRegression(random_state=SEED))
     return model.fit(data.rows, data.labels)

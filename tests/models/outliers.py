@@ -10,11 +10,11 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     rows = np.random.default_rng(SEED).normal(size=(300, 3)).astype(np.float32)
     return Dataset(name="made up", features=list("abc"), rows=rows, target="outlier")
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return IsolationForest(n_estimators=20, random_state=SEED).fit(data.rows)

@@ -1,4 +1,4 @@
-"""Two classifications at once, by MultiOutputClassifier."""
+"""Two classifications at once, with MultiOutputClassifier."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     frame = pd.DataFrame(random.normal(size=(300, 3)), columns=list("xyz"))
     labels = pd.DataFrame(
@@ -22,5 +22,5 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return MultiOutputClassifier(LogisticRegression()).fit(data.rows, data.labels)

@@ -1,4 +1,4 @@
-"""Free text by TF-IDF, beside a number."""
+"""Free text with TF-IDF, and a number."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ WORDS = {"sport": "ball goal team match win", "tech": "chip code cloud disk web"
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     topics = random.choice(list(WORDS), 200)
     texts = [" ".join(random.choice((WORDS[topic] + " the a of").split(), 8)) for topic in topics]
@@ -24,7 +24,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     columns = make_column_transformer(
         (TfidfVectorizer(token_pattern="[a-zA-Z0-9_]+"), "text"), ("passthrough", ["length"])
     )

@@ -1,4 +1,4 @@
-"""A regression of three targets."""
+"""A regression with three targets."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     rows, labels = make_regression(200, 5, n_targets=3, noise=5, random_state=SEED)
     return Dataset(
         name="made up",
@@ -23,5 +23,5 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return Ridge().fit(data.rows, data.labels)

@@ -1,4 +1,4 @@
-"""A mixed table: text, numbers of which some are missing, whole numbers, booleans."""
+"""A mixed table: text, numbers with gaps, integers, booleans."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     size = 900
     frame = pd.DataFrame(
@@ -34,7 +34,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     columns = ColumnTransformer(
         [
             ("text", OneHotEncoder(handle_unknown="ignore"), ["sex", "port"]),

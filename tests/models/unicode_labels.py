@@ -1,4 +1,4 @@
-"""Classes in Unicode, hard names of columns, chosen by name."""
+"""Unicode classes, and difficult column names, selected by name."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     frame = pd.DataFrame(
         {
@@ -30,7 +30,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["[0]"]), remainder=StandardScaler()
     )

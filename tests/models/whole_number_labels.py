@@ -1,4 +1,4 @@
-"""Classes that are the whole numbers 5, 15 and 25."""
+"""Classes that are the integers 5, 15 and 25."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     iris = load_iris()
     return Dataset(
         name="iris",
@@ -22,5 +22,5 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return RandomForestClassifier(20, random_state=SEED).fit(data.rows, data.labels)

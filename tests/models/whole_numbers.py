@@ -1,4 +1,4 @@
-"""A number to predict whose labels are whole, with units and a limit."""
+"""A regression with integer labels, units and a limit."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     rows = pd.DataFrame(
         {
@@ -35,7 +35,7 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     columns = make_column_transformer((OneHotEncoder(), ["day"]), remainder="passthrough")
     model = RandomForestRegressor(n_estimators=20, random_state=SEED)
     return make_pipeline(columns, model).fit(data.rows, data.labels)

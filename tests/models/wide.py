@@ -10,7 +10,7 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     rows = random.normal(size=(300, 1000))
     names = [f"column_{place}" for place in range(1000)]
@@ -18,5 +18,5 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return Ridge().fit(data.rows, data.labels)

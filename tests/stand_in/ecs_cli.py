@@ -1,7 +1,7 @@
 """A stand-in for ecs-cli 1.21 on machines without it: the commands and flags that the deployment uses.
 
-Where the real one is on PATH, the tests run that. Like it, this one reads the compose file of schema 3 and
-ecs-params.yml, fails where a stack is there already, and reuses a revision that has not changed.
+The tests run the real one if it is on PATH. Like it, this one reads the compose file of schema 3 and
+ecs-params.yml, fails if a stack already exists, and reuses a revision that has not changed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ NETWORK = {
 
 
 def parse(arguments):
-    """The command line, as far as the Makefile uses it."""
+    """Parse the command line, as far as the Makefile uses it."""
     parser = argparse.ArgumentParser(prog="ecs-cli")
     parser.add_argument("--version", action="version", version="ecs-cli version 1.21.0 (stand-in)")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -59,7 +59,7 @@ def parse(arguments):
 
 
 def up(options):
-    """Create the cluster and the stack of its network."""
+    """Create the cluster and its network stack."""
     stack = f"amazon-ecs-cli-setup-{options.cluster}"
     cloudformation = boto3.client("cloudformation", options.region)
     try:
@@ -84,7 +84,7 @@ def down(options):
 
 
 def read_compose(path):
-    """The one service of a compose file; variables come from the environment and from ./.env."""
+    """Return the only service of a compose file; variables come from the environment and from ./.env."""
     variables = dict(os.environ)
     if os.path.exists(".env"):
         with open(".env") as file:
@@ -104,7 +104,7 @@ def read_compose(path):
 
 
 def container(name, service, parameters):
-    """A container definition, from the compose file's service and ecs-params.yml's part about it."""
+    """Return a container definition from the compose file's service and its section of ecs-params.yml."""
     seconds = {key: int(service["healthcheck"][key].rstrip("s")) for key in ("interval", "timeout")}
     return {
         "name": name,
@@ -134,7 +134,7 @@ def container(name, service, parameters):
 
 
 def register(ecs, family, definition):
-    """Register a revision, unless the latest one is the same; return its ARN."""
+    """Register a revision unless the latest one is the same; return its ARN."""
     for arn in ecs.list_task_definitions(familyPrefix=family)["taskDefinitionArns"][-1:]:
         latest = ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
         if contains(latest, definition):
@@ -144,7 +144,7 @@ def register(ecs, family, definition):
 
 
 def contains(whole, part):
-    """Whether ``whole`` says all that ``part`` does."""
+    """Whether ``whole`` contains everything in ``part``."""
     if isinstance(part, dict):
         return all(contains(whole.get(key), value) for key, value in part.items())
     if isinstance(part, list):

@@ -1,1 +1,1 @@
-"""Tests of the service and of the training; they train a model of their own."""
+"""Tests of the service and of training; they train their own model."""

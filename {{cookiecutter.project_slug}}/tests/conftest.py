@@ -17,7 +17,7 @@ from training.output import write_model
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
-    """The model of a training run, or the one that was imported."""
+    """The model from a training run, or the imported one."""
     path = tmp_path_factory.mktemp("model") / "model"
     source = sources.read()
     if source:
@@ -27,7 +27,7 @@ def model_path(tmp_path_factory):
         write_model(path, artifact.read(served).content)
         return path
     with warnings.catch_warnings():
-        # An estimator may warn of what is no fault: that it has not converged, or of this machine.
+        # An estimator may warn about things that are no errors, such as missing convergence or this machine.
         warnings.simplefilter("default")
         write_model(path, train())
     return path
@@ -35,7 +35,7 @@ def model_path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def card(request):
-    """What the model says about itself, or the CARD of a module that has a model of its own."""
+    """The model's card, or the CARD of a test module with its own model."""
     if hasattr(request.module, "CARD"):
         return request.module.CARD
     model = artifact.read(request.getfixturevalue("model_path"))
@@ -50,7 +50,7 @@ def row(card):
 
 @pytest.fixture
 def app(request, tmp_path, monkeypatch):
-    """The service, with small limits that tests can reach."""
+    """The service, with limits small enough to reach in tests."""
     if hasattr(request.module, "CARD"):
         return make_app(request.module.CARD, tmp_path, monkeypatch)
     return create_app(Settings(model_path=str(request.getfixturevalue("model_path")), **LIMITS))
@@ -58,5 +58,5 @@ def app(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def client(app):
-    """A client of the service, in this process."""
+    """An in-process client of the service."""
     return app.test_client()

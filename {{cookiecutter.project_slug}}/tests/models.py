@@ -1,4 +1,4 @@
-"""Models of every kind of signature, none of them the project's own, and services around them."""
+"""Models with every kind of signature, independent of the project's model, and services for them."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from inference.predictor import Predictor
 from inference.runtime.signature import Column, ModelCard, Output, Prediction, Tensor, count
 from training.output import write_model
 
-# Small ones, which tests can reach.
+# Limits small enough to reach in tests.
 LIMITS = {"max_rows": 8, "max_body_bytes": 65_536}
 
 
 def make_card(name, **parts):
-    """A card of these columns or tensors and outputs."""
+    """Return a card with these columns or tensors, and outputs."""
     return ModelCard(name=name, dataset="none", trained_on="2026-01-01", metrics={}, **parts)
 
 
@@ -34,7 +34,7 @@ GAPS = make_card(
     ),
     outputs=(Output(name="price"),),
 )
-# Nothing of them must be given.
+# All columns are optional.
 SPARSE = make_card(
     "sparse",
     columns=tuple(Column(name=name, required=False, example=1.0) for name in ("a", "b")),
@@ -97,7 +97,7 @@ CARDS = (NUMBERS, GAPS, SPARSE, SPARSE_TEXT, MIXED, HARD_NAMES, SEVERAL, IMAGE, 
 
 
 class Stub:
-    """Answers by the sum of all that an instance holds, so that a value lost on the way shows."""
+    """Predict from the sum of all values of an instance, so that a value lost on the way shows."""
 
     may_block = False
 
@@ -114,7 +114,7 @@ class Stub:
 
 
 def weigh(place, value):
-    """A number for what one input holds: other numbers for other values, and for other places."""
+    """Return a number for one input that depends on its value and its position."""
     total = 0.0
     for index, item in enumerate(np.ravel(np.array(value, object)), start=1):
         number = sum(map(ord, item)) if isinstance(item, str) else 77 if item != item else item
@@ -123,7 +123,7 @@ def weigh(place, value):
 
 
 def answer(output, sums):
-    """The prediction of an output."""
+    """Return the prediction of an output."""
     if not output.classes:
         return Prediction(sums)
     places = [int(total) % len(output.classes) for total in sums]
@@ -133,7 +133,7 @@ def answer(output, sums):
 
 
 def make_app(card, folder, monkeypatch, **settings):
-    """A service around a stub of that signature."""
+    """Return a service with a stub for this signature."""
     monkeypatch.setattr(Predictor, "load", lambda content: Stub(card))
     model = write_model(folder / "model", card.name.encode())
     return create_app(Settings(model_path=str(model.path), **(LIMITS | settings)))

@@ -1,4 +1,4 @@
-"""A running service for tests, and a client that says what it likes."""
+"""A running service for tests, and a client that sends raw bytes."""
 
 import contextlib
 import json
@@ -14,14 +14,14 @@ from inference.config import ROOT
 
 
 def free_port():
-    """A port that nobody listens at."""
+    """Return an unused port."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
 
 
 class Server:
-    """``python -m inference`` of this project, or of a copy in ``folder``."""
+    """``python -m inference`` in this project, or in a copy in ``folder``."""
 
     def __init__(self, log, folder=ROOT, **variables):
         self.port = free_port()
@@ -37,11 +37,11 @@ class Server:
             )
 
     def connect(self, timeout=30):
-        """A connection of its own."""
+        """Open a new connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def wait(self, seconds=30):
-        """Wait until it answers."""
+        """Wait until it responds."""
         deadline = time.monotonic() + seconds
         while True:
             assert self.process.poll() is None, self.log.read_text()
@@ -51,29 +51,29 @@ class Server:
             time.sleep(0.02)
 
     def exchange(self, *parts):
-        """Send parts on a new connection and return all that comes until it ends."""
+        """Send parts on a new connection; return everything received until it closes."""
         with self.connect() as connection:
             for part in parts:
                 connection.sendall(part)
             return read_all(connection)
 
     def workers(self):
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
     def entries(self):
-        """The lines of the log; each must be JSON."""
+        """Return the lines of the log; each must be JSON."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def stop(self, number=signal.SIGTERM):
-        """End it; return its exit code."""
+        """Stop the service; return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=60)
 
 
 def read_all(connection):
-    """What comes until the other side ends the connection."""
+    """Read until the other side closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while part := connection.recv(65_536):
@@ -82,7 +82,7 @@ def read_all(connection):
 
 
 def read_answer(connection):
-    """Status, headers by lower-case name, and body of one answer."""
+    """Read one response: status, headers by lower-case name, and body."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += take(connection)
@@ -95,7 +95,7 @@ def read_answer(connection):
 
 
 def take(connection):
-    """Some bytes; raises ConnectionError where the connection ended."""
+    """Read some bytes; raise ConnectionError if the connection has closed."""
     part = connection.recv(65_536)
     if not part:
         raise ConnectionError("the connection ended")
@@ -104,7 +104,7 @@ def take(connection):
 
 @contextlib.contextmanager
 def serving(log, **variables):
-    """A service until the end of the block."""
+    """Run a service until the end of the block."""
     server = Server(log, **variables)
     try:
         server.wait()

@@ -1,4 +1,4 @@
-"""Scoring of files: the answers of the service, for every row, whatever happens."""
+"""File scoring: every row gets the same answer as from the service, whatever happens."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ from inference.runtime import artifact
 from tests.models import CARDS, MIXED, NUMBERS, TENSORS, Stub, make_app
 
 ROWS = 53
-# Threads of tests before these do not matter to a process that loads a model of its own.
+# Threads of earlier tests do not matter to a process that loads its own model.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning"
 )
@@ -36,13 +36,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(params=CARDS, ids=lambda card: card.name)
 def model(request, tmp_path, monkeypatch):
-    """A model of each kind of signature, and a service of it."""
+    """A model with each kind of signature, and its service."""
     app = make_app(request.param, tmp_path, monkeypatch, max_rows=1000)
     return request.param, app.test_client(), app.extensions["service"].settings
 
 
 def run(settings, path, target, workers=2):
-    """Do a job; return how it ended."""
+    """Run a job; return its result."""
     job = Job(Part(str(path), str(target)), workers)
     with processes(settings, workers) as pool:
         progress = job.run(pool, lambda *_: None)
@@ -51,12 +51,12 @@ def run(settings, path, target, workers=2):
 
 
 def read_csv(path):
-    """The rows of a CSV file as text, below its heading."""
+    """Return the rows of a CSV file as text, without its heading."""
     return [*csv.reader(io.StringIO(path.read_text(), newline=""))]
 
 
 @pytest.mark.parametrize("block_bytes", [40, 2**20])
-def test_lines_get_the_answers_of_the_service(model, tmp_path, monkeypatch, block_bytes):
+def test_lines_get_the_same_answers_as_from_the_service(model, tmp_path, monkeypatch, block_bytes):
     card, client, settings = model
     monkeypatch.setattr(source, "BLOCK_BYTES", block_bytes)
     path, target = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
@@ -73,7 +73,7 @@ def test_lines_get_the_answers_of_the_service(model, tmp_path, monkeypatch, bloc
 
 
 @pytest.mark.parametrize("block_bytes", [40, 2**20])
-def test_csv_gets_the_answers_of_the_service(model, tmp_path, monkeypatch, block_bytes):
+def test_csv_gets_the_same_answers_as_from_the_service(model, tmp_path, monkeypatch, block_bytes):
     card, client, settings = model
     path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
     if not holds(card):
@@ -94,7 +94,7 @@ def test_csv_gets_the_answers_of_the_service(model, tmp_path, monkeypatch, block
 
 
 def settings_of(card, tmp_path, monkeypatch):
-    """The settings of a service of such a model, which ``main`` also finds."""
+    """Return the settings of a service with such a model; ``main`` also reads them."""
     settings = make_app(card, tmp_path, monkeypatch).extensions["service"].settings
     monkeypatch.setenv("MODEL_PATH", settings.model_path)
     return settings
@@ -102,17 +102,17 @@ def settings_of(card, tmp_path, monkeypatch):
 
 @pytest.fixture
 def numbers(tmp_path, monkeypatch):
-    """Settings of a model of four numbers."""
+    """Settings for a model of four numbers."""
     return settings_of(NUMBERS, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def mixed(tmp_path, monkeypatch):
-    """Settings of a model of text and numbers."""
+    """Settings for a model of text and numbers."""
     return settings_of(MIXED, tmp_path, monkeypatch)
 
 
-def test_wrong_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeypatch):
+def test_invalid_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "BLOCK_BYTES", 500)
     good = [f"{place},2,3,4" for place in range(1000)]
     wrong = {
@@ -139,7 +139,7 @@ def test_wrong_rows_are_named_and_the_others_answered(numbers, tmp_path, monkeyp
     assert read_csv(target) == expected
 
 
-def test_wrong_lines_are_named(mixed, tmp_path):
+def test_invalid_lines_are_named(mixed, tmp_path):
     good = json.dumps(MIXED.example)
     named = json.dumps({"island": "Dream"})
     path, target = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
@@ -149,7 +149,7 @@ def test_wrong_lines_are_named(mixed, tmp_path):
     assert [row for row, _ in found] == ["1", "3", "4"]
     assert "port" in found[1][1]
     assert [json.loads(line)["row"] for line in target.read_text().splitlines()] == [0, 2, 5]
-    # A clean run takes away what the one before it had to say.
+    # A clean run removes the errors of the previous one.
     path.write_text(good)
     assert run(mixed, path, target).failed == 0
     assert not target.with_name(target.name + ERRORS).exists()
@@ -209,7 +209,7 @@ def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypa
     ],
 )
 @pytest.mark.parametrize("heading", ["", "a/b~c,width,height: cm,length\n"])
-def test_numbers_that_are_read_at_once_are_the_same(text, is_quick, heading):
+def test_numbers_parsed_in_bulk_are_the_same(text, is_quick, heading):
     cells = Cells(NUMBERS)
     places = cells.find_columns(heading.strip().split(","))
     quick = cells.read_numbers(text.encode(), places, 4)
@@ -240,7 +240,7 @@ def test_csv_is_cut_between_records(text, rows, size, monkeypatch):
     assert b"".join(block.content for block in blocks) == text.encode()
     assert sum(block.rows for block in blocks) == rows
     for block in blocks:
-        # From wherever a job goes on.
+        # Resume from any position.
         rest = [*source.Csv(file).blocks(block.end)]
         assert b"".join(each.content for each in rest) == text.encode()[block.end :]
 
@@ -266,13 +266,13 @@ def test_parquet(mixed, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("wrong", [None, math.nan, 1e39, "3", True])
-def test_numbers_of_parquet_are_read_at_once(numbers, tmp_path, wrong):
-    """And one by one where one of them is anything else."""
+def test_numbers_of_parquet_are_read_in_bulk(numbers, tmp_path, wrong):
+    """Read them one by one if any of them is something else."""
     names = [column.name for column in NUMBERS.columns]
     columns = {name: [place + row / 7 for row in range(ROWS)] for place, name in enumerate(names)}
     columns[names[1]] = [*range(ROWS)]
     good, bad = tmp_path / "good.parquet", tmp_path / "bad.parquet"
-    # In another order, beside others.
+    # In another order, with extra columns.
     given = {"other": ["x"] * ROWS, **dict(reversed(columns.items()))}
     pyarrow.parquet.write_table(pyarrow.table(given), good)
     lines = tmp_path / "good.jsonl"
@@ -296,7 +296,7 @@ def test_numbers_of_parquet_are_read_at_once(numbers, tmp_path, wrong):
     assert names[2] in found[0][1]
 
 
-def test_parquet_goes_on_from_any_row():
+def test_parquet_resumes_from_any_row():
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table({"x": [*range(100)]}), file, row_group_size=30)
     for start in (0, 1, 29, 30, 59, 99, 100):
@@ -322,19 +322,19 @@ def large(model_path, card_of_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def card_of_model(model_path):
-    """What the project's own model says about itself."""
+    """The card of the project's own model."""
     return Predictor.load(artifact.read(model_path).content).card
 
 
 def begin(model_path, path, target):
-    """A job in a process of its own."""
+    """Start a job in its own process."""
     command = [sys.executable, "-m", "inference.batch", str(path), str(target)]
     environment = os.environ | {"MODEL_PATH": str(model_path), "WORKERS": "2"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
 
 
 def children_of(process):
-    """The processes that a process has started."""
+    """Return the child processes of a process."""
     try:
         with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
             return file.read().split()
@@ -342,7 +342,7 @@ def children_of(process):
         return []
 
 
-def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_path):
+def test_job_that_is_killed_and_restarted_gives_the_same_answers(large, model_path, tmp_path):
     clean, target = tmp_path / "clean.csv", tmp_path / "scores.csv"
     started = time.monotonic()
     assert begin(model_path, large, clean).wait() == 0
@@ -394,7 +394,7 @@ def test_killed_and_begun_again_gives_the_same_answers(large, model_path, tmp_pa
         (["some/", "scores/", "x"], "AWS_BATCH_JOB_ARRAY_INDEX=3 must be"),
     ],
 )
-def test_what_cannot_be_done_says_why(numbers, given, reason, tmp_path, monkeypatch, capsys):
+def test_impossible_job_says_why(numbers, given, reason, tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
     tmp_path = tmp_path / "here"
     monkeypatch.chdir(tmp_path)
@@ -415,7 +415,7 @@ def test_heading_without_a_column_says_which(numbers, tmp_path):
     with pytest.raises(StartupError, match="the first line is missing 'a/b~c'"):
         run(numbers, path, tmp_path / "scores.csv")
     assert [file.name for file in tmp_path.iterdir() if "scores" in file.name] == []
-    # A row is no heading, and neither is one that has a fault.
+    # A row is not a heading, even if it is invalid.
     path.write_text("1,2,x,4\n1,2,3,4\n")
     assert run(numbers, path, tmp_path / "scores.csv").failed == 1
 
@@ -435,7 +435,7 @@ def test_empty_file_has_no_answers(numbers, tmp_path):
 
 @pytest.fixture
 def folder(numbers, tmp_path):
-    """Files of rows below each other, beside what other programs leave there."""
+    """Nested files of rows, among files of other programs."""
     here = tmp_path / "rows"
     for place in range(5):
         path = here / f"day={place % 2}" / f"{place}.csv"
@@ -458,7 +458,7 @@ def test_jobs_share_the_files_of_a_folder(folder, tmp_path, jobs):
     assert not alone.exists()
 
 
-def test_file_that_comes_late_moves_no_other(folder, tmp_path):
+def test_late_file_does_not_move_the_others(folder, tmp_path):
     place = f"{folder}/", f"{tmp_path}/scores/"
     before = [plan(*place, index, 2) for index in range(2)]
     (folder / "day=0" / "00.csv").write_text("1,2,3,4\n")
@@ -478,13 +478,13 @@ def test_folder_is_scored_file_by_file(folder, tmp_path, monkeypatch, capsys):
     assert "0.csv.errors.csv: 1 rows without an answer" in said.err
     rows = {path.name: len(read_csv(path)) - 1 for path in scores.glob("*/?.csv")}
     assert rows == {f"{place}.csv": 10 * (place + 1) for place in range(1, 5)} | {"0.csv": 1}
-    # What was done is not done again where the rest is asked for.
+    # Finished files are not scored again while other files are outstanding.
     (folder / "day=1" / "9.parquet").unlink()
     times = {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")}
     assert main([str(folder), f"{scores}/"]) == 1
     assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")} == times
     assert not [*scores.rglob("*.progress"), *scores.rglob("*.part")]
-    # And all of it where it is asked for anew, or where an answer is gone.
+    # All files are scored again in a new run, or if an answer is missing.
     assert main([str(folder), f"{scores}/"]) == 1
     assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.csv")} != times
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "6")
@@ -494,7 +494,7 @@ def test_folder_is_scored_file_by_file(folder, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 16, 60])
 @pytest.mark.usefixtures("mixed")
-def test_jobs_share_the_rows_of_a_file_of_parquet(tmp_path, monkeypatch, jobs):
+def test_jobs_share_the_rows_of_a_parquet_file(tmp_path, monkeypatch, jobs):
     names = [column.name for column in MIXED.columns]
     columns = {name: [value] * ROWS for name, value in zip(names, MIXED.example, strict=True)}
     columns["member"][5] = None

@@ -1,4 +1,4 @@
-"""The comparison of a new model with the one that runs."""
+"""The comparison of a new model with the running one."""
 
 import io
 import json
@@ -17,13 +17,13 @@ RUNNING, NEW = "http://running", "http://new"
 
 
 def a_sample(metrics, answer, request='{"instances": [[1], [2], [3], [4]]}'):
-    """What ``python -m inference.sample`` prints."""
+    """Return the output of ``python -m inference.sample``."""
     return "\n".join(["{}", "{}", "version", metrics, request, json.dumps(answer)])
 
 
 @pytest.fixture
 def answers(monkeypatch):
-    """What each URL answers; an error is raised."""
+    """The response of each URL; an error is raised."""
     known = {}
 
     def ask(url, body=None):
@@ -39,7 +39,7 @@ def answers(monkeypatch):
 
 @pytest.fixture
 def run(answers, monkeypatch, capsys):
-    """Compare, and return the exit code and what was said."""
+    """Compare, and return the exit code and the output."""
 
     def run(sample, *urls, metrics="", predictions=()):
         answers.setdefault(f"{RUNNING}/metrics", metrics)
@@ -52,12 +52,12 @@ def run(answers, monkeypatch, capsys):
     return run
 
 
-def test_service_tells_what_training_measured(client, card):
+def test_service_reports_the_metrics_of_training(client, card):
     told = compare.running_metrics(client.get("/metrics").text)
     assert told == {name: float(f"{value:.4g}") for name, value in card.metrics.items()}
 
 
-def test_trained_model_may_follow_itself(card, model_path, monkeypatch, capsys):
+def test_trained_model_may_replace_itself(card, model_path, monkeypatch, capsys):
     command = [sys.executable, "-m", "inference.sample"]
     environment = {**os.environ, "MODEL_PATH": str(model_path)}
     sample = subprocess.run(
@@ -90,7 +90,7 @@ def test_trained_model_may_follow_itself(card, model_path, monkeypatch, capsys):
         ("mean_absolute_error", 40.0, 36.0, False),
     ],
 )
-def test_model_that_got_worse_must_not_follow(run, name, running, new, got_worse):
+def test_model_that_got_worse_must_not_be_released(run, name, running, new, got_worse):
     answer = {"predictions": list("abcd")}
     metrics = f'inference_model_metric{{metric="{name}"}} {running}'
     code, said = run(
@@ -107,11 +107,11 @@ def test_model_that_got_worse_must_not_follow(run, name, running, new, got_worse
         (["a", "b", "a", "b"], ["a", "b", "b", "a"], 2),
         ([1, 2, 3, 4], [1, 2, 3, 5], 1),
         ([True, False, True, True], [False, False, True, True], 1),
-        # Of a span of 100, a tenth.
+        # A tenth of a span of 100.
         ([0.0, 50.0, 99.0, 100.0], [9.0, 41.0, 99.0, 120.0], 1),
         ([5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 5.00001], 0),
         ([5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 6.0], 1),
-        # Numbers in place of classes.
+        # Numbers instead of classes.
         ([1.0, 2.0, 3.0, 4.0], [1, 2, 3, 4], 4),
         (
             [
@@ -131,7 +131,7 @@ def test_model_that_got_worse_must_not_follow(run, name, running, new, got_worse
     ],
 )
 @pytest.mark.parametrize("urls", [(), (NEW,)])
-def test_answers_that_differ_are_counted(run, answers, running, new, differ, urls):
+def test_different_answers_are_counted(run, answers, running, new, differ, urls):
     answers[f"{NEW}/predict"] = json.dumps({"predictions": new})
     image = [] if urls else new
     code, said = run(a_sample("", {"predictions": image}), *urls, predictions=running)
@@ -140,7 +140,7 @@ def test_answers_that_differ_are_counted(run, answers, running, new, differ, url
     assert ("more than 20 % of its answers differ" in said) == (differ > 0)
 
 
-def test_more_may_differ_where_the_owner_says_so(run, monkeypatch):
+def test_owner_can_allow_more_differences(run, monkeypatch):
     monkeypatch.setenv("MAX_DIFFERENT", "50")
     code, said = run(a_sample("", {"predictions": list("aabb")}), predictions=list("aaaa"))
     assert (code, "2 of 4 answers differ, 50 %; 50 % are allowed" in said) == (0, True)
@@ -148,7 +148,7 @@ def test_more_may_differ_where_the_owner_says_so(run, monkeypatch):
 
 @pytest.mark.parametrize("name", ["TOLERANCE", "MAX_DIFFERENT"])
 @pytest.mark.parametrize("value", ["", "20%", "nan", "-1", "inf"])
-def test_setting_that_is_no_number_is_named(run, monkeypatch, capsys, name, value):
+def test_setting_that_is_not_a_number_is_named(run, monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         run(a_sample("", {"predictions": []}))
@@ -156,7 +156,7 @@ def test_setting_that_is_no_number_is_named(run, monkeypatch, capsys, name, valu
     assert capsys.readouterr().err == f"{name} must be a number from 0 on, not {value!r}\n"
 
 
-def test_model_of_other_inputs_may_follow(run, answers):
+def test_model_with_other_inputs_may_be_released(run, answers):
     answers[f"{RUNNING}/predict"] = NoAnswerError("HTTP 400 BAD REQUEST", 400)
     code, said = run(a_sample("accuracy=0.9", {"predictions": list("aaaa")}))
     assert code == 0
@@ -168,7 +168,7 @@ def test_model_of_other_inputs_may_follow(run, answers):
     "error", [NoAnswerError("HTTP 503", 503), NoAnswerError("connection refused")]
 )
 @pytest.mark.parametrize("path", ["predict", "metrics"])
-def test_what_was_not_answered_is_no_comparison(run, answers, error, path):
+def test_failed_request_is_no_comparison(run, answers, error, path):
     answers[f"{RUNNING}/{path}"] = error
     code, said = run(a_sample("", {"predictions": list("aaaa")}))
     assert code == 2

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may ask, at every route and whoever answers."""
+"""Pages of other origins: which may send requests, on every route and for every kind of response."""
 
 import json
 
@@ -25,14 +25,14 @@ PATHS = (
 
 @pytest.fixture(params=["https://app.example.com, http://localhost:3000", "*"])
 def guarded(request, tmp_path, monkeypatch):
-    """A client of a service with a key, and whether any origin may ask."""
+    """A client of a service with a key, and whether it allows any origin."""
     settings = {"cors_origins": request.param, "api_key": "secret"}
     app = make_app(NUMBERS, tmp_path, monkeypatch, **settings)
     return app.test_client(), request.param == "*"
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_says_who_may_read_it(guarded, path):
+def test_every_response_says_who_may_read_it(guarded, path):
     client, is_any = guarded
     for method in ("GET", "POST"):
         for key in ({}, {"X-API-Key": "secret"}):
@@ -45,7 +45,7 @@ def test_every_answer_says_who_may_read_it(guarded, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_browsers_ask_before_without_a_key(guarded, path):
+def test_preflight_requests_need_no_key(guarded, path):
     client, is_any = guarded
     answer = client.options(path, headers=ASK | {"Origin": APP})
     assert answer.status_code == 204
@@ -56,14 +56,14 @@ def test_browsers_ask_before_without_a_key(guarded, path):
     assert ("Access-Control-Allow-Methods" in refused.headers) is is_any
 
 
-def test_no_other_origin_may_ask_by_default(client):
+def test_no_other_origin_is_allowed_by_default(client):
     answer = client.get("/ping", headers={"Origin": APP})
     assert ALLOW not in answer.headers
     assert "Vary" not in answer.headers
     assert "Access-Control-Allow-Methods" not in client.options("/ping", headers=ASK).headers
 
 
-def test_the_event_loop_says_it_too(tmp_path, model_path, card, row):
+def test_the_event_loop_sends_the_headers_too(tmp_path, model_path, card, row):
     body = json.dumps({"instances": [row]}).encode()
     with serving(tmp_path / "log", CORS_ORIGINS=APP, MODEL_PATH=model_path) as server:
         for content, status in ((body, b" 200 "), (b"{", b" 400 ")):
@@ -85,6 +85,6 @@ def test_the_event_loop_says_it_too(tmp_path, model_path, card, row):
 @pytest.mark.parametrize(
     "origins", ["app.example.com", "https://app.example.com/page", "ftp://x", "*, *"]
 )
-def test_what_is_no_origin_is_refused(origins):
+def test_invalid_origin_is_refused(origins):
     with pytest.raises(StartupError, match="CORS_ORIGINS"):
         Settings.from_environment({"CORS_ORIGINS": origins})

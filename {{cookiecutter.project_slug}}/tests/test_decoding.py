@@ -1,4 +1,4 @@
-"""What the decoders refuse, and what a body may cost them; holds without any model."""
+"""What the decoders reject, and how much memory a body may take; independent of the model."""
 
 import subprocess
 import sys
@@ -48,20 +48,20 @@ def infer(body):
         ('{"instances": [{"a": 1, "b": 2}], "instances": [[3, 4]]}', "instances"),
     ],
 )
-def test_key_that_is_there_twice_is_refused(body, key):
+def test_duplicate_key_is_refused(body, key):
     with pytest.raises(InvalidInstances) as error:
         decode(body.encode())
     assert error.value.description == f"duplicate key {key} in an object"
 
 
-def test_duplicate_is_found_though_an_escape_hides_a_colon():
+def test_duplicate_is_found_even_if_an_escape_hides_a_colon():
     hidden = r'{"instances": [{"a:": 1, "b": 2, "b": 3}, {"a\u003a": 1, "b": 2}]}'
     with pytest.raises(InvalidInstances, match="duplicate key b"):
         decode(hidden.encode(), ["a:", "b"])
 
 
 @pytest.mark.parametrize("a", ["a", "a:", ":a::", "\u00e4", "instances"])
-def test_innocent_keys_pass_however_they_are_written(a):
+def test_valid_keys_pass_however_they_are_written(a):
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in a)
     body = f'{{"\\u0069nstances": [[1, 2], {{"b": 2, "{a}": 1}}, {{"{escaped}": 1, "b": 2}}]}}'
     assert decode(body.encode(), [a, "b"]) == [[1, 2]] * 3
@@ -77,7 +77,7 @@ def test_innocent_keys_pass_however_they_are_written(a):
         ((b'{"inputs"', b'{"outputs": [{"name": "x", "name": "y"}], "inputs"'), "name"),
     ],
 )
-def test_key_that_is_there_twice_in_a_request_of_tensors_is_refused(change, key):
+def test_duplicate_key_in_a_tensor_request_is_refused(change, key):
     body = INFER.replace(*change)
     if key == "inputs":
         body = INFER.replace(b'{"inputs"', b'{"inputs": [' + GOOD + b'], "inputs"')
@@ -96,7 +96,7 @@ def test_key_that_is_there_twice_in_a_request_of_tensors_is_refused(change, key)
         b'"unknown": {"a": [{"b": 1}, {"b": ' + b"9" * 5000 + b"}]}",
     ],
 )
-def test_innocent_requests_of_tensors_pass(more):
+def test_valid_tensor_requests_pass(more):
     assert infer(INFER[:-1] + b", " + more + b"}").inputs[0].name == "instances"
 
 
@@ -113,12 +113,12 @@ def test_byte_order_mark_is_skipped_once():
 
 
 @pytest.mark.parametrize("cell", ["\u0661", "\uff11", "1\u0660"])
-def test_digits_of_other_scripts_are_no_numbers_in_csv(cell):
+def test_digits_of_other_scripts_are_not_numbers_in_csv(cell):
     with pytest.raises(InvalidInstances, match=f"line 2, b: .{cell}. is not a finite number"):
         decode_csv(f"1,2\n1,{cell}\n".encode())
 
 
-def test_columns_of_csv_are_found_without_the_blanks_around_their_names():
+def test_csv_column_names_are_stripped():
     rows = decode_csv("text,b , a\n\u0661,2,1\n".encode(), ["a", " b"])
     assert np.array_equal(rows, [[1, 2]])
 
@@ -126,7 +126,7 @@ def test_columns_of_csv_are_found_without_the_blanks_around_their_names():
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        # What comes after the first row too many is not looked at.
+        # Anything after the first excess row is ignored.
         (b"1,2\n" * 9 + b'x,"', "more than 8 rows: split them into several requests"),
         (b"a,b\n" + b"1,2\n" * 9 + b'x,"', "more than 8 rows: split them into several requests"),
         (b"a,b,a\n1,2,3\n", "The first line names a twice"),
@@ -134,7 +134,7 @@ def test_columns_of_csv_are_found_without_the_blanks_around_their_names():
         (b'1,"' + b"\n" * 200_000, "field larger than field limit"),
     ],
 )
-def test_csv_is_read_no_further_than_it_may_be(body, fault):
+def test_csv_is_read_no_further_than_its_limit(body, fault):
     with pytest.raises(InvalidInstances, match=fault):
         decode_csv(body)
 
@@ -143,7 +143,7 @@ def test_eight_rows_of_csv_are_not_too_many():
     assert len(decode_csv(b"a,b\r\n" + b"1,2\r\n\r\n" * 8)) == 8
 
 
-# Decodes each body four times at once, and tells by how many KB the process grew for it at most.
+# Decodes each body in four threads at once, and prints the peak growth of the process in KB.
 MEASURE = """
 import re, sys, threading
 from inference.formats import csv, tensors
@@ -202,7 +202,7 @@ sys.setswitchinterval(1e-4)
 for case, (decode, *parts) in cases.items():
     bodies = [fill(*parts) for _ in range(4)]
     threads = [threading.Thread(target=work, args=(decode, body)) for body in bodies]
-    # 5: the peak begins anew.
+    # Writing 5 resets the peak.
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = resident("VmRSS")
@@ -215,7 +215,7 @@ for case, (decode, *parts) in cases.items():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
-def test_four_hostile_bodies_together_take_little_memory():
+def test_four_hostile_bodies_together_use_little_memory():
     command = [sys.executable, "-c", MEASURE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     grown = {case: int(size) for size, case in (x.split(" ", 1) for x in done.stdout.splitlines())}

@@ -1,4 +1,4 @@
-"""Every way to ask, for every kind of signature: all of them must give the same answer."""
+"""Every endpoint with every kind of signature: all must give the same answer."""
 
 import copy
 import csv
@@ -44,7 +44,7 @@ def client(card, tmp_path, monkeypatch):
 
 
 def only(*cards):
-    """For these signatures alone."""
+    """Run a test for these signatures only."""
     return pytest.mark.parametrize("card", cards, ids=lambda card: card.name, indirect=True)
 
 
@@ -61,14 +61,14 @@ def refusal(client, *instances):
 
 
 def named(card, instance):
-    """An instance as an object by the names of its parts."""
+    """Return an instance as an object by input name."""
     if card.columns:
         return dict(zip([column.name for column in card.columns], instance, strict=True))
     return instance if isinstance(instance, dict) else {card.tensors[0].name: instance}
 
 
 def changed(card, name, value):
-    """The example as an object, with another value of one part."""
+    """Return the example as an object, with one value changed."""
     return {**named(card, copy.deepcopy(card.example)), name: value}
 
 
@@ -94,7 +94,7 @@ def test_instance_may_be_an_object_in_any_order(client, card):
     assert both == predict(client, card.example, given) == predict(client, given, given)
 
 
-def test_metadata_describes_what_infer_takes(client, card):
+def test_metadata_describes_the_inputs_of_infer(client, card):
     metadata = client.get(f"/v2/models/{card.name}").json
     example = client.get("/openapi.json").json["paths"][f"/v2/models/{card.name}/infer"]
     inputs = example["post"]["requestBody"]["content"]["application/json"]["example"]["inputs"]
@@ -109,7 +109,7 @@ def test_metadata_describes_what_infer_takes(client, card):
 
 
 def infer(client, card, inputs, is_binary):
-    """The outputs of the protocol by name, of inputs by name with datatype and values."""
+    """Return the protocol's outputs by name, for inputs by name with datatype and values."""
     tensors, raw = [], b""
     for name, (datatype, values) in inputs.items():
         tensor = {"name": name, "shape": list(values.shape), "datatype": datatype}
@@ -130,7 +130,7 @@ def infer(client, card, inputs, is_binary):
 
 
 @pytest.mark.parametrize("is_binary", [False, True], ids=["json", "binary"])
-def test_tensors_are_answered_as_json_is(client, card, is_binary):
+def test_tensors_are_answered_like_json(client, card, is_binary):
     example = client.get("/openapi.json").json["paths"][f"/v2/models/{card.name}/infer"]
     given = example["post"]["requestBody"]["content"]["application/json"]["example"]["inputs"]
     inputs = {}
@@ -149,7 +149,7 @@ def test_tensors_are_answered_as_json_is(client, card, is_binary):
 
 @only(NUMBERS, GAPS)
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_table_of_numbers_may_come_as_a_tensor_a_column(client, card, shape):
+def test_table_of_numbers_may_be_sent_as_one_tensor_per_column(client, card, shape):
     inputs = {
         column.name: ("FP32", np.full(shape, column.example)) for column in reversed(card.columns)
     }
@@ -158,7 +158,7 @@ def test_table_of_numbers_may_come_as_a_tensor_a_column(client, card, shape):
 
 
 def table(card, *rows, heading=True):
-    """CSV of some rows."""
+    """Return rows as CSV."""
     text = io.StringIO()
     writer = csv.writer(text)
     if heading:
@@ -170,7 +170,7 @@ def table(card, *rows, heading=True):
 
 @only(*TABLES)
 @pytest.mark.parametrize("heading", [True, False])
-def test_csv_is_answered_as_json_is(client, card, heading):
+def test_csv_is_answered_like_json(client, card, heading):
     body = table(card, card.example, card.example, heading=heading)
     response = client.post("/invocations", data=body, headers=CSV)
     assert response.json == predict(client, card.example, card.example)
@@ -182,21 +182,21 @@ def test_csv_is_answered_as_json_is(client, card, heading):
 
 
 @only(IMAGE)
-def test_line_of_csv_may_hold_the_values_of_a_tensor(client, card):
+def test_csv_line_may_hold_the_values_of_a_tensor(client, card):
     body = ",".join(map(str, np.ravel(card.example)))
     response = client.post("/invocations", data=body, headers=CSV)
     assert response.json == predict(client, card.example)
 
 
 @only(TENSORS)
-def test_tensors_that_no_line_holds_are_no_csv(client):
+def test_tensors_that_do_not_fit_a_line_are_refused_as_csv(client):
     response = client.post("/invocations", data="1,2", headers=CSV)
     assert response.status_code == 415
     assert "several tensors" in response.json["detail"]
 
 
 @only(SPARSE, SPARSE_TEXT)
-def test_object_may_be_empty_where_nothing_must_be_given(client, card):
+def test_object_may_be_empty_if_nothing_is_required(client, card):
     nulls = [None] * len(card.columns)
     answer = predict(client, {}, {})
     assert answer == predict(client, nulls, nulls) == predict(client, {}, nulls)
@@ -229,7 +229,7 @@ def test_missing_value_is_null_absent_empty_or_nan(client, card):
 
 
 @only(GAPS)
-def test_nan_in_a_tensor_is_a_missing_value_only_where_one_may_be(client, card):
+def test_nan_in_a_tensor_is_a_missing_value_only_if_allowed(client, card):
     expected = predict(client, [None, 7.25])["predictions"]
     matrix = {MATRIX: ("FP32", np.array([[np.nan, 7.25]]))}
     assert infer(client, card, matrix, True)["predictions"] == expected
@@ -249,7 +249,7 @@ def test_nan_in_a_tensor_is_a_missing_value_only_where_one_may_be(client, card):
 
 
 @only(MIXED)
-def test_input_of_a_column_that_may_be_missing_may_be_left_out(client, card):
+def test_input_of_an_optional_column_may_be_omitted(client, card):
     kinds = {"string": "BYTES", "number": "FP32", "integer": "INT64", "boolean": "BOOL"}
     inputs = {
         column.name: (kinds[column.type], np.array([column.example], object))
@@ -351,19 +351,19 @@ def test_missing_tensor_is_named(client, card):
         ({"back\\slash": None}, "instances[0].back\\slash: Expected `float`, got `null`"),
     ],
 )
-def test_hard_name_is_named_in_a_fault(client, card, change, detail):
+def test_unusual_name_is_escaped_in_an_error(client, card, change, detail):
     assert refusal(client, {**named(card, card.example), **change})[0].startswith(detail)
 
 
 @only(HARD_NAMES)
-def test_hard_name_that_is_missing_is_named(client, card):
+def test_missing_input_with_an_unusual_name_is_named(client, card):
     given = named(card, card.example)
     del given["back\\slash"]
     assert "missing required field `back\\slash`" in refusal(client, given)[0]
 
 
 @only(HARD_NAMES, MIXED)
-def test_key_that_is_there_twice_is_refused_though_another_is_absent(client, card):
+def test_duplicate_key_is_refused_even_if_another_is_absent(client, card):
     optional = next(column.name for column in card.columns if not column.required)
     given = {k: v for k, v in named(card, card.example).items() if k != optional}
     name = card.columns[0].name
@@ -400,14 +400,14 @@ def test_instances_of_different_sizes_are_refused(client, card):
     assert pointer == "/instances/1"
 
 
-def test_faults_are_never_the_services(client, card):
+def test_invalid_input_is_never_a_server_error(client, card):
     empty = [] if card in (SPARSE, SPARSE_TEXT) else [{}]
     for instance in (None, 1, "x", [], *empty, [[]], [None] * 6, {"x": 1}, [[[[1]]]], True):
         response = client.post("/predict", json={"instances": [instance]})
         assert response.status_code == 422, instance
 
 
-def test_openapi_and_page_know_the_signature(client, card):
+def test_openapi_and_page_match_the_signature(client, card):
     document = client.get("/openapi.json").json
     rows = document["components"]["schemas"]["Request"]["properties"]["instances"]["items"]
     (row,) = [kind for kind in rows.get("anyOf", [rows]) if "properties" in kind or "$ref" in kind]
@@ -437,7 +437,7 @@ def test_metrics_count_by_class_and_output(client, card):
         assert any('output="sold"' in line for line in counted)
 
 
-def test_card_of_the_release_before_is_read():
+def test_card_of_the_previous_release_is_read():
     fields = {
         "name": "old",
         "dataset": "Iris",
@@ -471,9 +471,7 @@ def test_predictor_may_refuse_a_value(card, tmp_path, monkeypatch, batching):
 
 @only(MIXED)
 @pytest.mark.parametrize("batching", ["on", "off"])
-def test_error_of_the_predictor_is_logged_with_the_instance(
-    card, tmp_path, monkeypatch, caplog, batching
-):
+def test_predictor_error_is_logged_with_the_instance(card, tmp_path, monkeypatch, caplog, batching):
     client = make_app(card, tmp_path, monkeypatch, batching=batching).test_client()
     predict_well = Stub.predict
 

@@ -1,4 +1,4 @@
-"""The queue that predicts the rows of several requests together, and what is measured for it."""
+"""The queue that batches rows of several requests, and the measurements that decide about it."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from training.output import measure, publish, write_serving
 
 
 class Doubler:
-    """A model that answers twice each row's number, remembers its batches, and dislikes 13."""
+    """A model that returns twice each row's number, records its batches, and rejects 13."""
 
     def __init__(self, seconds=0.0):
         self.card = ModelCard(
@@ -42,18 +42,18 @@ class Doubler:
 
 
 def numbers_of(*numbers):
-    """Inputs of a row each."""
+    """Return inputs with one row for each number."""
     return {MATRIX: np.array(numbers, np.float32).reshape(-1, 1)}
 
 
 def batcher_of(model, seconds):
-    """A queue of its own."""
+    """Return a new queue."""
     run = lambda inputs: keep(model.card, model.predict(inputs), count(inputs))  # noqa: E731
     return Batcher(run, seconds)
 
 
 def ask_at_once(predict, numbers):
-    """Ask for each number in a thread of its own; return answers and errors in their order."""
+    """Request each number in its own thread; return answers and errors in order."""
     outcomes = [None] * len(numbers)
 
     def ask(place):
@@ -70,7 +70,7 @@ def ask_at_once(predict, numbers):
     return outcomes
 
 
-def test_requests_that_wait_are_predicted_together_each_with_its_own_answer():
+def test_waiting_requests_are_batched_and_each_gets_its_own_answer():
     model = Doubler(seconds=0.05)
     outcomes = ask_at_once(batcher_of(model, 10).predict, range(20, 40))
     assert outcomes == [[2 * number, 2 * number] for number in range(20, 40)]
@@ -78,7 +78,7 @@ def test_requests_that_wait_are_predicted_together_each_with_its_own_answer():
     assert max(model.batches) > 2
 
 
-def test_bad_request_spoils_none_of_its_neighbours():
+def test_bad_request_does_not_affect_its_neighbours():
     model = Doubler(seconds=0.05)
     *good, bad = ask_at_once(batcher_of(model, 10).predict, [1, 2, 3, 4, 5, 13])
     assert good == [[2 * number, 2 * number] for number in range(1, 6)]
@@ -93,7 +93,7 @@ def test_batch_has_few_rows_unless_one_request_has_many():
     assert len(batcher.predict(numbers_of(*[1] * 100))[0].values) == 100
 
 
-def test_request_is_given_up_after_its_time():
+def test_request_times_out():
     model = Doubler(seconds=0.5)
     batcher = batcher_of(model, 0.1)
     outcomes = ask_at_once(batcher.predict, [1, 2, 3])
@@ -110,7 +110,7 @@ def test_idle_queue_adds_no_wait():
     assert time.perf_counter() - started < 1
 
 
-def test_rows_of_several_requests_are_predicted_at_once_each_with_its_own_answer():
+def test_rows_of_several_requests_are_predicted_together_and_each_gets_its_own_answer():
     model = Doubler()
     engine = Engine(model, False, 10)
     model.batches.clear()
@@ -125,13 +125,13 @@ def test_rows_of_several_requests_are_predicted_at_once_each_with_its_own_answer
 
 
 @pytest.mark.parametrize("queue", [False, True])
-def test_answer_that_is_no_number_is_an_error_of_its_row(queue):
+def test_answer_that_is_not_a_number_is_an_error_of_its_row(queue):
     predict = Engine(Doubler(), queue, 10).predict
     with pytest.raises(InvalidInstances, match=r"instances\[1\]: the model has no finite answer"):
         predict(numbers_of(1, np.inf, 1))
 
 
-def test_waiting_requests_hold_no_thread_and_may_give_up():
+def test_waiting_requests_occupy_no_thread_and_can_be_cancelled():
     model = Doubler(seconds=0.05)
     engine = Engine(model, True, 10)
     model.batches.clear()
@@ -146,7 +146,7 @@ def test_waiting_requests_hold_no_thread_and_may_give_up():
     assert sum(model.batches) == 101
 
 
-def test_submitted_rows_are_checked_as_others_are():
+def test_submitted_rows_are_checked_like_others():
     engine = Engine(Doubler(), True, 10)
     good, bad = (engine.submit(numbers_of(1, last)) for last in (1, np.inf))
     assert good.result(30)[0].values == [2, 2]
@@ -165,7 +165,7 @@ def test_without_a_queue_nothing_waits():
 
 
 class Answering:
-    """A classifier of two classes whose ``predict`` is given."""
+    """A classifier of two classes with the given ``predict``."""
 
     def __init__(self, predict, features=("one", "two"), classes=("a", "b"), **fields):
         kind = "string" if classes else "number"
@@ -195,7 +195,7 @@ class Answering:
         (lambda rows: np.array([np.int64(7)] * len(rows), object), "", 7),
     ],
 )
-def test_values_of_numpy_become_plain_ones(queue, values, classes, expected):
+def test_numpy_values_become_plain_ones(queue, values, classes, expected):
     engine = Engine(Answering(lambda rows: Prediction(values(rows)), classes=classes), queue, 10)
     (answer,) = engine.predict({MATRIX: np.ones((3, 2), np.float32)})
     assert answer == Prediction([expected] * 3)
@@ -213,7 +213,7 @@ def test_probabilities_in_lists_become_an_array(queue):
 
 
 @pytest.mark.parametrize("queue", [False, True])
-def test_answer_of_too_few_values_is_nobodys(queue):
+def test_answer_with_too_few_values_fails_for_all_rows(queue):
     model = Answering(lambda rows: Prediction(["a"] * min(len(rows), 2)))
     with pytest.raises(ValueError, match=r"2 values of 'kind' for 3 row\(s\)"):
         Engine(model, queue, 10).predict({MATRIX: np.ones((3, 2), np.float32)})
@@ -226,7 +226,7 @@ def only_one_row(rows):
 
 
 def answers(value, probabilities=None):
-    """A function that answers each row with a value, and perhaps with a row of probabilities."""
+    """Return a function that gives each row this value, and optionally a row of probabilities."""
     return lambda rows: Prediction(
         [value] * len(rows),
         None if probabilities is None else np.array([probabilities] * len(rows)),
@@ -263,7 +263,7 @@ def answers(value, probabilities=None):
         ((only_one_row,), "export it with a free first dimension, the rows .*Got: 2 Expected: 1"),
     ],
 )
-def test_model_that_breaks_the_contract_is_refused_at_the_start_in_one_line(
+def test_model_that_breaks_the_contract_is_refused_at_startup_in_one_line(
     model_path, monkeypatch, model, fault
 ):
     monkeypatch.setattr(Predictor, "load", lambda content: Answering(*model))
@@ -273,12 +273,12 @@ def test_model_that_breaks_the_contract_is_refused_at_the_start_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_model_whose_name_no_header_carries_is_refused():
+def test_model_with_a_name_that_no_header_can_carry_is_refused():
     with pytest.raises(ValueError, match="headers carry ASCII"):
         Engine(Answering(answers("a"), name="modèle"), False, 10)
 
 
-def test_queue_is_for_models_that_gain_by_it_or_are_slow():
+def test_queue_is_for_slow_models_and_those_that_benefit():
     example = numbers_of(1)
     assert measure(Doubler(seconds=0.002).predict, example).queue
     assert not measure(lambda inputs: Prediction([1.0] * count(inputs)), example).queue
@@ -288,7 +288,7 @@ def test_queue_is_for_models_that_gain_by_it_or_are_slow():
     ("seconds_a_row", "max_rows", "expected"),
     [(0, 0, 0), (0, 20, 20), (0, 1000, 1000), (200e-6, 1000, 4), (2e-3, 1000, 0), (200e-6, 3, 3)],
 )
-def test_rows_for_the_event_loop_are_those_answered_within_a_millisecond(
+def test_event_loop_gets_the_rows_that_are_answered_within_a_millisecond(
     monkeypatch, seconds_a_row, max_rows, expected
 ):
     monkeypatch.setattr(
@@ -304,7 +304,9 @@ def test_code_that_may_block_stays_off_the_event_loop():
     assert not Engine(model, False, 10).may_block
 
 
-def test_training_measures_for_the_event_loop_what_cannot_block(model_path, tmp_path, monkeypatch):
+def test_training_measures_only_non_blocking_models_for_the_event_loop(
+    model_path, tmp_path, monkeypatch
+):
     content = artifact.read(model_path).content
     for may_block in (True, False):
         monkeypatch.setattr(Predictor, "may_block", may_block, raising=False)
@@ -314,12 +316,12 @@ def test_training_measures_for_the_event_loop_what_cannot_block(model_path, tmp_
         assert serving.read(tmp_path / "model").inline_rows == expected
 
 
-def test_older_measurement_knows_the_queue_alone(tmp_path):
+def test_older_measurement_only_has_the_queue(tmp_path):
     (tmp_path / "serving.json").write_text('{"queue": true}')
     assert serving.read(tmp_path / "model") == serving.Serving(queue=True, inline_rows=0)
 
 
-def test_measurement_is_kept_beside_the_model(tmp_path):
+def test_measurement_is_stored_beside_the_model(tmp_path):
     path = tmp_path / "model"
     assert not serving.read(path).queue
     write_serving(path, serving.Serving(queue=True, inline_rows=7))

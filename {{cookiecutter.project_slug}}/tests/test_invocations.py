@@ -1,4 +1,4 @@
-"""POST /invocations, SageMaker's contract, in JSON and CSV; of a table of numbers."""
+"""POST /invocations, SageMaker's contract, in JSON and CSV, for a table of numbers."""
 
 import csv
 import io
@@ -21,18 +21,18 @@ def line(cells):
     return ",".join(map(str, cells))
 
 
-def test_json_is_answered_as_by_predict(client, row):
+def test_json_is_answered_like_predict(client, row):
     body = {"instances": [row, row]}
     assert client.post("/invocations", json=body).json == client.post("/predict", json=body).json
 
 
-def test_csv_is_answered_as_json_is(client, row):
+def test_csv_is_answered_like_json(client, row):
     expected = client.post("/predict", json={"instances": [row, row]}).json
     body = f"{line(row)}\r\n{line(row)}\r\n"
     assert client.post("/invocations", data=body, headers=CSV).json == expected
 
 
-def test_named_columns_may_come_in_any_order_among_others(client, names, row):
+def test_named_columns_may_come_in_any_order_with_extra_ones(client, names, row):
     expected = client.post("/predict", json={"instances": [row]}).json
     heading = ["id", *reversed(names)]
     body = f"\ufeff{line(heading)}\n7,{line(reversed(row))}\n\n"
@@ -73,7 +73,7 @@ def test_csv_that_does_not_fit_is_refused(client, row, change, detail):
     assert detail in response.json["detail"]
 
 
-def test_other_type_is_refused(client, row):
+def test_other_content_type_is_refused(client, row):
     response = client.post("/invocations", data=line(row), content_type="application/x-npy")
     assert response.status_code == 415
     assert "application/json or text/csv" in response.json["detail"]
@@ -89,7 +89,7 @@ def test_other_type_is_refused(client, row):
         ["],[", "[[1]]"],
     ],
 )
-def test_lines_hold_what_they_were_made_of(texts):
+def test_csv_lines_round_trip(texts):
     numbers = [0.1, 1e-7, -3, 2**53][: len(texts)]
     flags = [True, False, True, False][: len(texts)]
     lines = to_lines([range(len(texts)), texts, numbers, flags]).decode()

@@ -1,4 +1,4 @@
-"""POST /predict of a table of numbers, with good requests and bad ones."""
+"""POST /predict for a table of numbers, with valid and invalid requests."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def test_response_names_the_model_and_the_request(client, row):
         ('{"instances": [{"no such feature": 1}]}', 422, "unknown field `no such feature`"),
     ],
 )
-def test_wrong_body_is_refused(client, body, status, detail):
+def test_invalid_body_is_refused(client, body, status, detail):
     response = post(client, body)
     assert response.status_code == status
     assert response.mimetype == "application/problem+json"
@@ -85,14 +85,14 @@ def test_number_that_float32_cannot_hold_is_refused(client, card, row, value):
     assert response.json["errors"][0]["pointer"] == f"/instances/1/{last}"
 
 
-def test_nan_in_other_than_a_number_is_refused(client):
+def test_nan_in_a_column_that_is_not_a_number_is_refused(client):
     response = post(client, '{"instances": NaN}')
     assert response.status_code == 422
     assert response.json["errors"][0]["pointer"] == "/instances"
 
 
 @pytest.mark.parametrize("value", ["1", None, True, [1], {"a": 1}])
-def test_value_that_is_no_number_is_refused(client, card, row, value):
+def test_value_that_is_not_a_number_is_refused(client, card, row, value):
     name = card.columns[0].name
     response = client.post("/predict", json={"instances": [[value, *row[1:]]]})
     assert response.status_code == 422
@@ -116,7 +116,7 @@ def test_row_of_wrong_length_is_refused(client, row, change):
     assert f"the model takes {len(row)} columns" in response.json["detail"]
 
 
-def test_wrong_value_behind_the_last_feature_is_refused(client, row):
+def test_invalid_value_after_the_last_feature_is_refused(client, row):
     response = client.post("/predict", json={"instances": [[*row, "x"]]})
     assert response.status_code == 422
     assert "the model takes" in response.json["detail"]
@@ -156,6 +156,6 @@ def test_wrong_content_type_is_refused(client, row, content_type):
     assert "application/json" in response.json["detail"]
 
 
-def test_service_goes_on_after_a_bad_request(client, row):
+def test_service_continues_after_a_bad_request(client, row):
     assert post(client, "nonsense").status_code == 400
     assert client.post("/predict", json={"instances": [row]}).status_code == 200

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol below /v2, of a table of numbers."""
+"""The Open Inference Protocol below /v2, for a table of numbers."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ HEADER = "Inference-Header-Content-Length"
 
 @pytest.fixture
 def infer(client, card):
-    """Ask for an inference; ``raw`` follows the JSON."""
+    """Send an inference request; ``raw`` follows the JSON."""
 
     def infer(body, raw=b"", path="", **headers):
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -30,12 +30,12 @@ def infer(client, card):
 
 @pytest.fixture
 def tensor(row):
-    """Two rows as a tensor in JSON."""
+    """Two rows as a JSON tensor."""
     return {"name": "instances", "shape": [2, len(row)], "datatype": "FP32", "data": [row, row]}
 
 
 def values(response, name):
-    """An output of a response in JSON."""
+    """Return an output of a JSON response."""
     return next(output for output in response.json["outputs"] if output["name"] == name)
 
 
@@ -54,7 +54,7 @@ def test_health_and_metadata(client, card):
 @pytest.mark.parametrize(
     "path", ["/other", "/other/ready", "/{name}/versions/0", "/{name}/nothing"]
 )
-def test_other_model_is_not_found_in_the_protocols_own_form(client, card, path):
+def test_unknown_model_is_not_found_in_the_protocols_own_format(client, card, path):
     response = client.get(f"/v2/models{path.format(name=card.name)}")
     assert response.status_code == 404
     assert list(response.json) == ["error"]
@@ -74,7 +74,7 @@ def test_inference_agrees_with_predict(client, infer, tensor, row):
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT32", "INT64"])
-def test_tensors_travel_as_bytes(infer, tensor, row, datatype):
+def test_tensors_are_sent_as_bytes(infer, tensor, row, datatype):
     dtype = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8"}[datatype]
     rows = np.array([row, row]).astype(dtype)
     plain = infer({"inputs": [{**tensor, "datatype": datatype, "data": rows.tolist()}]})
@@ -127,20 +127,20 @@ def test_body_may_be_compressed(infer, tensor, encoding, compress):
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip"])
-def test_unknown_encoding_is_refused_with_those_that_are_known(infer, tensor, encoding):
+def test_unknown_encoding_is_refused_with_the_supported_ones(infer, tensor, encoding):
     response = infer({"inputs": [tensor]}, **{"Content-Encoding": encoding})
     assert response.status_code == 415
     assert response.headers["Accept-Encoding"] == "gzip, deflate"
 
 
-def test_several_members_of_gzip_are_one_body(infer, tensor):
+def test_several_gzip_members_form_one_body(infer, tensor):
     body = json.dumps({"inputs": [tensor]}).encode()
     members = [gzip.compress(part) for part in (body[:9], b"", body[9:])]
     headers = {"Content-Encoding": "gzip"}
     assert infer(b"".join(members), **headers).json == infer(body).json
     assert infer(b"".join(members)[:-1], **headers).status_code == 400
     assert infer(b"".join(members) + b"x", **headers).status_code == 400
-    # The limit is on all of them together.
+    # The limit applies to all members together.
     assert infer(gzip.compress(b" " * 33_000) * 2, **headers).status_code == 413
     exact = gzip.compress(b" " * 32_768) + gzip.compress(body.ljust(32_768))
     assert infer(exact, **headers).status_code == 200
@@ -203,7 +203,7 @@ def test_value_that_fp32_cannot_hold_is_refused(infer, tensor, row, value):
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1", "999999", "1" * 5000])
-def test_lying_length_of_the_json_is_refused(infer, tensor, length):
+def test_wrong_length_of_the_json_is_refused(infer, tensor, length):
     response = infer({"inputs": [tensor]}, **{HEADER: length})
     assert response.status_code == 400
     assert response.json["error"]
@@ -239,7 +239,7 @@ def test_bytes_that_do_not_fit_are_refused(infer, tensor, row):
         b"[" * 50_000,
     ],
 )
-def test_body_that_is_no_request_is_refused(infer, body):
+def test_body_that_is_not_a_request_is_refused(infer, body):
     response = infer(body)
     assert response.status_code == 400
     assert list(response.json) == ["error"]

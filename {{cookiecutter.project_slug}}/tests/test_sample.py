@@ -1,4 +1,4 @@
-"""The sample of requests: what is kept, what never is, and what becomes of it where its target fails."""
+"""The sample of requests: what is stored, what never is, and what happens if its target fails."""
 
 import json
 
@@ -19,21 +19,21 @@ from training.live import evaluate, read, to_frame
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What the log gets."""
+    """The lines of the log."""
     written = []
     monkeypatch.setattr(logs.writer, "write", written.append)
     return written
 
 
 def sampled(app, lines):
-    """The rows of the sample that are in the log by now."""
+    """Return the sample's rows in the log so far."""
     app.extensions["service"].sample.flush()
     rows = [json.loads(line) for line in lines]
     return [row for row in rows if row["logger"] == "inference.sample"]
 
 
 def ask_at_every_door(card, client):
-    """Ask for the example by each route; return how many rows were answered."""
+    """Send the example to each route; return how many rows were answered."""
     client.post("/predict", json={"instances": [card.example]})
     rows = 1
     if holds(card):
@@ -54,7 +54,7 @@ def ask_at_every_door(card, client):
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_every_route_is_sampled_and_no_named_column_is_in_it(card, tmp_path, monkeypatch, lines):
+def test_every_route_is_sampled_without_the_excluded_column(card, tmp_path, monkeypatch, lines):
     names = [part.name for part in (*card.columns, *card.tensors)]
     client = make_app(
         card, tmp_path, monkeypatch, sample_share=1.0, sample_without=json.dumps(names[:1])
@@ -81,13 +81,13 @@ def test_every_route_is_sampled_and_no_named_column_is_in_it(card, tmp_path, mon
         assert row["instance"] == {name: example[name] for name in names[1:]}
 
 
-def test_nothing_is_kept_by_default(tmp_path, monkeypatch, lines):
+def test_nothing_is_sampled_by_default(tmp_path, monkeypatch, lines):
     client = make_app(NUMBERS, tmp_path, monkeypatch).test_client()
     ask_at_every_door(NUMBERS, client)
     assert not sampled(client.application, lines)
 
 
-def test_a_share_is_kept(tmp_path, monkeypatch, lines):
+def test_a_share_is_sampled(tmp_path, monkeypatch, lines):
     client = make_app(NUMBERS, tmp_path, monkeypatch, sample_share=0.25).test_client()
     for _ in range(400):
         client.post("/predict", json={"instances": [NUMBERS.example]})
@@ -96,14 +96,14 @@ def test_a_share_is_kept(tmp_path, monkeypatch, lines):
 
 
 def metric(client, result):
-    """How many rows the sample has kept or dropped."""
+    """Return how many rows the sample has kept or dropped."""
     start = f'inference_sample_rows_total{{result="{result}"}} '
     (line,) = [x for x in client.get("/metrics").text.splitlines() if x.startswith(start)]
     return float(line.split()[-1])
 
 
 class Broken:
-    """A bucket that takes nothing, until it does."""
+    """A bucket that rejects all writes until it is repaired."""
 
     def __init__(self, *_):
         self.objects = []
@@ -117,17 +117,17 @@ class Broken:
 
 @pytest.fixture
 def to_bucket(tmp_path, monkeypatch):
-    """A service whose sample goes to a bucket that takes nothing, and that bucket."""
+    """A service whose sample goes to a failing bucket, and that bucket."""
     monkeypatch.setattr(sample, "Bucket", Broken)
     settings = {"sample_share": 1.0, "sample_to": "s3://bucket/prefix"}
     app = make_app(NUMBERS, tmp_path, monkeypatch, **settings)
     kept = app.extensions["service"].sample
-    # The test says when something is written.
+    # The test triggers the writes.
     monkeypatch.setattr(kept._thread, "start", lambda: None)
     return app.test_client(), kept
 
 
-def test_what_fails_is_tried_again(to_bucket, caplog):
+def test_failed_write_is_retried(to_bucket, caplog):
     client, kept = to_bucket
     for _ in range(3):
         answer = client.post("/predict", json={"instances": [NUMBERS.example]})
@@ -145,7 +145,7 @@ def test_what_fails_is_tried_again(to_bucket, caplog):
     assert (metric(client, "kept"), metric(client, "dropped")) == (3, 0)
 
 
-def test_what_is_too_much_or_comes_last_is_dropped_and_counted(to_bucket, monkeypatch):
+def test_excess_and_final_rows_are_dropped_and_counted(to_bucket, monkeypatch):
     client, kept = to_bucket
     monkeypatch.setattr(sample, "MOST_BYTES", 1000)
     for _ in range(20):
@@ -161,7 +161,7 @@ def test_what_is_too_much_or_comes_last_is_dropped_and_counted(to_bucket, monkey
     assert metric(client, "dropped") == 23
 
 
-def test_only_columns_can_be_left_out(tmp_path, monkeypatch):
+def test_only_columns_can_be_excluded(tmp_path, monkeypatch):
     with pytest.raises(StartupError, match="SAMPLE_WITHOUT names 'nmae'"):
         make_app(MIXED, tmp_path, monkeypatch, sample_without="age, nmae")
     with pytest.raises(StartupError, match="SAMPLE_WITHOUT"):
@@ -171,7 +171,7 @@ def test_only_columns_can_be_left_out(tmp_path, monkeypatch):
     assert Settings(sample_without='["a, b", "c"]').left_out == ["a, b", "c"]
 
 
-def test_sigterm_writes_what_waits(tmp_path, model_path, card, row):
+def test_sigterm_writes_pending_rows(tmp_path, model_path, card, row):
     variables = {"SAMPLE_SHARE": "1", "MODEL_PATH": model_path, "WORKERS": "2"}
     body = json.dumps({"instances": [row]}).encode()
     request = (
@@ -187,7 +187,7 @@ def test_sigterm_writes_what_waits(tmp_path, model_path, card, row):
     assert len({entry["request_id"] for entry in kept}) == 20
 
 
-def test_sample_is_read_again(tmp_path, monkeypatch, lines):
+def test_sample_can_be_read_back(tmp_path, monkeypatch, lines):
     app = make_app(SEVERAL, tmp_path, monkeypatch, sample_share=1.0, sample_without="width")
     client = app.test_client()
     for _ in range(3):

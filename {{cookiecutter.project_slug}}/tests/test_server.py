@@ -1,4 +1,4 @@
-"""The server: HTTP/1.1 as it should be and as it should not, slow clients, limits, and the end."""
+"""The server: valid and invalid HTTP/1.1, slow clients, limits, and shutdown."""
 
 import contextlib
 import gzip
@@ -41,7 +41,7 @@ def body(row):
 
 
 def post(body, path="/predict", kind="application/json", **headers):
-    """A request for predictions; headers have _ for -."""
+    """Return a prediction request; headers have _ for -."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}"]
     lines += [f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -49,14 +49,14 @@ def post(body, path="/predict", kind="application/json", **headers):
 
 
 def ask(server, request):
-    """The answer to one request on a connection of its own."""
+    """Return the response to one request on a new connection."""
     with server.connect() as connection:
         connection.sendall(request)
         return read_answer(connection)
 
 
 def status_of(server, raw):
-    """The status of what the server answers to raw bytes, None where it closes without a word."""
+    """Return the status of the response to raw bytes, or None if the server closes without one."""
     answer = server.exchange(raw)
     return int(answer.split(b" ")[1]) if answer else None
 
@@ -65,12 +65,12 @@ def status_of(server, raw):
     "text", ["", "{", '{"instances": []}', '{"instances": [[1e400]]}', "x" * 70_000, None]
 )
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "br"])
-def test_the_way_past_flask_answers_as_flask_does(server, row, text, encoding):
+def test_the_path_that_bypasses_flask_responds_like_flask(server, row, text, encoding):
     text = json.dumps({"instances": [row, row]}) if text is None else text
     data = gzip.compress(text.encode()) if encoding == "gzip" else text.encode()
     given = {"Content_Encoding": encoding, "X_Request_ID": "the-same"}
     answers = [
-        # The path of the second is another to the server, and the same to Flask.
+        # The server treats the second path differently, Flask does not.
         ask(server, post(data, path=path, **given))
         for path in ("/predict", "/predict?")
     ]
@@ -105,7 +105,7 @@ def test_the_way_past_flask_answers_as_flask_does(server, row, text, encoding):
         ),
     ],
 )
-def test_what_is_no_request_is_refused_logged_and_counted(server, request_, status):
+def test_invalid_request_is_refused_logged_and_counted(server, request_, status):
     with server.connect() as connection:
         connection.sendall(request_)
         code, headers, body = read_answer(connection)
@@ -118,7 +118,7 @@ def test_what_is_no_request_is_refused_logged_and_counted(server, request_, stat
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
 @pytest.mark.parametrize("end", [b"zz\r\n", b"5\r\nab", b""])
-def test_half_a_chunked_body_is_no_request(server, row, path, end):
+def test_incomplete_chunked_body_is_not_a_request(server, row, path, end):
     line = ",".join(map(str, row)).encode() + b"\n"
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n".encode()
     head += b"Transfer-Encoding: chunked\r\n\r\n"
@@ -138,14 +138,14 @@ def test_chunked_body_with_trailers_is_answered(server, body):
             assert read_answer(connection)[0] == 200
 
 
-def test_chunks_of_nearly_nothing_end_somewhere(server):
+def test_tiny_chunks_are_limited(server):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with server.connect() as connection:
         connection.sendall(head + (b"1;" + b"a" * 10_000 + b"\r\na\r\n") * 120)
         assert read_answer(connection)[0] == 413
 
 
-def test_requests_in_a_row_are_answered_in_their_order(server, body):
+def test_pipelined_requests_are_answered_in_order(server, body):
     with server.connect() as connection:
         kinds = [post(body, X_Request_ID=f"a{number}") for number in range(5)]
         kinds[1] = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-Request-ID: a1\r\n\r\n"
@@ -159,7 +159,7 @@ def test_requests_in_a_row_are_answered_in_their_order(server, body):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations?"])
-def test_fault_is_answered_after_the_requests_before_it(server, body, path):
+def test_bad_request_is_answered_after_the_requests_before_it(server, body, path):
     with server.connect() as connection:
         connection.sendall(post(body, path) * 40 + b"nonsense\r\n\r\n")
         received = read_all(connection)
@@ -167,14 +167,14 @@ def test_fault_is_answered_after_the_requests_before_it(server, body, path):
     assert statuses == [b"200"] * 40 + [b"400"]
 
 
-def test_request_byte_by_byte_is_answered(server, body):
+def test_request_sent_byte_by_byte_is_answered(server, body):
     with server.connect() as connection:
         for byte in post(body):
             connection.sendall(bytes([byte]))
         assert read_answer(connection)[0] == 200
 
 
-def test_client_that_has_ended_its_side_gets_its_answer(server, body):
+def test_half_closed_client_gets_its_response(server, body):
     for request in (post(body), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
         with server.connect() as connection:
             connection.sendall(request)
@@ -183,7 +183,7 @@ def test_client_that_has_ended_its_side_gets_its_answer(server, body):
             assert read_all(connection) == b""
 
 
-def test_connection_is_kept_or_closed_as_the_client_wants(server, body):
+def test_connection_is_kept_or_closed_as_the_client_requests(server, body):
     for version, given, kept in [
         ("1.1", None, True),
         ("1.1", "close", False),
@@ -201,14 +201,14 @@ def test_connection_is_kept_or_closed_as_the_client_wants(server, body):
                 assert read_all(connection) == b""
 
 
-def test_answer_before_the_whole_body_says_that_the_connection_ends(server):
+def test_response_before_the_whole_body_announces_the_close(server):
     with server.connect() as connection:
         connection.sendall(post(b"x" * 300_000))
         status, headers, _ = read_answer(connection)
         assert (status, headers["connection"]) == (413, "close")
 
 
-def test_client_that_expects_to_be_told_to_go_on_is(server, body):
+def test_expect_100_continue_is_honoured(server, body):
     with server.connect() as connection:
         head = post(body, Expect="100-continue").removesuffix(body)
         connection.sendall(head)
@@ -226,7 +226,7 @@ def test_head_and_upgrade_are_answered_like_get(server):
     assert status_of(server, upgrade) == 200
 
 
-def test_header_with_an_underscore_is_no_key(model_path, body, tmp_path):
+def test_header_with_an_underscore_is_not_a_key(model_path, body, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, API_KEY="key") as server:
         for path in ("/predict", "/predict?"):
             assert ask(server, post(body, path=path, X_API_Key="key"))[0] == 200
@@ -255,7 +255,7 @@ SLOW = {
 }
 
 
-def test_slow_clients_hold_up_nobody_and_are_cut_off(model_path, body, tmp_path):
+def test_slow_clients_block_no_one_and_are_disconnected(model_path, body, tmp_path):
     short = {"BODY_SECONDS": 2, "KEEP_ALIVE_SECONDS": 3, "HEADER_SECONDS": 2}
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, **short) as server:
         before = descriptors(server)
@@ -267,7 +267,7 @@ def test_slow_clients_hold_up_nobody_and_are_cut_off(model_path, body, tmp_path)
                 connection.sendall(SLOW[kind])
             trickling = stack.enter_context(server.connect())
             trickling.sendall(post(b" " * 99).removesuffix(b" " * 99))
-            # However it trickles, the whole body has one deadline.
+            # However slowly it arrives, the whole body has one deadline.
             for _ in range(10):
                 assert ask(server, PING)[0] == 200
                 assert ask(server, post(body))[0] == 200
@@ -281,7 +281,7 @@ def test_slow_clients_hold_up_nobody_and_are_cut_off(model_path, body, tmp_path)
         wait_for(lambda: descriptors(server) == before)
 
 
-def test_client_that_does_not_take_its_answers_is_cut_off(model_path, tmp_path):
+def test_client_that_does_not_read_its_responses_is_disconnected(model_path, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, SEND_SECONDS=1) as server:
         before = descriptors(server)
         with server.connect(timeout=10) as connection, contextlib.suppress(OSError):
@@ -291,7 +291,7 @@ def test_client_that_does_not_take_its_answers_is_cut_off(model_path, tmp_path):
         assert ask(server, PING)[0] == 200
 
 
-def test_too_many_connections_end_those_that_are_idle_for_longest(model_path, tmp_path):
+def test_too_many_connections_close_those_idle_for_longest(model_path, tmp_path):
     with (
         serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, MAX_CONNECTIONS=8) as server,
         contextlib.ExitStack() as stack,
@@ -303,7 +303,7 @@ def test_too_many_connections_end_those_that_are_idle_for_longest(model_path, tm
         assert ask(server, PING)[0] == 200
         assert read_all(idle[0]) == b""
 
-        # Those that have begun a request stay: in the end the next is refused at once.
+        # Connections with a request in progress stay: eventually the next one is refused at once.
         def refused():
             connection = stack.enter_context(server.connect())
             connection.sendall(post(b"x" * 9).removesuffix(b"x"))
@@ -325,7 +325,7 @@ def test_bodies_of_all_clients_together_are_bounded(model_path, tmp_path):
         wait_for(lambda: ask(server, post(b" " * size))[0] == 400)
 
 
-def test_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(model_path, body):
+def test_unread_log_blocks_neither_responses_nor_shutdown(model_path, body):
 
     reader, pipe = os.pipe()
     server = Server(Path(f"/proc/self/fd/{pipe}"), MODEL_PATH=model_path, WORKERS=1)
@@ -352,7 +352,7 @@ def wait_for_listening(server):
     wait_for(answers)
 
 
-def test_idle_clients_get_a_last_answer_when_the_service_ends(model_path, body, tmp_path):
+def test_idle_clients_get_a_last_response_at_shutdown(model_path, body, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1) as server:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.connect()) for _ in range(20)]
@@ -378,14 +378,14 @@ def listens(server):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_it_and_its_workers(model_path, tmp_path, number):
+def test_signal_stops_it_and_its_workers(model_path, tmp_path, number):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
         workers = server.workers()
         assert server.stop(number) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
-def test_workers_end_with_their_parent(model_path, tmp_path):
+def test_workers_exit_with_their_parent(model_path, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
         workers = server.workers()
         server.process.kill()
@@ -400,7 +400,7 @@ def is_running(pid):
         return False
 
 
-def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
+def test_worker_that_exits_is_replaced_and_logged(model_path, tmp_path):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
         wait_for(
             lambda: sum(entry["message"].startswith("Listening") for entry in server.entries()) == 2
@@ -414,14 +414,14 @@ def test_worker_that_ends_is_replaced_and_the_log_says_so(model_path, tmp_path):
         assert said == f"worker {first} ended by SIGKILL"
 
 
-def test_worker_that_cannot_start_is_tried_again_and_the_log_says_why(model_path, tmp_path):
+def test_worker_that_cannot_start_is_retried_and_the_reason_logged(model_path, tmp_path):
     model = write_model(tmp_path / "model", artifact.read(model_path).content)
     with serving(tmp_path / "log", MODEL_PATH=model.path, WORKERS=2) as server:
         wait_for(lambda: sum(e["message"].startswith("Listening") for e in server.entries()) == 2)
         model.path.rename(tmp_path / "away")
         old = set(server.workers())
         os.kill(min(old), signal.SIGKILL)
-        # The next one comes and fails, while the other goes on to serve.
+        # The replacement starts and fails, while the other worker continues to serve.
         wait_for(lambda: set(server.workers()) - old)
         wait_for(lambda: len(server.workers()) == 1)
         assert ask(server, PING)[0] == 200
@@ -432,7 +432,7 @@ def test_worker_that_cannot_start_is_tried_again_and_the_log_says_why(model_path
 
 
 class Loop:
-    """An event loop that only remembers what it was asked."""
+    """An event loop that only records its calls."""
 
     def __init__(self):
         self.taken = 0
@@ -456,7 +456,7 @@ class Loop:
         self.later.append(function)
 
 
-def test_worker_leaves_connections_to_one_that_has_fewer_but_not_for_long(app):
+def test_worker_leaves_connections_to_a_less_busy_one_but_not_for_long(app):
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
         listener.setblocking(False)
         clients = [
@@ -466,18 +466,16 @@ def test_worker_leaves_connections_to_one_that_has_fewer_but_not_for_long(app):
         server = server_module.Server(app, app, listener, shares, 0)
         loop = server._loop = Loop()
         server._accept()
-        # Until it has more than the other.
+        # It accepts until it has more than the other.
         assert (shares, loop.taken, loop.is_asked_for_readers) == ([6, 5], 3, False)
         loop.later.pop()()
         server._accept()
-        # The other has not come.
+        # The other has not accepted any.
         assert (shares, loop.taken) == ([7, 5], 4)
         assert len(clients) == 4
 
 
-def test_rows_of_clients_that_ask_at_once_are_predicted_together_up_to_a_bound(
-    app, row, monkeypatch
-):
+def test_rows_of_concurrent_clients_are_batched_up_to_a_limit(app, row, monkeypatch):
     monkeypatch.setattr(server_module, "INLINE_BYTES", 16 * len(json.dumps(row)))
     service = app.extensions["service"]
     service.inline_rows = 4
@@ -502,8 +500,8 @@ def test_rows_of_clients_that_ask_at_once_are_predicted_together_up_to_a_bound(
         assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == rows
 
 
-def test_clients_that_ask_at_once_each_get_their_own_answer(server, row):
-    # As many rows as fit, of a model with many columns fewer.
+def test_concurrent_clients_each_get_their_own_answer(server, row):
+    # As many rows as fit; far fewer for a model with many columns.
     most = min(8, 60_000 // len(json.dumps(row)))
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(server.connect()) for _ in range(40)]
@@ -518,8 +516,8 @@ def test_clients_that_ask_at_once_each_get_their_own_answer(server, row):
                 assert len(json.loads(body)["predictions"]) == 1 + number % most
 
 
-def test_error_of_the_owners_code_is_shown_and_ends_the_start(model_path, tmp_path):
-    # Found before the project's own.
+def test_error_in_the_owners_code_is_shown_and_stops_the_startup(model_path, tmp_path):
+    # This module comes before the project's own on the path.
     (tmp_path / "application.py").write_text("raise RuntimeError('my own mistake')")
     start = (
         "import sys; sys.path.insert(0, sys.argv[1]); from inference.__main__ import main; main()"
@@ -537,7 +535,7 @@ def test_error_of_the_owners_code_is_shown_and_ends_the_start(model_path, tmp_pa
     assert "The service did not start: worker " in done.stderr
 
 
-def test_model_that_goes_wrong_ends_the_start_with_one_line(model_path, tmp_path):
+def test_model_that_fails_stops_the_startup_with_one_line(model_path, tmp_path):
 
     copy = tmp_path / "model"
     copy.write_bytes(b"not a model")

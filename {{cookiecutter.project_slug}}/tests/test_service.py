@@ -1,4 +1,4 @@
-"""The routes beside /predict, errors of any kind, and the logs."""
+"""The routes other than /predict, errors of all kinds, and the logs."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def test_wrong_method_says_which_are_allowed(client):
     assert "POST" in client.get("/predict").headers["Allow"]
 
 
-def test_unexpected_error_is_logged_and_tells_the_client_nothing(app, caplog):
+def test_unexpected_error_is_logged_and_hidden_from_the_client(app, caplog):
     @app.get("/broken")
     def broken():
         raise RuntimeError("a secret")
@@ -67,7 +67,7 @@ def test_unexpected_error_is_logged_and_tells_the_client_nothing(app, caplog):
 
 @pytest.fixture
 def access_log(capfd):
-    """What is logged of requests that were answered."""
+    """The access log of answered requests."""
     logging.getLogger("inference.access").setLevel("INFO")
 
     def lines():
@@ -88,7 +88,7 @@ def test_each_request_is_logged_as_one_json_line(client, row, access_log):
     assert entry["duration_ms"] > 0
 
 
-def test_log_that_cannot_be_written_refuses_no_request(client, row, access_log, monkeypatch):
+def test_failing_log_refuses_no_request(client, row, access_log, monkeypatch):
     def fail(*arguments):
         raise BrokenPipeError
 
@@ -96,14 +96,14 @@ def test_log_that_cannot_be_written_refuses_no_request(client, row, access_log, 
     assert client.post("/predict", json={"instances": [row]}).status_code == 200
 
 
-def test_log_that_nobody_reads_holds_up_nobody_and_says_what_it_dropped(monkeypatch):
+def test_unread_log_blocks_nothing_and_reports_dropped_lines(monkeypatch):
     monkeypatch.setattr(logs, "LINES", 100)
     reader, pipe = os.pipe()
     dropped = []
     writer = logs.Writer(pipe)
     writer.count_dropped = lambda: dropped.append(1)
     line = b"x" * 10_000
-    # More than a pipe holds, and than may wait.
+    # More than a pipe and the queue hold.
     for _ in range(500):
         writer.write(line)
     assert len(dropped) >= 300
@@ -123,14 +123,14 @@ def test_log_that_nobody_reads_holds_up_nobody_and_says_what_it_dropped(monkeypa
         ("/é", "/é"),
     ],
 )
-def test_path_is_logged_short_and_visible(client, access_log, path, shown):
+def test_path_is_logged_truncated_and_escaped(client, access_log, path, shown):
     client.get(quote(path))
     (entry,) = access_log()
     assert entry["path"] == shown
     assert entry["message"] == f"GET {shown} 404"
 
 
-def test_no_request_is_logged_above_the_level_of_the_service(client, access_log):
+def test_no_request_is_logged_above_the_configured_level(client, access_log):
     logging.getLogger("inference.access").setLevel("WARNING")
     client.get("/ping")
     assert access_log() == []
@@ -144,7 +144,7 @@ def test_exception_is_logged_with_its_traceback():
     assert "RuntimeError: reason" in json.loads(logs.Handler().format(record))["exception"]
 
 
-def test_wrong_call_of_a_logger_breaks_no_request(app, capsys):
+def test_wrong_logger_call_breaks_no_request(app, capsys):
     logger = logging.Logger("mine")
     logger.addHandler(logs.Handler())
 
@@ -157,12 +157,12 @@ def test_wrong_call_of_a_logger_breaks_no_request(app, capsys):
     assert "Logging error" in capsys.readouterr().err
 
 
-def test_unfit_request_id_is_replaced(client):
+def test_invalid_request_id_is_replaced(client):
     response = client.get("/ping", headers={"X-Request-ID": "a b"})
     assert len(response.headers["X-Request-ID"]) == 32
 
 
-def test_each_request_has_an_id_of_its_own(client):
+def test_each_request_has_its_own_id(client):
     ids = {client.get("/ping").headers["X-Request-ID"] for _ in range(20)}
     assert len(ids) == 20
     assert {len(one) for one in ids} == {32}
@@ -171,7 +171,7 @@ def test_each_request_has_an_id_of_its_own(client):
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_trace_goes_on_in_the_response_and_the_log(client, access_log):
+def test_trace_continues_in_the_response_and_the_log(client, access_log):
     response = client.get("/ping", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
     version, trace, span, flags = response.headers["traceparent"].split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")
@@ -184,7 +184,7 @@ def test_trace_goes_on_in_the_response_and_the_log(client, access_log):
 @pytest.mark.parametrize(
     ("start", "end", "flags"), [("00", "00", "00"), ("00", "ff", "01"), ("cc", "01-later", "01")]
 )
-def test_trace_of_a_later_version_goes_on_without_what_is_unknown(client, start, end, flags):
+def test_trace_of_a_later_version_continues_without_unknown_parts(client, start, end, flags):
     given = f"{start}-{TRACE}-00f067aa0ba902b7-{end}"
     answer = client.get("/ping", headers={"traceparent": given}).headers["traceparent"]
     assert answer[:36] == f"00-{TRACE}-"
@@ -201,12 +201,12 @@ def test_trace_of_a_later_version_goes_on_without_what_is_unknown(client, start,
         f"ff-{TRACE}-00f067aa0ba902b7-01",
     ],
 )
-def test_unfit_trace_is_passed_over(client, access_log, given):
+def test_invalid_trace_is_ignored(client, access_log, given):
     assert "traceparent" not in client.get("/ping", headers={"traceparent": given}).headers
     assert "span_id" not in access_log()[0]
 
 
-def test_log_holds_nothing_of_a_body(client, card, access_log, caplog):
+def test_log_contains_no_part_of_a_body(client, card, access_log, caplog):
     caplog.set_level("DEBUG")
     client.post("/predict", data=b'{"instances": "a secret"}', content_type="application/json")
     client.post("/predict", json={"instances": [{"no such name": 0.123456789}]})
@@ -217,7 +217,7 @@ def test_log_holds_nothing_of_a_body(client, card, access_log, caplog):
 
 
 def metric(client, name, /, **labels):
-    """The value of a metric with these labels, 0 where there is none."""
+    """Return the value of a metric with these labels, or 0 if there is none."""
     for line in client.get("/metrics").text.splitlines():
         if line.startswith(name) and all(f'{k}="{v}"' in line for k, v in labels.items()):
             return float(line.rsplit(" ", 1)[1])
@@ -239,7 +239,7 @@ def test_metrics_count_requests_rows_and_classes(client, card, row):
         assert metric(client, "inference_predictions_total", **{"class": name}) == 2
 
 
-def test_class_that_the_card_does_not_know_is_answered(tmp_path, monkeypatch):
+def test_class_missing_from_the_card_is_answered(tmp_path, monkeypatch):
     client = make_app(NUMBERS, tmp_path, monkeypatch, batching="off").test_client()
     monkeypatch.setattr(Stub, "predict", lambda self, _: Prediction(["odd"]))
     body = {"instances": [NUMBERS.example]}
@@ -247,7 +247,7 @@ def test_class_that_the_card_does_not_know_is_answered(tmp_path, monkeypatch):
     assert metric(client, "http_requests_in_flight") == 1
 
 
-def test_unknown_paths_make_no_metrics_of_their_own(client):
+def test_unknown_paths_create_no_metrics(client):
     client.get("/nowhere/1")
     client.open("/ping", method="NONSENSE")
     assert "nowhere" not in client.get("/metrics").text
@@ -256,19 +256,19 @@ def test_unknown_paths_make_no_metrics_of_their_own(client):
 
 @pytest.fixture
 def guarded(model_path):
-    """A client of a service that wants one of two keys."""
+    """A client of a service that requires one of two keys."""
     return create_app(Settings(model_path=str(model_path), api_key="old, n=ew")).test_client()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/x/infer"])
-def test_key_is_asked_for(guarded, row, path):
+def test_key_is_required(guarded, row, path):
     for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}, {"Authorization": "Bearer x"}):
         response = guarded.post(path, json={"instances": [row]}, headers=headers)
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_either_key_is_good_in_either_header(guarded, row):
+def test_either_key_is_accepted_in_either_header(guarded, row):
     for key in ("old", "n=ew"):
         for headers in (
             {"X-API-Key": key},
@@ -288,7 +288,7 @@ def test_health_page_and_documents_need_no_key(guarded, card):
             assert response.status_code == 200, path
 
 
-def test_too_many_requests_at_once_are_refused_but_health_is_not(model_path, row):
+def test_too_many_concurrent_requests_are_refused_but_health_checks_are_not(model_path, row):
     app = create_app(Settings(model_path=str(model_path), max_concurrent=1))
     seen = []
 
@@ -308,7 +308,7 @@ def test_too_many_requests_at_once_are_refused_but_health_is_not(model_path, row
     assert client.post("/predict", json={"instances": [row]}).status_code == 200
 
 
-def test_every_response_has_the_headers_that_protect_browsers(client):
+def test_every_response_has_security_headers(client):
     for path in ("/", "/ping", "/nowhere", "/openapi.json"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -336,7 +336,7 @@ def test_openapi_examples_are_answered(client):
             assert response.status_code == 200, (path, kind)
 
 
-def test_docs_page_names_every_route(client):
+def test_docs_page_lists_every_route(client):
     text = client.get("/docs").text
     for path in client.get("/openapi.json").json["paths"]:
         assert path in text

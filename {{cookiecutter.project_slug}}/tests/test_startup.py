@@ -1,4 +1,4 @@
-"""Settings, the model file's checksum, and a start that must fail or succeed."""
+"""Settings, the model file's checksum, and startup that must fail or succeed."""
 
 import os
 import subprocess
@@ -19,13 +19,13 @@ from training.output import write_model
 
 @pytest.fixture
 def copy(tmp_path):
-    """A model file, for tests that spoil it."""
+    """A model file, for tests that damage it."""
     return write_model(tmp_path / "model", b"a model").path
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model of several files, for tests that spoil it."""
+    """A model of several files, for tests that damage it."""
     return write_model(tmp_path / "model", {"weights": b"1 2", "words/en.txt": b"one two"}).path
 
 
@@ -54,13 +54,13 @@ def test_missing_checksum_is_refused(copy):
         artifact.read(copy)
 
 
-def test_checksum_may_be_in_capitals(copy):
+def test_checksum_may_be_in_upper_case(copy):
     checksum = artifact.checksum_path(copy)
     checksum.write_text(checksum.read_text().upper())
     assert artifact.read(copy).content == copy.read_bytes()
 
 
-def test_pointer_of_git_lfs_is_named_as_such(copy):
+def test_git_lfs_pointer_is_reported_as_such(copy):
     write_model(copy, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(StartupError, match="git lfs pull"):
         artifact.read(copy)
@@ -73,13 +73,13 @@ def test_unreadable_checksum_is_refused(copy, text):
         artifact.read(copy)
 
 
-def test_altered_model_is_refused(copy):
+def test_modified_model_is_refused(copy):
     copy.write_bytes(copy.read_bytes() + b"\0")
     with pytest.raises(StartupError, match=r"is not the file that model\.sha256 names"):
         artifact.read(copy)
 
 
-def test_folder_is_read_where_each_file_is_as_its_checksum_says(folder, tmp_path):
+def test_folder_is_read_if_each_file_matches_its_checksum(folder, tmp_path):
     model = artifact.read(folder)
     assert model.content == folder
     assert model.size == len(b"1 2one two")
@@ -98,13 +98,13 @@ def test_folder_is_read_where_each_file_is_as_its_checksum_says(folder, tmp_path
         (lambda folder: (folder / "words" / "en.txt").unlink(), "model/words/en.txt"),
     ],
 )
-def test_altered_folder_is_refused(folder, spoil, name):
+def test_modified_folder_is_refused(folder, spoil, name):
     spoil(folder)
     with pytest.raises(StartupError, match=rf"{name} is not the file that model\.sha256 names"):
         artifact.read(folder)
 
 
-def test_file_that_is_no_model_is_refused(copy):
+def test_file_that_is_not_a_model_is_refused(copy):
     write_model(copy, b"not a model")
     with pytest.raises(StartupError, match=r"Could not load .*; train or export it again"):
         create_app(Settings(model_path=str(copy)))
@@ -112,7 +112,7 @@ def test_file_that_is_no_model_is_refused(copy):
 
 def serve(**variables):
     given = {name: str(value) for name, value in variables.items()}
-    # Another program may have the default port.
+    # Another program may use the default port.
     environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(free_port())} | given
     return subprocess.Popen(
         [sys.executable, "-m", "inference"],
@@ -144,7 +144,7 @@ def test_server_refuses_to_start_with_one_line(model_path, variables, message):
     assert errors.count("\n") == 1
 
 
-def test_server_gives_up_where_no_worker_can_load_the_model(copy):
+def test_server_gives_up_if_no_worker_can_load_the_model(copy):
     write_model(copy, b"not a model")
     server = serve(MODEL_PATH=copy, WORKERS=1)
     _, errors = server.communicate(timeout=60)
@@ -153,7 +153,7 @@ def test_server_gives_up_where_no_worker_can_load_the_model(copy):
     assert "Traceback" not in errors
 
 
-def test_server_answers_and_stops_when_told(model_path):
+def test_server_responds_and_stops_when_told(model_path):
     port = free_port()
     server = serve(MODEL_PATH=model_path, PORT=port, WORKERS=1)
     try:
@@ -190,7 +190,7 @@ def test_nothing_is_written_to_the_home_directory(model_path, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 def test_parent_of_the_workers_imports_nothing_that_starts_threads():
-    # A thread that was there before would take Ctrl-C from the one that waits for it.
+    # An existing thread would receive Ctrl-C instead of the one that waits for it.
     script = "import os, inference.__main__; print(len(os.listdir('/proc/self/task')))"
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

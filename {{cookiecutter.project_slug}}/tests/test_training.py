@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same bytes, and unfit data is refused."""
+"""Training: the same seed gives the same bytes, and unsuitable data is refused."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ trained = pytest.mark.skipif(sources.read() is not None, reason="the model was i
 @trained
 def test_same_seed_gives_the_same_bytes(tmp_path):
     for number in range(2):
-        # A setting of the service that is another program's here.
+        # A service setting that belongs to another program here.
         environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "PORT": "no"}
         environment["PYTHONHASHSEED"] = str(number)
         command = [sys.executable, "-m", "training", tmp_path / f"model-{number}"]
@@ -47,7 +47,7 @@ ROWS = np.arange(12.0).reshape(6, 2)
 
 
 def make(**parts):
-    """A data set of numbers, with other parts."""
+    """Return a data set of numbers with some parts replaced."""
     return Dataset(
         **{"name": "x", "rows": ROWS, "features": ["a", "b"], "labels": range(6)} | parts
     )
@@ -73,12 +73,12 @@ def make(**parts):
         ({"rows": pd.DataFrame({"a": [1e39] * 6})}, "'a' holds a number that float32 cannot hold"),
     ],
 )
-def test_data_that_cannot_be_served_is_refused(parts, fault):
+def test_unservable_data_is_refused(parts, fault):
     with pytest.raises(UnfitError, match=fault):
         make(**parts).describe_columns()
 
 
-def test_columns_are_described_by_what_they_hold():
+def test_columns_are_described_by_their_content():
     frame = pd.DataFrame(
         {
             "number": [1.5, np.nan, 3.5],
@@ -106,7 +106,7 @@ def test_columns_are_described_by_what_they_hold():
     assert (gap.type, gap.categories, gap.required) == ("string", ("x",), False)
 
 
-def test_numbers_alone_are_a_matrix_whether_they_are_whole_or_not():
+def test_numbers_alone_form_a_matrix_whole_or_not():
     columns = make(
         rows=pd.DataFrame({"a": [1, 2], "b": [0.5, None]}), labels=None
     ).describe_columns()
@@ -116,12 +116,12 @@ def test_numbers_alone_are_a_matrix_whether_they_are_whole_or_not():
     ]
 
 
-def test_instances_are_as_a_client_sends_them():
+def test_instances_have_the_format_that_clients_send():
     frame = pd.DataFrame({"a": [1.5, np.nan], "b": ["x", ""], "c": [True, False]})
     assert make(rows=frame, labels=None).inputs() == [[1.5, "x", True], [None, None, False]]
 
 
-def test_value_that_is_missing_in_one_part_alone_is_sent_as_such():
+def test_value_missing_in_one_part_only_is_sent_as_missing():
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"], "c": [0.5, None, None]})
     data = make(rows=frame, labels=None)
     assert data._take(np.array([1, 2])).inputs() == [[2, "y", None], [3, "z", None]]

@@ -1,4 +1,4 @@
-"""Statistics of inputs and answers, and their distance from training."""
+"""Statistics of inputs and predictions, and their distance from training."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ KNOWN = make_card(
 
 
 def reference(training, recent):
-    """The index of two distributions, from the shares of their values in the same bins."""
+    """Return the index of two distributions, from the shares of their values in the same bins."""
     edges = np.quantile(training, np.linspace(0, 1, 11)).astype(np.float32).astype(float)
 
     def shares(values):
@@ -71,7 +71,7 @@ def test_index_equals_that_of_the_raw_rows(shift, missing):
 
 
 @pytest.mark.parametrize("rows", [100, 300, 3000])
-def test_chance_is_no_drift(rows):
+def test_random_variation_is_not_drift(rows):
     distribution = of_column(KNOWN.columns[0])
     for _ in range(300):
         counts = distribution.count(random.choice(TRAINED.astype(np.float32), rows))
@@ -79,7 +79,7 @@ def test_chance_is_no_drift(rows):
         assert stability_index(distribution.expected, counts) < max(level, 0.2)
 
 
-def test_every_training_value_is_in_a_bin_of_training():
+def test_every_training_value_is_in_a_training_bin():
     for column, values in zip(KNOWN.columns, TRAINING.rows.T, strict=True):
         counts = of_column(column).count(values.astype(np.float32))
         assert tuple(counts[1:-2]) == column.counts
@@ -90,7 +90,7 @@ def test_every_training_value_is_in_a_bin_of_training():
     ("column", "values", "expected"),
     [
         (Column(name="x", edges=(1, 2, 4), counts=(5, 6)), [0, 1, 2, 3, 4, 5, np.nan], [1, 2, 2, 1, 1]),
-        # As float32 has it, 0.1 is more.
+        # As float32, 0.1 is larger.
         (Column(name="x", edges=(0.1, 0.7), counts=(9,)), np.float32([0.1, 0.7]), [0, 2, 0, 0]),
         (Column(name="x", edges=(3,), counts=(9,)), [2, 3, 4], [1, 1, 1, 0]),
         (Column(name="x", minimum=0, maximum=1), [-1, 0.5, 2], [1, 1, 1, 0]),
@@ -100,13 +100,13 @@ def test_every_training_value_is_in_a_bin_of_training():
         (Column(name="x", type="string", categories=("a", "b")), ["b", "c", ""], [0, 1, 1, 1]),
     ],
 )  # fmt: skip
-def test_values_are_counted_by_bins(column, values, expected):
+def test_values_are_counted_by_bin(column, values, expected):
     distribution = of_column(column)
     assert distribution.count(np.array(values)).tolist() == expected
     assert len(distribution.labels) == distribution.size == len(expected)
 
 
-def test_text_and_tensors_are_counted_by_what_is_measured_of_them():
+def test_text_and_tensors_are_counted_by_their_measures():
     text = of_column(Column(name="x", type="string", edges=(1, 5), counts=(9,)))
     assert text.count(measure_text(np.array(["hello", "", "longer"]))).tolist() == [0, 1, 1, 1]
     tensor = of_tensor(Tensor(name="x", shape=(2,), edges=(0, 1), counts=(9,)))
@@ -117,14 +117,14 @@ def test_text_and_tensors_are_counted_by_what_is_measured_of_them():
 
 @pytest.fixture
 def known(tmp_path, monkeypatch):
-    """A service whose statistics know training, its window as long as the test says."""
+    """A service whose statistics know the training data, with a window that the test controls."""
     app = make_app(KNOWN, tmp_path, monkeypatch, batching="off", max_rows=10_000)
     app.extensions["service"].statistics.start = lambda: None
     return app
 
 
 def ask(app, shift, rows=400):
-    """Ask for predictions of people who are so many years older than in training."""
+    """Request predictions for people this many years older than in training."""
     chosen = random.choice(TRAINING.rows, rows)
     chosen[:, 0] += shift
     answer = app.test_client().post("/predict", json={"instances": chosen.tolist()})
@@ -133,12 +133,12 @@ def ask(app, shift, rows=400):
 
 
 def verdicts(app):
-    """What is known of each input and output."""
+    """Return the verdict on each input and output."""
     found = app.test_client().get("/monitor.json").json["found"]
     return {each["name"]: each["verdict"] for each in found}
 
 
-def test_the_input_that_shifts_is_named_everywhere(known, caplog, monkeypatch):
+def test_shifted_input_is_named_everywhere(known, caplog, monkeypatch):
     caplog.set_level("INFO", "inference.drift")
     monkeypatch.setattr(Stub, "predict", lambda self, inputs: answer_as_trained(inputs))
     statistics = known.extensions["service"].statistics
@@ -171,28 +171,28 @@ def test_the_input_that_shifts_is_named_everywhere(known, caplog, monkeypatch):
 
 
 def answer_as_trained(inputs):
-    """The groups of the people, as they are in training."""
+    """Return the people's groups as they are in training."""
     return Prediction(random.choice(LABELS, len(inputs[MATRIX])).tolist())
 
 
 def tick(statistics, step):
-    """Let the clock of a window reach a step."""
+    """Advance the clock of a window to a step."""
     now = (step + 0.5) * statistics.settings.drift_window_seconds / watch.STEPS
     if statistics._window.advance(now, statistics._metrics.values()):
         statistics._tell()
 
 
 def value_of(text, start):
-    """The value of the metric whose line begins so."""
+    """Return the value of the metric whose line starts like this."""
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(start))
 
 
-def test_few_rows_have_no_verdict(known):
+def test_few_rows_get_no_verdict(known):
     ask(known, shift=100, rows=watch.LEAST_ROWS - 1)
     assert set(verdicts(known).values()) == {"few rows"}
 
 
-def test_window_forgets_what_is_older():
+def test_window_drops_old_counts():
     window = watch.Window(12, now=100.0, counts=np.array([5.0]))
     assert window.recent(np.array([7.0])) == [2]
     assert not window.advance(100.5, np.array([7.0]))
@@ -203,7 +203,7 @@ def test_window_forgets_what_is_older():
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_statistics_know_every_kind_of_model(card, tmp_path, monkeypatch):
+def test_statistics_support_every_kind_of_model(card, tmp_path, monkeypatch):
     app = make_app(card, tmp_path, monkeypatch)
     client = app.test_client()
     for _ in range(3):
@@ -248,7 +248,7 @@ def test_wide_tables_have_few_series(tmp_path, monkeypatch):
     assert value_of(text, f'inference_input_missing_total{{input="{OTHERS}"}}') == 0
 
 
-def test_what_is_too_much_is_left_out_and_counted(known, monkeypatch):
+def test_excess_is_dropped_and_counted(known, monkeypatch):
     statistics = known.extensions["service"].statistics
     monkeypatch.setattr(statistics, "_most_rows", 1000)
     monkeypatch.setattr(statistics, "_quick_rows", 10)
@@ -260,7 +260,7 @@ def test_what_is_too_much_is_left_out_and_counted(known, monkeypatch):
     assert value_of(text, "inference_input_window_rows") == 800
 
 
-def test_statistics_may_be_off(tmp_path, monkeypatch):
+def test_statistics_can_be_disabled(tmp_path, monkeypatch):
     app = make_app(NUMBERS, tmp_path, monkeypatch, statistics="off")
     client = app.test_client()
     client.post("/predict", json={"instances": [NUMBERS.example]})
@@ -269,7 +269,7 @@ def test_statistics_may_be_off(tmp_path, monkeypatch):
     assert {each["rows"] for each in monitored["found"]} == {0}
 
 
-def test_a_fault_of_counting_is_logged_and_no_more(known, caplog):
+def test_counting_error_is_only_logged(known, caplog):
     statistics = known.extensions["service"].statistics
     statistics.add({"other": np.zeros((1, 2))}, to_predictions(["old"]))
     statistics.flush()
@@ -279,7 +279,7 @@ def test_a_fault_of_counting_is_logged_and_no_more(known, caplog):
 
 
 def to_predictions(values):
-    """The predictions of one output."""
+    """Return the predictions of one output."""
     return (Prediction(values),)
 
 
@@ -309,7 +309,7 @@ def test_cloudwatch_reads_the_log(known):
 
 
 def check_embedded(line):
-    """Hold a line to the embedded metric format's specification."""
+    """Check a line against the specification of the embedded metric format."""
     for about in line["_aws"]["CloudWatchMetrics"]:
         assert about["Namespace"] == "Test"
         for dimensions in about["Dimensions"]:
@@ -324,7 +324,7 @@ def check_embedded(line):
     ("name", "expected"),
     [("age", "age"), ("Länge", "L\\xe4nge"), (":id", "id"), (":", "-"), ("x" * 2000, "x" * 1024)],
 )
-def test_dimensions_are_what_cloudwatch_takes(name, expected):
+def test_dimensions_are_valid_for_cloudwatch(name, expected):
     assert to_dimension(name) == expected
 
 
@@ -336,7 +336,7 @@ def test_percentiles_are_within_their_buckets():
     assert percentile(counts, 99) == SECONDS[-1]
 
 
-def test_inputs_of_the_model_itself_are_known(client, app, card):
+def test_inputs_of_the_projects_model_are_watched(client, app, card):
     app.extensions["service"].statistics.add(
         to_inputs(card, [card.example]),
         to_predictions([card.outputs[0].classes[0] if card.outputs[0].classes else 1.0])
@@ -347,7 +347,7 @@ def test_inputs_of_the_model_itself_are_known(client, app, card):
     )
 
 
-def test_log_level_of_drift_is_a_warning(known, caplog):
+def test_drift_is_logged_as_a_warning(known, caplog):
     caplog.set_level(logging.WARNING)
     ask(known, shift=50)
     known.extensions["service"].statistics._tell()

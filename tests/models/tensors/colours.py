@@ -1,4 +1,4 @@
-"""Pictures in colour: which of three channels is the brightest, of 4 by 6 pixels."""
+"""Colour pictures of 4 by 6 pixels: which of three channels is the brightest."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CHANNELS_FIRST = False
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     chance = np.random.default_rng(SEED)
     labels = np.arange(300) % 3
     pictures = chance.uniform(0, 0.5, (300, 4, 6, 3))
@@ -22,5 +22,5 @@ def load_data() -> Dataset:
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return LogisticRegression(max_iter=500).fit(data.rows.reshape(len(data.rows), -1), data.labels)

@@ -10,11 +10,11 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     digits = load_digits()
     return Dataset(name="digits", rows=digits.images / 16, target="digit", labels=digits.target)
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return LogisticRegression(max_iter=500).fit(data.rows.reshape(len(data.rows), -1), data.labels)

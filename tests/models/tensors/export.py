@@ -1,4 +1,4 @@
-"""The model file: the card, and the weights of a linear model of scikit-learn."""
+"""The model file: the card, and the weights of a linear scikit-learn model."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from training.dataset import Dataset
 
 
 def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
-    """What the card says of inputs and output."""
+    """Return the card's description of inputs and output."""
     classes = tuple(getattr(model, "classes_", np.array([])).tolist())
     output = Output(name=data.targets[0], type="integer" if classes else "number", classes=classes)
     return {"columns": (), "tensors": data.describe_tensors(), "outputs": (output,)}
 
 
 def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
-    """The model file's bytes."""
+    """Return the model file's bytes."""
     weights, intercepts = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
     return msgspec.json.encode(
         ModelFile(
@@ -29,7 +29,7 @@ def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
 
 
 def expect(model: Any, card: ModelCard, data: Dataset, instances: Any) -> tuple[Prediction, ...]:
-    """What the estimator itself answers."""
+    """Return the estimator's own answers."""
     rows = np.reshape(instances, (len(instances), -1))
     probabilities = model.predict_proba(rows) if card.outputs[0].classes else None
     return (Prediction(model.predict(rows).tolist(), probabilities),)

@@ -1,4 +1,4 @@
-"""A linear model of tensors: its weights, and the softmax where there are classes."""
+"""A linear model of tensors: its weights, and the softmax if there are classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Predictor:
-    """Answers tensors of one name."""
+    """Predict from tensors of one name."""
 
     def __init__(
         self, card: ModelCard, weights: list[list[float]], intercepts: list[float]
@@ -32,7 +32,7 @@ class Predictor:
         return cls(ModelCard.read(file.card), file.weights, file.intercepts)
 
     def predict(self, inputs: Mapping[str, Any]) -> Prediction:
-        """Answer instances of the tensor, the first axis those."""
+        """Predict the instances along the tensor's first axis."""
         (tensor,) = self.card.tensors
         instances = inputs[tensor.name]
         scores = instances.reshape(len(instances), -1) @ self._weights + self._intercepts

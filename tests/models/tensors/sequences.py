@@ -1,4 +1,4 @@
-"""Sequences: three measures in each of 24 hours, and what the first will be in the next."""
+"""Sequences: three measures for each of 24 hours, from which to predict the first in the next hour."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ SEED = 0
 
 
 def load_data() -> Dataset:
-    """The data and what to predict."""
+    """Return the data and the target."""
     random = np.random.default_rng(SEED)
     steps = random.normal(size=(400, 25, 3)).cumsum(axis=1)
     return Dataset(name="walks", rows=steps[:, :24], target="next", labels=steps[:, 24, 0])
 
 
 def fit(data: Dataset) -> Any:
-    """A fitted estimator."""
+    """Return a fitted estimator."""
     return Ridge().fit(data.rows.reshape(len(data.rows), -1), data.labels)

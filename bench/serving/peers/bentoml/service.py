@@ -1,4 +1,4 @@
-"""BentoML services with ONNX Runtime: one that answers each request by itself, one with batches."""
+"""BentoML services with ONNX Runtime: one that answers each request separately, one with batches."""
 
 import os
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ OPTIONS: dict[str, Any] = {
 
 @bentoml.service(**OPTIONS)
 class Single:
-    """Answers each request by itself."""
+    """Answer each request separately."""
 
     def __init__(self) -> None:
         self.model = OnnxModel()
@@ -31,20 +31,20 @@ class Single:
 
     @bentoml.api(route="/predict-async")
     async def predict_async(self, instances: Rows) -> dict[str, Any]:
-        """Answer in the event loop, which waits meanwhile."""
+        """Answer in the event loop, which blocks meanwhile."""
         return self.model.predict(instances)
 
 
 @bentoml.service(**OPTIONS)
 class Batching:
-    """Answers the rows of several requests together."""
+    """Answer the rows of several requests together."""
 
     def __init__(self) -> None:
         self.model = OnnxModel()
 
     @bentoml.api(batchable=True, max_batch_size=64, route="/predict")
     def predict(self, instances: Rows) -> list[dict[str, Any]]:
-        """Answer in a thread of the pool; one item a row, so that BentoML can part the batch."""
+        """Answer in a thread of the pool; return one item per row, so that BentoML can split the batch."""
         labels, probabilities = self.model.run(instances)
         return [
             {"prediction": label, "probabilities": row}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class OnnxModel:
-    """Answers rows; reads ``model.onnx`` of the folder MODEL, and runs it in THREADS threads, or 1."""
+    """Predict rows with ``model.onnx`` from the folder MODEL, in THREADS threads (default 1)."""
 
     def __init__(self) -> None:
         options = ort.SessionOptions()
@@ -20,10 +20,10 @@ class OnnxModel:
         )
 
     def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
-        """Class names of shape (rows,) and probabilities of shape (rows, classes)."""
+        """Return class names of shape (rows,) and probabilities of shape (rows, classes)."""
         return self._session.run(["label", "probabilities"], {"X": rows})
 
     def predict(self, rows: NDArray[np.float32]) -> dict[str, list[str] | list[list[float]]]:
-        """The same, ready to be encoded."""
+        """Return the same, ready to be encoded."""
         labels, probabilities = self.run(rows)
         return {"predictions": labels.tolist(), "probabilities": probabilities.tolist()}

@@ -1,4 +1,4 @@
-"""FastAPI with the least of FastAPI: no pydantic, no dependencies, msgspec for the JSON."""
+"""FastAPI at its most minimal: no pydantic, no dependencies, msgspec for the JSON."""
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ encode = msgspec.json.Encoder().encode
 
 
 async def predict(request: Request) -> Response:
-    """Answer in the event loop, which waits meanwhile."""
+    """Answer in the event loop, which blocks meanwhile."""
     rows = np.array(decode(await request.body()).instances, np.float32)
     return Response(encode(model.predict(rows)), media_type="application/json")
 

@@ -47,7 +47,7 @@ DTYPES = {"tensor(string)": object, "tensor(float)": np.float32}
 
 @app.post("/predict")
 async def predict(request: Request) -> Answer:
-    """Answer in the event loop, which waits meanwhile."""
+    """Answer in the event loop, which blocks meanwhile."""
     feeds = {
         column.name: np.array(
             [[getattr(row, column.name)] for row in request.instances], DTYPES[column.type]

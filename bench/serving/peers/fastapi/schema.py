@@ -1,4 +1,4 @@
-"""What a request and its answer look like."""
+"""The schemas of a request and its response."""
 
 from pydantic import BaseModel
 

@@ -17,5 +17,5 @@ def predict(request: Request) -> Answer:
 
 @app.post("/predict-async")
 async def predict_async(request: Request) -> Answer:
-    """Answer in the event loop, which waits meanwhile."""
+    """Answer in the event loop, which blocks meanwhile."""
     return Answer(**model.predict(np.array(request.instances, np.float32)))

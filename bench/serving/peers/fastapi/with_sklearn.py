@@ -13,7 +13,7 @@ model = joblib.load(Path(os.environ["MODEL"]) / "model.joblib")
 
 @app.post("/predict")
 def predict(request: Request) -> Answer:
-    """Answer with the classes and their probabilities, for which the model is asked once."""
+    """Answer with the classes and their probabilities, calling the model once."""
     probabilities = model.predict_proba(request.instances)
     predictions = model.classes_[probabilities.argmax(axis=1)]
     return Answer(predictions=predictions.tolist(), probabilities=probabilities.tolist())

@@ -1,4 +1,4 @@
-"""The usual tutorial's service: a pickled scikit-learn model behind Flask."""
+"""A typical tutorial's service: a pickled scikit-learn model behind Flask."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The least that Python can do on an event loop: an answer as long as that to one row of iris."""
+"""The minimum that Python can do on an event loop: a response as long as that to one row of iris."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 class Hello(asyncio.Protocol):
-    """Answers without a look at the request."""
+    """Answer without reading the request."""
 
     def connection_made(self, transport):
         """Read HTTP from the connection."""
@@ -26,16 +26,16 @@ class Hello(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data):
-        """Go on reading."""
+        """Feed the parser."""
         self.parser.feed_data(data)
 
     def on_message_complete(self):
-        """Answer a request, as the parser has found it whole."""
+        """Answer a request once the parser has all of it."""
         self.transport.write(ANSWER)
 
 
 async def serve(listener):
-    """Answer who connects."""
+    """Serve incoming connections."""
     server = await asyncio.get_running_loop().create_server(Hello, sock=listener)
     await server.serve_forever()
 

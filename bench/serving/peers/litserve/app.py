@@ -1,4 +1,4 @@
-"""LitServe with ONNX Runtime; with batches where BATCH is above 1."""
+"""LitServe with ONNX Runtime; with batches if BATCH is above 1."""
 
 import os
 
@@ -8,35 +8,35 @@ from onnx_model import OnnxModel
 
 
 class Single(litserve.LitAPI):
-    """Answers each request by itself."""
+    """Answer each request separately."""
 
     def setup(self, device):
-        """Load the model, once a worker."""
+        """Load the model, once per worker."""
         self.model = OnnxModel()
 
     def decode_request(self, request):
-        """The rows of a request."""
+        """Return the rows of a request."""
         return np.array(request["instances"], np.float32)
 
     def predict(self, rows):
-        """The answer to a request."""
+        """Return the answer to a request."""
         return self.model.predict(rows)
 
 
 class Batching(Single):
-    """Answers the rows of several requests together."""
+    """Answer the rows of several requests together."""
 
     def batch(self, inputs):
-        """The requests' rows one after the other, and how many rows each has."""
+        """Concatenate the rows of the requests; return them with the number of rows of each."""
         return np.concatenate(inputs), [len(rows) for rows in inputs]
 
     def predict(self, batch):
-        """The classes and probabilities of all rows, and how many rows each request has."""
+        """Return the classes and probabilities of all rows, and the number of rows of each request."""
         rows, lengths = batch
         return self.model.run(rows), lengths
 
     def unbatch(self, output):
-        """The answer to each request."""
+        """Return the answer to each request."""
         (labels, probabilities), lengths = output
         ends = np.cumsum(lengths)
         return [

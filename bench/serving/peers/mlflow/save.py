@@ -1,4 +1,4 @@
-"""Write the scikit-learn model of the folder MODEL as an MLflow model, below it."""
+"""Write the scikit-learn model from the folder MODEL as an MLflow model, below it."""
 
 import os
 from pathlib import Path
@@ -8,5 +8,5 @@ import mlflow.sklearn
 
 folder = Path(os.environ["MODEL"])
 model = joblib.load(folder / "model.joblib")
-# Requirements would be asked of an index, and nobody installs them.
+# Inferring requirements would query a package index, and they are never installed.
 mlflow.sklearn.save_model(model, folder / "mlflow", pip_requirements=["scikit-learn"])

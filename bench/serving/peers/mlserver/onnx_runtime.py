@@ -1,4 +1,4 @@
-"""An MLServer runtime for ONNX Runtime, which MLServer has none of."""
+"""An MLServer runtime for ONNX Runtime, which MLServer lacks."""
 
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec, StringCodec
@@ -7,7 +7,7 @@ from onnx_model import OnnxModel
 
 
 class OnnxRuntime(MLModel):
-    """Answers the one input tensor, of shape (rows, features)."""
+    """Answer for the only input tensor, of shape (rows, features)."""
 
     async def load(self) -> bool:
         """Load the model."""

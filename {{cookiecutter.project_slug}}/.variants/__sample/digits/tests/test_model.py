@@ -1,4 +1,4 @@
-"""What this model must answer: replace these cases when you replace the model."""
+"""Expected answers of this model: replace these cases when you replace the model."""
 
 import pytest
 from sklearn.datasets import load_digits
