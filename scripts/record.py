@@ -42,7 +42,9 @@ def draw(lines: list[tuple[float, str]]) -> str:
     for seconds, line in [(0, PROMPT), *lines]:
         text = Text(line, "bold" if line == PROMPT else "")
         for _ in text.wrap(console, WIDTH):
-            delays.append(f'[clip-path*="line-{row})"] {{{{ animation-delay: {seconds / total * SECONDS:.1f}s }}}}')
+            delays.append(
+                f'[clip-path*="line-{row})"] {{{{ animation-delay: {seconds / total * SECONDS:.1f}s }}}}'
+            )
             row += 1
         console.print(text)
     motion = "text[clip-path] {{ animation: appear 1ms both }} @keyframes appear {{ from {{ opacity: 0 }} }}"

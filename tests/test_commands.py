@@ -90,12 +90,27 @@ def git(folder, *arguments):
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+# All that cookiecutter and cruft read of the template.
+TEMPLATE = ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}")
+
+
+def copy_template(folder):
+    """Put the template as it is today into a folder, committed or not, in place of what it has of it."""
+    for entry in TEMPLATE:
+        if (ROOT / entry).is_dir():
+            shutil.rmtree(folder / entry, ignore_errors=True)
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / entry, folder / entry, ignore=ignored)
+        else:
+            shutil.copy(ROOT / entry, folder)
+
+
 @pytest.fixture
 def repository(tmp_path):
-    """The template as a git repository with one commit, which cruft requires."""
+    """The template as a git repository with one commit, which cruft needs."""
     copy = tmp_path / "template"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    copy.mkdir()
+    copy_template(copy)
     git(copy, "init", "--quiet", "--initial-branch=main")
     git(copy, "add", "--all")
     git(copy, "commit", "--quiet", "--message=template")
@@ -124,28 +139,46 @@ def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
     assert project.read("notes.txt") == "the owner's own\n"
 
 
-def commit_of_other_answers():
-    """Return the last commit of this repository with questions that differ from today's, if git has one."""
-    command = ["git", "log", "--format=%H", "--", "cookiecutter.json"]
-    log = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    for commit in log.stdout.split():
-        show = ["git", "show", f"{commit}:cookiecutter.json"]
-        text = subprocess.run(show, cwd=ROOT, capture_output=True, text=True).stdout
-        if text and json.loads(text)["deploy_tool"] != CHOICES["deploy_tool"]:
-            return commit, json.loads(text)
-    return None, {}
+def git_prints(*arguments):
+    """What git says of this repository; nothing where there is no history."""
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
-OLD_COMMIT, OLD_ANSWERS = commit_of_other_answers()
+def tools_of(version):
+    """Return the deploy tools of a version of this template."""
+    text = git_prints("show", f"{version}:cookiecutter.json")
+    return json.loads(text)["deploy_tool"] if text else []
 
 
-@pytest.mark.skipif(not OLD_COMMIT, reason="needs this repository's history: git fetch --unshallow")
-@pytest.mark.parametrize("framework", ["scikit-learn", "python"])
-@pytest.mark.parametrize("tool", OLD_ANSWERS.get("deploy_tool", []))
-def test_project_from_earlier_answers_is_updated(home, tmp_path, tool, framework):
+def earlier_versions():
+    """Return every tagged version, and the last commit that had other deploy tools, each with its tools."""
+    versions = {tag: tools_of(tag) for tag in git_prints("tag", "--list", "v*").split()}
+    for commit in git_prints("log", "--format=%H", "--", "cookiecutter.json").split():
+        if (tools := tools_of(commit)) not in ([], CHOICES["deploy_tool"]):
+            return {**versions, commit: tools}
+    return versions
+
+
+EARLIER = [
+    pytest.param(version, tool, framework, id=f"{version[:12]}-{tool}-{framework}")
+    for version, tools in earlier_versions().items()
+    for tool, framework in zip(tools, ("scikit-learn", "python"), strict=False)
+]
+
+
+@pytest.mark.skipif(not EARLIER, reason="needs this repository's history: git fetch --unshallow")
+@pytest.mark.parametrize(("version", "tool", "framework"), EARLIER)
+def test_project_of_an_earlier_version_is_updated(home, tmp_path, version, tool, framework):
     template = tmp_path / "template"
-    git(tmp_path, "clone", "--quiet", ROOT, template)
-    git(template, "checkout", "--quiet", "-B", "main", OLD_COMMIT)
+    template.mkdir()
+    archive = subprocess.run(
+        ["git", "archive", version, *TEMPLATE], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    subprocess.run(["tar", "--extract"], cwd=template, input=archive.stdout, check=True)
+    git(template, "init", "--quiet", "--initial-branch=main")
+    git(template, "add", "--all")
+    git(template, "commit", "--quiet", "--message=earlier")
     answers = json.dumps({"deploy_tool": tool, "model_framework": framework})
     create = (template.as_uri(), "--no-input", "--extra-context", answers)
     cruft(tmp_path, "create", *create, "--output-dir", tmp_path / "updated")
@@ -154,14 +187,7 @@ def test_project_from_earlier_answers_is_updated(home, tmp_path, tool, framework
     git(updated.path, "add", "--all")
     git(updated.path, "commit", "--quiet", "--message=project")
 
-    # The working tree as it is today, committed or not.
-    for entry in ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}"):
-        shutil.rmtree(template / entry, ignore_errors=True)
-        ignored = shutil.ignore_patterns("__pycache__")
-        if (ROOT / entry).is_dir():
-            shutil.copytree(ROOT / entry, template / entry, ignore=ignored)
-        else:
-            shutil.copy(ROOT / entry, template / entry)
+    copy_template(template)
     git(template, "add", "--all")
     git(template, "commit", "--quiet", "--message=today")
     cruft(updated.path, "update", "--skip-apply-ask")

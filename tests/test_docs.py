@@ -1,29 +1,33 @@
 """Every command that README and docs show, run as it is written there."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import CHOICES, ROOT, BakedProject, environment_with
-from test_commands import git, home  # noqa: F401 # a fixture
+from test_commands import copy_template, git, home  # noqa: F401 # a fixture
 from test_deploy import open_account
 from test_import import wait_for
 from test_project import PENGUIN, ask, free_port, running
 
 # In the order in which a new owner reads them.
-PAGES = ("README.md", "docs/deployment.md", "docs/files.md", "docs/monitoring.md", "CONTRIBUTING.md")
+PAGES = (
+    "README.md",
+    "docs/deployment.md",
+    "docs/files.md",
+    "docs/monitoring.md",
+    "CONTRIBUTING.md",
+)
 # Commands that take minutes, each with the test that runs it.
 ELSEWHERE = {
     "git clone https://github.com/org/ml-ecs-template && cd ml-ecs-template": "test_fresh_machine.machine",
     "make demo": "test_commands.demo",
-    "make setup train test": "test_project.test_new_project_passes_its_own_tests_and_lint_though_it_was_not_trained",
-    "make rehearse": "test_express.test_rehearsal_does_every_step_and_leaves_nothing",
-    "make deploy ENV=production": "test_stacks.test_destroy_of_one_environment_leaves_the_other_and_the_images",
-    "make import MODEL=path": "test_import.test_import_takes_a_model_over_for_good",
+    "make setup train test": "test_project.test_new_untrained_project_passes_its_own_tests_and_lint",
+    "make rehearse": "test_express.test_rehearsal_does_every_step_and_leaves_nothing_behind",
+    "make deploy ENV=production": "test_stacks.test_destroy_of_one_environment_keeps_the_other_and_the_images",
+    "make import MODEL=path": "test_import.test_imported_model_replaces_the_old_one_permanently",
     "make train test run": "test_project.follow_readme",
 }
 
@@ -168,8 +172,8 @@ def versions(tmp_path):
     """This template as a repository with two versions, at the address that the pages have."""
     # cookiecutter knows a repository of git by its address.
     copy = tmp_path / "git" / "ml-ecs-template"
-    ignored = shutil.ignore_patterns(".git", ".venv", "node_modules", ".*_cache", "__pycache__")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    copy.mkdir(parents=True)
+    copy_template(copy)
     git(copy, "init", "--quiet", "--initial-branch=main")
     for number, text in enumerate(("", "one line more\n"), start=1):
         with (copy / "{{cookiecutter.project_slug}}/AGENTS.md").open("a") as file:

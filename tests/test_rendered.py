@@ -126,7 +126,7 @@ def test_linters_find_nothing(project, command):
     project.check(*command.split())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def linted():
     """The files that passed the slow linters: most projects share most files byte for byte."""
     return set()
