@@ -31,21 +31,16 @@ LUA = 'wrk.method="POST"; wrk.headers["Content-Type"]="application/json"; wrk.bo
 AT_A_TIME = 1000
 
 
-def bake(folder: Path, name: str, training: Path | None = None) -> Path:
-    """Return a trained project, with the sample or another training file."""
-    project = Path(
-        cookiecutter(
-            str(ROOT),
-            no_input=True,
-            output_dir=folder / name,
-            default_config=True,
-        )
-    )
-    if training:
-        shutil.copy(training, project / "training/train.py")
-    for target in ("setup", "train"):
-        subprocess.run(["make", "--silent", target], cwd=project, check=True, stdout=sys.stderr)  # noqa: S603, S607
-    return project
+def bake(folder: Path) -> Path:
+    """Return a project with its sample model."""
+    project = cookiecutter(str(ROOT), no_input=True, output_dir=folder, default_config=True)
+    train(Path(project))
+    return Path(project)
+
+
+def train(project: Path) -> None:
+    """Train the model of ``training/train.py``."""
+    subprocess.run(["make", "--silent", "setup", "train"], cwd=project, check=True, stdout=sys.stderr)  # noqa: S603, S607
 
 
 @contextmanager
@@ -200,7 +195,7 @@ def seconds_of_children(project: Path, source: Path, jobs: int, indexes: range) 
     return time.perf_counter() - started
 
 
-def growth_of_jobs(project: Path, rows: int, folder: Path) -> None:
+def growth_of_jobs(project: Path, rows: int, children: list[int], folder: Path) -> None:
     """Print how long a Parquet file takes with more and more children, of which the slowest counts."""
     table, source = folder / "rows.csv", folder / "rows.parquet"
     write_rows(table, rows)
@@ -210,7 +205,7 @@ def growth_of_jobs(project: Path, rows: int, folder: Path) -> None:
     print(f"{rows:,} rows of Parquet: 1 child with 1 CPU {alone:.1f} s")
     together = seconds_of_children(project, source, 2, range(2))
     print(f"2 children, at once on 2 CPUs: {together:.1f} s, {alone / together:.2f} times as fast")
-    for jobs in (2, 4, 8, 16):
+    for jobs in children:
         slowest = max(
             seconds_of_children(project, source, jobs, range(index, index + 1))
             for index in range(jobs)
@@ -223,17 +218,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="pairs of a second each")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--children", type=int, nargs="+", default=[2, 4, 8, 16])
     options = parser.parse_args()
     missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
     if missing:
         sys.exit(f"The benchmark needs {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        numbers = bake(folder, "numbers", ROOT / "tests/models/iris.py")
-        cost_of_statistics("four numbers", numbers, options.rounds, folder)
-        cost_of_statistics("a mixed table", bake(folder, "mixed"), options.rounds, folder)
-        speed_of_files(numbers, options.rows, folder)
-        growth_of_jobs(numbers, 10 * options.rows, folder)
+        project = bake(folder)
+        cost_of_statistics("a mixed table", project, options.rounds, folder)
+        shutil.copy(ROOT / "tests/models/iris.py", project / "training/train.py")
+        train(project)
+        cost_of_statistics("four numbers", project, options.rounds, folder)
+        speed_of_files(project, options.rows, folder)
+        growth_of_jobs(project, 10 * options.rows, options.children, folder)
 
 
 if __name__ == "__main__":

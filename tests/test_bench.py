@@ -31,15 +31,15 @@ def test_quick_benchmark_checks_answers_and_writes_its_report(tmp_path):
 def test_statistics_and_files_are_timed_side_by_side():
     if shutil.which("wrk") is None and not IN_CI:
         pytest.skip("wrk is not installed")
-    command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000"]
+    command = [sys.executable, "bench/watching.py", "--rounds=1", "--rows=2000", "--children=2"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
     assert run.returncode == 0, run.stderr
-    numbers, mixed, files, alone, *jobs = run.stdout.splitlines()[-9:]
+    mixed, numbers, files, alone, *jobs = run.stdout.splitlines()
     assert numbers.startswith("four numbers: statistics on/off: requests ")
     assert mixed.startswith("a mixed table: statistics on/off: requests ")
     assert files.startswith("2,000 rows of CSV: make batch ")
     assert alone.startswith("20,000 rows of Parquet: 1 child with 1 CPU ")
-    assert [line.split()[0] for line in jobs] == ["2", "2", "4", "8", "16"]
+    assert [line.split()[0] for line in jobs] == ["2", "2"]
 
 
 def test_benchmark_lists_its_requirements():

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import CHOICES, ROOT, BakedProject
 from served import ask_by_page, serving
-from test_project import SAMPLES, follow_readme
+from test_project import MODEL_TESTS, SAMPLES, follow_readme
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def project(request, train):
 
 
 def test_project_passes_as_generated(project):
-    assert "passed" in project.check("make", "test", "lint")
+    assert "passed" in project.check("make", "test", "lint", f"PYTEST_ARGS={' '.join(MODEL_TESTS)}")
 
 
 def test_own_model_as_the_readme_describes_it(project, tmp_path):
@@ -34,7 +34,7 @@ def test_own_model_as_the_readme_describes_it(project, tmp_path):
         pytest.skip("trains no model")
     copy = BakedProject(tmp_path / "copy")
     shutil.copytree(project.path, copy.path, symlinks=True)
-    follow_readme(copy)
+    follow_readme(copy, *MODEL_TESTS)
 
 
 def test_page_answers_the_sample(project, browser):

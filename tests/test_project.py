@@ -28,6 +28,9 @@ PENGUIN = {
 SETOSA = [5.1, 3.5, 1.4, 0.2]
 # The request for each framework's sample, and its answer.
 SAMPLES = {"scikit-learn": (PENGUIN, "Adelie"), "python": (SETOSA, "setosa")}
+# Those of a project's tests that use its own model; the others are the same for every model of a format, and all run in
+# the two projects above.
+MODEL_TESTS = tuple(f"tests/test_{name}.py" for name in ("model", "service", "training", "startup"))
 
 
 @pytest.fixture(scope="module", params=SAMPLES)
@@ -173,8 +176,8 @@ def test_own_model_as_the_readme_describes_it(copy):
     follow_readme(copy)
 
 
-def follow_readme(copy):
-    """Follow training/README.md to the letter."""
+def follow_readme(copy, *tests):
+    """Follow training/README.md to the letter, with all tests or some."""
     readme = copy.read("training/README.md")
     steps = re.findall(r"`([a-z_/]+\.py)`, ([^\n]*):\n\n```python\n(.*?)```", readme, re.DOTALL)
     assert len(steps) >= 2
@@ -183,7 +186,7 @@ def follow_readme(copy):
         if where.startswith("below"):
             code = f"{first_line}\n\n{code}"
         (copy.path / file).write_text(code)
-    copy.check("make", "train", "test")
+    copy.check("make", "train", "test", f"PYTEST_ARGS={' '.join(tests)}")
     copy.check(".venv/bin/python", "-m", "mypy")
     copy.check("ruff", "check")
     port = free_port()
