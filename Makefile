@@ -14,9 +14,13 @@ demo: $(BIN)/.complete ## Bake a project, train, rehearse its deployment, serve,
 	$(BIN)/python scripts/demo.py
 
 .PHONY: test
-test: setup ## Run all tests; make test PYTEST_ARGS="-m 'not slow'" for the fast ones
+test: setup ## Run all tests
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## Run the tests that install no project
+	$(BIN)/python -m pytest --numprocesses=auto -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check the template's own code
@@ -29,7 +33,8 @@ lint: setup ## Check the template's own code
 	$(BIN)/shellcheck .ci/*
 
 .PHONY: screenshots
-screenshots: setup ## Take the pictures of docs/page.md and docs/monitoring.md anew; needs Chromium
+screenshots: setup ## Record the demo and take the pictures of the docs anew; needs Chromium
+	$(BIN)/python scripts/record.py docs/pages/demo.svg
 	SCREENSHOTS=$(CURDIR)/docs/pages $(BIN)/python -m pytest tests/test_page.py tests/test_watching.py -k pictures
 
 .PHONY: bench

@@ -40,7 +40,8 @@ def bake(folder: Path) -> Path:
 
 def train(project: Path) -> None:
     """Train the model of ``training/train.py``."""
-    subprocess.run(["make", "--silent", "setup", "train"], cwd=project, check=True, stdout=sys.stderr)  # noqa: S603, S607
+    command = ["make", "--silent", "setup", "train"]
+    subprocess.run(command, cwd=project, check=True, stdout=sys.stderr)  # noqa: S603
 
 
 @contextmanager

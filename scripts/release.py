@@ -1,7 +1,7 @@
 """Make a release: ``make release VERSION=0.2.0``.
 
 Move the entries below 'Unreleased' in CHANGELOG.md to a section for that version and today's date, set the version in
-pyproject.toml, and create a commit and an annotated tag ``v0.2.0``. Push nothing. Exit with 1, and change nothing, if
+pyproject.toml and in the commands of PINNED, and create a commit and an annotated tag ``v0.2.0``. Push nothing. Exit with 1, and change nothing, if
 the version is not a later one (https://semver.org), the working tree has changes, or there is nothing to release.
 """
 
@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 UNRELEASED = "## Unreleased\n"
 VERSION = re.compile(r'^version = "(.+)"$', re.MULTILINE)
+# Pages whose commands generate a project from this version.
+PINNED = ("README.md", "docs/tutorial.md")
 
 
 def git(*arguments: str) -> str:
@@ -47,8 +49,12 @@ def main(version: str) -> None:
     released = f"{before}{UNRELEASED}\n## {version} ({day})\n{entries.rstrip()}\n{heading}{older}"
     changelog.write_text(released)
     project.write_text(VERSION.sub(f'version = "{version}"', project.read_text(), count=1))
+    for page in (ROOT / name for name in PINNED):
+        page.write_text(re.sub(r"(--checkout )v[0-9.]+", rf"\g<1>v{version}", page.read_text()))
     git("commit", "--quiet", "--all", f"--message=Release {version}")
-    git("tag", "--annotate", f"v{version}", f"--message={entries.strip()}")
+    # Headings begin with the character of a comment.
+    message = (f"--message={entries.strip()}", "--cleanup=whitespace")
+    git("tag", "--annotate", f"v{version}", *message)
     print(f"v{version} is tagged. Publish it: git push --follow-tags")
 
 

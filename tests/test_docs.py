@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ ELSEWHERE = {
     "make deploy ENV=production": "test_stacks.test_destroy_of_one_environment_keeps_the_other_and_the_images",
     "make import MODEL=path": "test_import.test_imported_model_replaces_the_old_one_permanently",
     "make train test run": "test_project.follow_readme",
+    "make smoke": "test_deploy.deployed",
+    "make destroy FORCE=1": "test_faults.test_two_projects_share_a_cluster_from_start_to_finish",
 }
 
 
@@ -184,25 +187,30 @@ def versions(tmp_path):
     return copy
 
 
-def test_project_takes_over_a_later_version_as_the_page_says(home, versions, tmp_path):  # noqa: F811
-    """By both ways of docs/upgrading.md, each from the folder in which its commands begin."""
-    commands = [
-        command
-        for command in commands_of(ROOT / "docs" / "upgrading.md")
-        if not command.startswith("make ")
-    ]
+# Pages whose commands begin in an empty folder.
+FROM_NOTHING = ("README.md", "docs/tutorial.md", "docs/upgrading.md")
+
+
+@pytest.mark.parametrize("page", FROM_NOTHING)
+def test_commands_of_the_template_generate_and_update_projects(page, home, versions, tmp_path):  # noqa: F811
+    """All but those of make and curl, which the pages of a project have, too."""
     here = tmp_path / "work"
     here.mkdir()
-    (tmp_path / "home/.gitconfig").write_text("[user]\nname = x\nemail = x@example.com\n")
-    environment = environment_with(GIT_CONFIG_GLOBAL=str(tmp_path / "home/.gitconfig"))
+    configuration = tmp_path / "home/.gitconfig"
+    configuration.write_text("[user]\nname = x\nemail = x@example.com\n")
+    environment = environment_with(GIT_CONFIG_GLOBAL=str(configuration))
+    commands = [
+        command
+        for command in commands_of(ROOT / page)
+        if not command.startswith(("make ", "curl ")) and not is_run_elsewhere(command)
+    ]
+    assert len(commands) >= 2
     for command in commands:
         line = command.replace("pipx run ", "").replace("gh:org/ml-ecs-template", versions.as_uri())
-        if line.startswith("cruft create"):
+        if line.startswith(("cruft create", "cookiecutter")):
             line += " --no-input"
         if line.startswith("cruft update"):
             line += " --skip-apply-ask"
-        if line.startswith("cookiecutter"):
-            line = line.replace("-f", "--no-input -f")
         done = subprocess.run(
             ["bash", "-ec", f"{line}; pwd > {tmp_path}/folder"],
             cwd=here,
@@ -212,7 +220,27 @@ def test_project_takes_over_a_later_version_as_the_page_says(home, versions, tmp
         )
         assert done.returncode == 0, (line, done.stderr)
         here = Path((tmp_path / "folder").read_text().strip())
-        if "cruft update" in line or "cookiecutter" in line:
+        if "v0.2.0" in line:
             assert "one line more" in BakedProject(here).read("AGENTS.md")
             git(here, "checkout", "--quiet", ".")
-    assert len(commands) >= 6
+
+
+def test_commands_that_take_minutes_have_a_test():
+    assert all(map(is_run_elsewhere, ELSEWHERE))
+
+
+def test_pages_of_the_template_show_the_commands_of_a_project(bake):
+    project = bake(project_slug="ml-inference-service")
+    shown = {command for page in PAGES for command in commands_of(project.path / page)}
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for command in commands_of(page):
+            if command.startswith(("make ", "curl ")):
+                assert command in shown | ELSEWHERE.keys(), (page.name, command)
+
+
+def test_pages_pin_the_version_of_the_template():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for page in FROM_NOTHING[:2]:
+        assert re.findall("--checkout (.*)$", (ROOT / page).read_text(), re.MULTILINE) == [
+            f"v{version}"
+        ]

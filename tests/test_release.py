@@ -12,8 +12,13 @@ from conftest import ROOT
 def repository(tmp_path):
     """A repository with the files that a release changes, and a function that runs commands in it."""
     (tmp_path / "scripts").mkdir()
+    (tmp_path / "docs").mkdir()
+    for page in ("README.md", "docs/tutorial.md"):
+        (tmp_path / page).write_text("cookiecutter gh:x/y --checkout v0.0.0\n")
     shutil.copy(ROOT / "scripts/release.py", tmp_path / "scripts")
-    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- One.\n- Two.\n")
+    (tmp_path / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## Unreleased\n\n### Added\n\n- One.\n- Two.\n"
+    )
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "0.0.0"\n')
 
     def run(*command):
@@ -40,10 +45,16 @@ def test_release_dates_the_changes_and_tags_them(repository):
     assert "git push --follow-tags" in release(run, "0.1.0").stdout
     day = run("git", "log", "-1", "--format=%as").stdout.strip()
     sections = (path / "CHANGELOG.md").read_text()
-    assert sections == f"# Changelog\n\n## Unreleased\n\n## 0.1.0 ({day})\n\n- One.\n- Two.\n"
+    assert (
+        sections
+        == f"# Changelog\n\n## Unreleased\n\n## 0.1.0 ({day})\n\n### Added\n\n- One.\n- Two.\n"
+    )
     assert 'version = "0.1.0"' in (path / "pyproject.toml").read_text()
     assert run("git", "status", "--porcelain").stdout == ""
     assert run("git", "tag", "--points-at=HEAD").stdout == "v0.1.0\n"
+    assert "### Added" in run("git", "tag", "--list", "--format=%(contents)").stdout
+    for page in ("README.md", "docs/tutorial.md"):
+        assert (path / page).read_text().endswith("--checkout v0.1.0\n")
     (path / "CHANGELOG.md").write_text(
         sections.replace("## Unreleased\n", "## Unreleased\n\n- Three.\n")
     )
@@ -51,7 +62,7 @@ def test_release_dates_the_changes_and_tags_them(repository):
     run("git", "commit", "--quiet", "--all", "--message=y")
     assert release(run, "0.10.0").returncode == 0
     assert (
-        f"## 0.10.0 ({day})\n\n- Three.\n\n## 0.1.0 ({day})\n\n- One."
+        f"## 0.10.0 ({day})\n\n- Three.\n\n## 0.1.0 ({day})\n\n### Added\n\n- One."
         in (path / "CHANGELOG.md").read_text()
     )
 
