@@ -448,7 +448,7 @@ PRINTABLE = st.text(
 ).filter(lambda text: text == text.strip() and not re.search(r"\{[#%{]", text))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=PRINTABLE)
 @example(text=r"""quotes " ' ''' \" \\ and # : % $HOME $$ ${X:-y} `id` <b>&amp;</b> -- !tag""")
 @example(text="- list: {a: 1}")
