@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import CHOICES, CONTEXT, ROOT, BakedProject
+from conftest import CHOICES, CONTEXT, ROOT, BakedProject, environment_with
 from test_project import PENGUIN, ask
 from test_rehearsal import processes_of, results
 
@@ -115,6 +115,23 @@ def repository(tmp_path):
     git(copy, "add", "--all")
     git(copy, "commit", "--quiet", "--message=template")
     return copy
+
+
+def test_setup_of_the_template_leaves_nothing_outside(home, tmp_path):
+    """With a list of packages that is empty."""
+    for file in ("Makefile", "requirements-dev.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    for folder in (".venv/bin", "tests/node_modules", "tmp"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / ".venv/bin/.complete").touch()
+    package = {"name": "x", "version": "1.0.0"}
+    lock = {**package, "lockfileVersion": 3, "packages": {"": package}}
+    for name, content in (("package", package), ("package-lock", lock)):
+        (tmp_path / "tests" / f"{name}.json").write_text(json.dumps(content))
+    environment = environment_with(TMPDIR=str(tmp_path / "tmp"))
+    subprocess.run(["make", "setup"], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / ".venv/npm").is_dir()
+    assert [*(tmp_path / "home").iterdir(), *(tmp_path / "tmp").iterdir()] == []
 
 
 def cruft(folder, *arguments):

@@ -164,13 +164,14 @@ def deployed(installed, ecs_cli):
 
 @contextlib.contextmanager
 def canned_endpoint(answers):
-    """Yield an endpoint that answers each action from ``answers``, which maps its name to status and body."""
+    """Yield an endpoint that answers each action from ``answers``: its name to status and body, or to several in turn."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             name = self.headers.get("X-Amz-Target", body)
-            status, text = next(value for action, value in answers.items() if action in name)
+            answer = next(value for action, value in answers.items() if action in name)
+            status, text = answer.pop(0) if isinstance(answer, list) else answer
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -217,6 +218,17 @@ def test_expired_token_is_named(deployed):
         output = deployed.fails("iam-role", AWS_ENDPOINT_URL=endpoint)
     assert "run 'aws configure' or 'aws sso login'" in output
     assert "(ExpiredToken)" in output
+
+
+def test_call_that_is_throttled_once_is_repeated(deployed, tmp_path):
+    """Though the user has set that no call is."""
+    (tmp_path / "config").write_text("[default]\nretry_mode = legacy\nmax_attempts = 1\n")
+    throttled = EXPIRED.replace("ExpiredToken", "Throttling")
+    answers = {"GetCallerIdentity": [(400, throttled), (200, IDENTITY)]}
+    with canned_endpoint(answers) as endpoint:
+        config = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": endpoint}
+        deployed.make("account", **config)
+    assert answers["GetCallerIdentity"] == []
 
 
 def test_region_without_fargate_is_named(deployed):
@@ -323,7 +335,7 @@ def test_region_without_a_price_is_reported(deployed):
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert "(Fargate in us-east-1); deploy/prices.tsv has none for cn-north-1" in output
+    assert "(Fargate in us-east-1); deploy/prices.tsv has none for cn-north-1; all else" in output
 
 
 def test_outdated_price_is_reported(deployed):
@@ -903,6 +915,10 @@ def test_lost_network_is_not_reported_as_wrong_credentials(deployed):
 
 def test_destroy_of_nothing_and_of_a_partial_deployment_succeeds(account):
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
-    account.make("iam-role", "cluster-up")
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    account.make("iam-role", "cluster-up", PERMISSIONS_BOUNDARY=boundary)
+    roles = [account.aws("iam", "get-role", "--role-name", name) for name in account.roles()]
+    bounds = [role["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] for role in roles]
+    assert bounds == [boundary] * 2
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
     assert not account.roles()

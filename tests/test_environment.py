@@ -1,11 +1,18 @@
 """The user's settings of the shell, git, pip and uv do not change what the project does."""
 
+import contextlib
+import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import ROOT, environment_with
@@ -188,8 +195,57 @@ def test_port_in_use_and_wrong_host_are_one_line(repository):
     assert "Could not listen at HOST=no.such.host.invalid" in result.stderr
 
 
+def add_wheel(index, name, files):
+    """Add version 1 of a package to an index; return the line that pins it in a lock."""
+    folder = index / "simple" / name
+    folder.mkdir(parents=True)
+    info = f"{name}-1.dist-info"
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    wheel = folder / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file, text in {**files, f"{info}/RECORD": record}.items():
+            entry = zipfile.ZipInfo(file)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, text)
+    (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return f"{name}==1 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+# Other settings of a machine's own index.
+OTHER_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+
+
+@contextlib.contextmanager
+def breaking_index(folder):
+    """Serve an index that breaks off the first transfer of each wheel; yield its URL and their names."""
+    broken = set()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def copyfile(self, source, outputfile):
+            if self.path.endswith(".whl") and self.path not in broken:
+                broken.add(self.path)
+                outputfile.write(source.read(100))
+                self.close_connection = True
+            else:
+                super().copyfile(source, outputfile)
+
+        def log_message(self, *arguments):
+            pass
+
+    handler = partial(Handler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/simple", broken
+        server.shutdown()
+
+
 def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(repository, tmp_path):
-    """Set all of them at once; uv has the shortest lock."""
+    """Set all of them at once, with an index that breaks off transfers; its uv starts the project's."""
     (tmp_path / "constraints.txt").write_text("uv==0.0.1\n")
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\ntarget = /nonexistent\n")
     (tmp_path / "other").mkdir()
@@ -210,18 +266,23 @@ def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(reposi
         "HOME": "/dev/null",
         "LC_ALL": "C",
     }
-    lock = repository.path / "requirements" / "uv.txt"
-    # -I makes this Python the caller's, not make's.
-    command = [sys._base_executable, "-I", repository.path / "requirements/install.py"]
-    done = subprocess.run(
-        [*command, tmp_path / "venv", lock],
-        env=changed(variables),
-        umask=0o077,
-        capture_output=True,
-        text=True,
-    )
+    shutil.copy(repository.path / "requirements" / "install.py", tmp_path)
+    uv = f'#!/bin/sh\nexec "{(repository.path / ".venv/bin/uv").resolve()}" "$@"\n'
+    (tmp_path / "uv.txt").write_text(add_wheel(tmp_path, "uv", {"uv-1.data/scripts/uv": uv}))
+    (tmp_path / "lock.txt").write_text(add_wheel(tmp_path, "tiny", {"tiny.py": ""}))
+    with breaking_index(tmp_path) as (url, broken):
+        # -I makes this Python the caller's, not make's.
+        done = subprocess.run(
+            [sys._base_executable, "-I", "install.py", "venv", "lock.txt"],
+            cwd=tmp_path,
+            env=changed({**variables, "PIP_INDEX_URL": url, **dict.fromkeys(OTHER_INDEXES)}),
+            umask=0o077,
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "venv/bin/uv").is_file()
+    assert len(broken) == 2
+    assert list((tmp_path / "venv").rglob("tiny.py"))
     assert not list((tmp_path / "other").iterdir())
 
 

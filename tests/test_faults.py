@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import IN_CI
 from denials import ERRORS, Denials, is_question
-from test_deploy import NETWORK, SERVICE, STEPS, open_account, put_image
+from test_deploy import NETWORK, SERVICE, STEPS, open_account, put_image, wait_for_line
 from test_stacks import REGION, STACK, parameters, stacks
 from test_stacks import STEPS as STACK_STEPS
 
@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 # The number of runs of each tool that are killed, at moments that this seed determines.
 KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", "18"))
+# The first deploy is killed where it once left what the next one did not set right.
+FIRST_KILL = {"ecs-cli": "created the service"}
 
 
 class Tool:
@@ -210,6 +212,12 @@ def test_failed_call_ends_the_step(tool, target, tmp_path):
             place = [place for place, one in enumerate(denials.asked) if one == call][after]
             done = set(denials.asked[place + 1 :]) - {call}
             assert done <= {"cloudformation delete-change-set"}, (call, done)
+        answered = [one for one in denials.asked if one != call]
+        made, executed, deleted = (
+            answered.count(f"cloudformation {verb}-change-set")
+            for verb in ("create", "execute", "delete")
+        )
+        assert made == executed + deleted or call == "cloudformation delete-change-set", call
     account.make(target, **variables())
 
 
@@ -326,7 +334,6 @@ def test_run_killed_at_any_moment_is_completed_by_the_next(open_tool, name):
         account.make(*tool.everything)
         clean = tool.state()
         assert tool.state()["rollouts"] == ["COMPLETED"]
-        account.make("destroy", "FORCE=1")
         for number in range(KILLS):
             # Deploy from nothing, release, and destroy in turn.
             if number % 3 == 0:
@@ -340,10 +347,13 @@ def test_run_killed_at_any_moment_is_completed_by_the_next(open_tool, name):
                 targets = ("destroy", "FORCE=1")
             process = account.start(*targets, IMAGE_TAG=f"killed-{number}")
             lines = chance.randrange(1, 12)
-            for _ in zip(range(lines), process.stdout, strict=False):
-                pass
-            # Somewhere within the announced step.
-            threading.Event().wait(chance.random())
+            if number == 0 and name in FIRST_KILL:
+                wait_for_line(process, FIRST_KILL[name])
+            else:
+                for _ in zip(range(lines), process.stdout, strict=False):
+                    pass
+                # Somewhere within the announced step.
+                threading.Event().wait(chance.random())
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -351,6 +361,8 @@ def test_run_killed_at_any_moment_is_completed_by_the_next(open_tool, name):
             assert tool.state() == clean, (number, targets, lines)
         account.make("destroy", "FORCE=1")
         assert tool.left() == []
+        # What is gone is not deleted again.
+        assert ": deleted" not in account.make("destroy", "FORCE=1")
 
 
 @pytest.fixture

@@ -39,7 +39,11 @@ def untrained(request, cookies_session):
     tools = dict(zip(SAMPLES, CHOICES["deploy_tool"], strict=False))
     answers = {"model_framework": request.param, "deploy_tool": tools[request.param]}
     project = BakedProject(bake_with(cookies_session, answers).project_path)
-    project.check("make", "setup")
+    home = project.path.parent / "home"
+    home.mkdir(exist_ok=True)
+    cache = os.environ.get("UV_CACHE_DIR") or os.path.expanduser("~/.cache/uv")
+    project.check("make", "setup", HOME=str(home), UV_CACHE_DIR=cache)
+    assert not [entry for entry in home.iterdir() if entry.name != ".cache"]
     return project
 
 

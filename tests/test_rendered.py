@@ -209,6 +209,17 @@ def test_inference_package_is_small_enough_to_read(project, is_batch, most):
     assert 200 < len(statements) <= most
 
 
+def test_default_project_has_no_more_files_and_lines_than_before(bake_once):
+    """Raise the budget only with a reason."""
+    project = bake_once()
+    locks = {"requirements.txt", "rehearsal/requirements.txt"}
+    locks |= {str(file) for file in project.files() if file.match("requirements/*.txt")}
+    assert len(locks) == 5
+    lines = [project.read(file).count("\n") for file in project.texts() if str(file) not in locks]
+    assert len(project.files()) <= 214
+    assert sum(lines) <= 24_000
+
+
 # Each package of the service only imports from those below it; settings and errors are at the bottom. The
 # predictor belongs to the owner, the engine runs it.
 ROOMS = ("", "http", "batch", "watch", "formats", "runtime", "config", "errors")
@@ -299,6 +310,27 @@ def test_job_installs_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
     assert expected in done.stderr
 
 
+def test_step_without_what_it_needs_says_so_and_goes_no_further(bake_once, tmp_path):
+    project = bake_once(deploy_tool="ecs-cli")
+    # AWS has no credentials, and Docker gets no password.
+    said = {
+        "aws": ("Unable to locate credentials", 253),
+        "no-docker": ("Error: Cannot perform an interactive login from a non TTY device", 1),
+    }
+    for name, (text, status) in said.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{text}' >&2\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    login = project.run("make", "ecr-login", DOCKER="no-docker", PATH=path)
+    assert login.returncode != 0
+    assert "Unable to locate credentials" in login.stderr
+    assert "interactive login" not in login.stderr
+    (tmp_path / "aws").write_text("#!/bin/sh\necho $AWS_ACCOUNT_ID\n")
+    promote = project.run("make", "promote", MODEL_GATE="off", ECS_CLI="no-ecs-cli", PATH=path)
+    assert promote.returncode != 0
+    assert promote.stderr.startswith("ecs-cli is not installed: make ecs-cli\n")
+
+
 CHURN = {
     "project_slug": "churn-model",
     "cluster_name": "models",
@@ -317,6 +349,8 @@ def test_answers_appear_where_they_belong(bake):
     service = yaml.safe_load(project.read("docker-compose.yml"))["services"]["churn-model"]
     assert service["ports"] == ["${PORT:-8080}:8080"]
     assert service["environment"] == {"WORKERS": "4"}
+    here = yaml.safe_load(project.read("compose.override.yaml"))["services"]["churn-model"]
+    assert (here["cpus"], here["mem_limit"]) == ("${CPUS:-4.0}", "${MEMORY:-30720m}")
     logging = service["logging"]["options"]
     assert logging["awslogs-region"] == "eu-central-1"
     assert (logging["mode"], logging["max-buffer-size"]) == ("non-blocking", "25m")
@@ -345,6 +379,7 @@ def test_answers_appear_in_the_stacks_where_they_belong(bake):
     assert parameters["Credentials"]["Default"] == "access-keys"
     (service,) = load_yaml(project.read("compose.yaml"))["services"].values()
     assert service["ports"] == ["${PORT:-8080}:8080"]
+    assert (service["cpus"], service["mem_limit"]) == ("${CPUS:-4.0}", "${MEMORY:-30720m}")
     plan = project.check("make", "--dry-run", "--print-data-base", "service-up", "ENV=production")
     assert "STACK := churn-model-production\n" in plan
     assert "CLUSTER := models-production\n" in plan
@@ -401,6 +436,21 @@ def test_two_bakes_are_byte_identical(bake):
     assert first.files() == second.files()
     for file in first.files():
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
+
+
+# Translated, or no word of the field's; 'holds up to 8' is neither.
+FOREIGN = r"(?i)\b(wants|mend|passes over|somebody|holds up(?! to))\b"
+
+
+def test_english_is_the_fields():
+    found = [
+        f"{path.relative_to(PROJECT_TEMPLATE)}: {line.strip()}"
+        for path in PROJECT_TEMPLATE.rglob("*")
+        if path.is_file() and path.suffix not in {".onnx", ".pyc"}
+        for line in path.read_text().splitlines()
+        if re.search(FOREIGN, line)
+    ]
+    assert found == []
 
 
 SHARED = PROJECT_TEMPLATE / ".variants" / "shared"
@@ -544,3 +594,18 @@ def test_policies_of_ecs_cli_do_not_cover_neighbours(bake_once):
                         if key.endswith("Tag/service")
                     ]
                     assert value == "${SERVICE}", (name, key)
+
+
+def test_boundary_is_demanded_of_each_role_of_ecs_cli(bake_once):
+    project = bake_once(deploy_tool="ecs-cli")
+
+    def condition(**variables):
+        policy = json.loads(project.check("make", "--silent", "iam-policy", **variables))
+        (statement,) = [one for one in policy["Statement"] if "iam:CreateRole" in one["Action"]]
+        return statement.get("Condition")
+
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    assert condition(PERMISSIONS_BOUNDARY=boundary) == {
+        "StringEquals": {"iam:PermissionsBoundary": boundary}
+    }
+    assert condition() is None

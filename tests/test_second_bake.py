@@ -450,8 +450,16 @@ def test_clone_with_windows_line_endings_bakes_working_scripts(home, repository,
     git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", repository, "clone")
     assert cookiecutter(tmp_path, source=tmp_path / "clone").returncode == 0
     project = BakedProject(tmp_path / SLUG)
-    assert [file for file in project.files() if b"\r" in (project.path / file).read_bytes()] == []
-    project.check("deploy/ci-tools.sh", TOOLS="bash")
+    # And a colleague's clone of the project.
+    git(project.path, "init", "--quiet")
+    git(project.path, "add", "--all")
+    git(project.path, "commit", "--quiet", "--message=project")
+    git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", project.path, "theirs")
+    for one in (project, BakedProject(tmp_path / "theirs")):
+        tracked = [one.path / name for name in one.check("git", "ls-files").splitlines()]
+        assert len(tracked) > 100
+        assert [path for path in tracked if b"\r" in path.read_bytes()] == []
+        one.check("deploy/ci-tools.sh", TOOLS="bash")
 
 
 def test_template_with_windows_line_endings_is_refused(tmp_path, template):  # noqa: F811

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from denials import Denials
 from test_ask import server
 from test_deploy import (
     canned_endpoint,
@@ -287,9 +288,11 @@ def test_rollback_goes_back_release_by_release(account):
 
 
 def test_scale_sets_the_number_of_tasks(deployed):
-    assert "3 of 3 tasks run" in deployed.make("scale", N="3")
+    assert "3 of 3 tasks are running" in deployed.make("scale", N="3")
     assert given(deployed).items() >= {"MinTasks": "3", "MaxTasks": "3"}.items()
     assert "say how many: make scale N=3" in deployed.fails("scale", N="many")
+    output = deployed.fails("scale", N="21")
+    assert "21 tasks are more than 20: if you mean it, add MAX_TASKS=21" in output
     assert deployed.make("ps").count(f"task-definition/{STACK}:") == 3
     assert "its session-manager-plugin" in deployed.fails("exec")
     with parameters(deployed, Exec="false"):
@@ -332,18 +335,32 @@ FAULTS = {
 }
 
 
+# Not again for each fault.
+BOOTSTRAPPED = "--assume-old=bootstrap"
+
+
 @pytest.mark.parametrize(("values", "message"), FAULTS.values(), ids=FAULTS)
 def test_wrong_parameter_is_named_before_anything_is_created(generated, faulty, values, message):
     with parameters(faulty, **values):
-        assert message in faulty.fails("service-up")
+        assert message in faulty.fails("service-up", BOOTSTRAPPED)
     assert STACK not in stacks(faulty)
 
 
 @pytest.fixture(scope="module")
 def faulty(generated):
-    """An account in which nothing is ever created."""
+    """An account in which nothing is created except what releases need."""
     with open_account(generated, cluster=STACK) as account:
+        account.make("bootstrap")
         yield account
+
+
+def test_secret_may_have_a_json_key(faulty):
+    secret = ("--name", "keys", "--secret-string", '{"api_key": "secret"}')
+    arn = faulty.aws("secretsmanager", "create-secret", *secret)["ARN"]
+    with parameters(faulty, ApiKeyArn=f"{arn}:api_key::"):
+        output = faulty.fails("service-up", BOOTSTRAPPED)
+    # The secret was found; CloudFormation refuses the rest.
+    assert "ApiKeyArn needs CertificateArn, or the key would travel in clear text" in output
 
 
 def test_missing_resources_are_named(faulty):
@@ -433,6 +450,19 @@ def test_credentials_of_another_account_change_nothing(faulty):
         output = faulty.fails(target, "AWS_ACCOUNT_ID=999999999999", FORCE="1", N="2")
         assert "the credentials belong to account 123456789012" in output, target
     assert stacks(faulty) == before
+
+
+# As version 2 of the AWS CLI writes an error with cli_error_format=json.
+DOCUMENT = json.dumps({"Code": "AccessDenied", "Message": "not today"}, indent=4)
+
+
+@pytest.mark.parametrize(
+    ("target", "denied"),
+    [("account", "sts get-caller-identity"), ("bootstrap", "cloudformation describe-stacks")],
+)
+def test_error_of_several_lines_is_told_as_a_whole(faulty, tmp_path, target, denied):
+    output = faulty.fails(target, **Denials(faulty, tmp_path).variables(denied, DOCUMENT))
+    assert '({ "Code": "AccessDenied", "Message": "not today" })' in output
 
 
 DENIED = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><Error>
@@ -658,25 +688,17 @@ def test_existing_gitlab_provider_is_kept(account):
     assert "nothing to change" in account.make("bootstrap")
 
 
-def test_cost_includes_the_load_balancer(generated, account):
-    output = subprocess.run(
-        ["deploy/cost.sh"],
-        cwd=account.path,
-        env={
-            **account.environment,
-            "ENV": "production",
-            "AWS_REGION": "us-east-1",
-            "PYTHON": "python3",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_cost_includes_the_load_balancer(generated, faulty):
+    output = faulty.make("cost", "AWS_REGION=us-east-1", ENV="production")
     # Two tasks of 0.25 vCPU and 0.5 GB, a load balancer, and an address for each task and both zones.
     assert "idle, 2 tasks: about $52.95 a month: 2 tasks of 0.25 vCPU and 0.5 GB $18.02" in output
     assert "4 public addresses $14.60, load balancer $16.43, alarms $1.20, metrics $2.70" in output
     # Six tasks and eight addresses, load balancer units, and log volume.
     assert "busy, 6 tasks and 10 requests a second: about $115.18 a month" in output
+    # Only Fargate's price is known for each region.
+    output = faulty.make("cost")
+    assert f"(Fargate in {REGION}); all else at those of us-east-1;" in output
+    assert "load balancer $16.43" in output
     # The assumptions of the estimate.
     template = Template(generated.read("deploy/service.yml"))
     alarms = [
@@ -833,14 +855,14 @@ def test_release_is_not_tried_without_running_tasks(account):
     assert "'make scale N=1 ENV=staging'" in output
 
 
-def test_office_hours_save_what_make_cost_says(account):
-    with parameters(account, OfficeHours="true", MinTasks="2", MaxTasks="2"):
-        output = account.make("cost", AWS_REGION="us-east-1")
+def test_office_hours_save_what_make_cost_says(faulty):
+    with parameters(faulty, OfficeHours="true", MinTasks="2", MaxTasks="2"):
+        output = faulty.make("cost", "AWS_REGION=us-east-1")
     # 60 of 168 hours a week: two tasks of $9.01 and their addresses of $3.65 cost 35.7 %.
     assert "office hours, 60 of 168 in a week, save about $16.28 a month of an idle" in output
     assert "2 tasks of 0.25 vCPU and 0.5 GB $6.44" in output
-    with parameters(account, OfficeHours="true", OfficeDays="MON-SUN", TasksOutside="1"):
-        output = account.make("cost", AWS_REGION="us-east-1")
+    with parameters(faulty, OfficeHours="true", OfficeDays="MON-SUN", TasksOutside="1"):
+        output = faulty.make("cost", "AWS_REGION=us-east-1")
     # Nothing is saved for a single task.
     assert "84 of 168 in a week, save about $0.00 a month of an idle service, $6.33" in output
 
@@ -857,9 +879,9 @@ def test_office_hours_save_what_make_cost_says(account):
         ({"InternalLoadBalancer": "true"}, ["1 public address $3.65"]),
     ],
 )
-def test_cost_includes_the_network(account, network, said):
-    with parameters(account, **network):
-        output = account.make("cost", AWS_REGION="us-east-1")
+def test_cost_includes_the_network(faulty, network, said):
+    with parameters(faulty, **network):
+        output = faulty.make("cost", "AWS_REGION=us-east-1")
     for text in said:
         assert text in output, output
 

@@ -1010,6 +1010,12 @@ def test_outage_is_detected_with_and_without_data(service, strategy):
     assert goes_off(template, "OutageAlarm", [{}] * 2)
     assert not goes_off(template, "OutageAlarm", [{"primary": 1}] * 2)
     assert look(template, "OutageAlarm.TreatMissingData") == "breaching"
+    # Without a target, it is the load balancer that answers.
+    counted = look(template, "LoadBalancerAlarm")
+    assert counted["MetricName"] == "HTTPCode_ELB_5XX_Count"
+    assert counted["Statistic"] == "Sum"
+    (dimension,) = counted["Dimensions"]
+    assert dimension["Value"] == "<LoadBalancer.LoadBalancerFullName>"
     assert goes_off(template, "UnhealthyAlarm", [{"primary": 1}] * 5)
     if strategy == "BLUE_GREEN":
         assert not goes_off(template, "OutageAlarm", [{"primary": 0, "alternate": 1}] * 2)
