@@ -1,5 +1,6 @@
 """Ordinary models from other sources: train and serve each, and compare it with its framework number by number."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -121,6 +122,73 @@ def test_unservable_model_is_reported_in_few_lines_and_keeps_the_old_one(
     for line in lines:
         assert line in result.stderr
     assert model.read_bytes() == b"before"
+
+
+EXPORT = """
+import json, sys
+import numpy as np
+import pandas as pd
+from inference.runtime.signature import ModelCard
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, OrdinalEncoder, StandardScaler
+from training import export
+from training.dataset import Dataset, UnfitError
+
+messages = []
+for model, rows, labels in json.loads(sys.argv[1]):
+    random = np.random.default_rng(0)
+    rows = eval(rows)
+    data = Dataset(name="x", features=["a", "b"], rows=rows, labels=eval(labels))
+    model = eval(model).fit(data.rows, data.labels)
+    try:
+        fields = export.infer_signature(model, data)
+        card = ModelCard(name="x", dataset="x", trained_on="", metrics={}, **fields)
+        export.export(model, card, data)
+        messages.append("")
+    except UnfitError as error:
+        messages.append(str(error))
+print(json.dumps(messages))
+"""
+CODES = "random.integers(6, size=(200, 2)) * 1.0"
+NUMBERS = "random.normal(size=(200, 2))"
+UNSCALED = "random.normal(size=(200, 2)) * 1000"
+TEXTS = "pd.DataFrame({'a': random.choice(['don’t go', \"don't\", 'cafés', 'naïve Über'], 200)})"
+HALVES, THIRDS = "np.arange(200) % 2", "np.arange(200) % 3"
+# The rare class never wins, so only its probabilities can be wrong.
+RARE, PARITY = "np.arange(200) % 20 == 0", "rows[:, 0] % 2"
+BINS = "make_pipeline(KBinsDiscretizer({}), LogisticRegression())"
+SGD = "SGDClassifier(loss='log_loss', random_state=0)"
+BOOSTING = "HistGradientBoostingClassifier(max_iter=5, categorical_features={})"
+WORDS = "make_pipeline(make_column_transformer((TfidfVectorizer({}), 'a')), LogisticRegression())"
+ASCII = "token_pattern='[a-zA-Z0-9_]+'"
+# The estimator, its rows and labels, and the message of the refusal: empty if it is served.
+DOUBTFUL = [
+    ("KNeighborsClassifier()", CODES, RARE, "among equally distant neighbours: use another"),
+    ("KNeighborsClassifier()", NUMBERS, RARE, ""),
+    (BINS.format(""), NUMBERS, HALVES, "onehot encoding not supported"),
+    (BINS.format("encode='ordinal'"), NUMBERS, HALVES, ""),
+    ("GaussianProcessClassifier()", NUMBERS, THIRDS, "Only binary classification"),
+    (SGD, UNSCALED, THIRDS, "scale the columns (StandardScaler)"),
+    (f"make_pipeline(StandardScaler(), {SGD})", UNSCALED, THIRDS, ""),
+    (BOOSTING.format([0]), CODES, PARITY, "native categories wrongly"),
+    (f"make_pipeline(OrdinalEncoder(), {BOOSTING.format(None)})", CODES, PARITY, ""),
+    (WORDS.format(""), TEXTS, HALVES, f"splits text differently: give the vectorizer {ASCII}"),
+    (WORDS.format(ASCII), TEXTS, HALVES, ""),
+]
+
+
+def test_doubtful_estimator_is_served_or_refused_with_advice(project):
+    models = json.dumps([case[:3] for case in DOUBTFUL])
+    output = project.check(".venv/bin/python", "-W", "ignore", "-c", EXPORT, models)
+    for (model, *_, refusal), message in zip(DOUBTFUL, json.loads(output), strict=True):
+        assert refusal in message if refusal else not message, (model, message)
+        assert len(message.splitlines()) <= 3, message
 
 
 def test_model_file_of_the_previous_release_is_served(project, tmp_path):

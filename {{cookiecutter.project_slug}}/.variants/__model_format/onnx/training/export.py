@@ -11,8 +11,8 @@ FRAMEWORKS = {
     "lightgbm": "scikit_learn",
     "sklearn": "scikit_learn",
     "torch": "pytorch",
+    "training.frameworks.graph": "onnx",
     "training.frameworks.lightgbm": "scikit_learn",
-    "training.frameworks.onnx": "onnx",
     "xgboost": "scikit_learn",
 }
 

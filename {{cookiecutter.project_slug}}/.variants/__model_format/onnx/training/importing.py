@@ -23,11 +23,11 @@ from inference.config import NAME, Settings
 from inference.predictor import Predictor
 from inference.runtime.artifact import is_pointer
 from inference.runtime.signature import ModelCard, class_names
-from training import sample, sources
+from training import sample_rows, sources
 from training.dataset import Dataset, UnfitError
 from training.evaluation import describe_metrics, evaluate
 from training.export import framework_of
-from training.frameworks import onnx
+from training.frameworks.graph import Original
 from training.output import publish, today
 from training.sources import Source
 from training.verification import Converted
@@ -37,7 +37,7 @@ READERS = {
     ".bst": "xgboost",
     ".json": "xgboost",
     ".lgb": "lightgbm",
-    ".onnx": "onnx",
+    ".onnx": "graph",
     ".pt2": "pytorch",
     ".txt": "lightgbm",
     ".ubj": "xgboost",
@@ -219,7 +219,7 @@ def kind_of(model: Any, library: str, made_with: str = "") -> str:
         here = version(package)
     except PackageNotFoundError:
         here = "of another kind"
-    if isinstance(model, onnx.Original):
+    if isinstance(model, Original):
         return model.kind
     name = module.__name__
     if made_with and made_with != here:
@@ -230,23 +230,23 @@ def kind_of(model: Any, library: str, made_with: str = "") -> str:
 def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
     """Return rows to describe and verify the model, and their origin; raises UnfitError if anything is missing."""
     framework = framework_of(found.model)
-    if source.names and found.names and not isinstance(found.model, onnx.Original):
+    if source.names and found.names and not isinstance(found.model, Original):
         raise UnfitError(
             f"The model knows its columns by name, {', '.join(found.names)}: leave out NAMES."
         )
     names = source.names or found.names
     rows, origin = found.rows, "rows of its input example"
     if source.sample:
-        rows, origin = sample.read(Path(source.sample)), f"rows of {Path(source.sample).name}"
+        rows, origin = sample_rows.read(Path(source.sample)), f"rows of {Path(source.sample).name}"
     if rows is None:
         rows, origin = framework.make_up(found.model, names), "rows that were made up"
     labels = None
     if source.target:
-        rows, labels = sample.take_target(rows, source.target, origin)
-    rows = sample.choose_columns(rows, names, origin)
+        rows, labels = sample_rows.take_target(rows, source.target, origin)
+    rows = sample_rows.choose_columns(rows, names, origin)
     names = names or list(getattr(rows, "columns", ()))
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and not names:
-        raise UnfitError(f"The columns of the {origin} have no names: {sample.NAME_THEM}")
+        raise UnfitError(f"The columns of the {origin} have no names: {sample_rows.NAME_THEM}")
     rows = framework.to_rows(found.model, rows)
     return Dataset(
         name=origin,
@@ -274,7 +274,7 @@ def main() -> None:
     """Import the model given on the command line, and store its source for the pipeline."""
     parser = argparse.ArgumentParser(prog="make import", description=__doc__)
     parser.add_argument("model", help="a file, a folder, s3://BUCKET/KEY or models:/NAME/VERSION")
-    parser.add_argument("--sample", default="", help=f"rows: a {sample.KINDS} file")
+    parser.add_argument("--sample", default="", help=f"rows: a {sample_rows.KINDS} file")
     parser.add_argument("--target", default="", help="the column of the sample to predict")
     parser.add_argument("--names", default="", help="names of the columns, separated by commas")
     parser.add_argument("--classes", default="", help="names of the classes, separated by commas")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from training import sample
+from training import sample_rows
 from training.dataset import UnfitError
 
 # The key in each flavor that names its model file.
@@ -61,4 +61,4 @@ def read_example(folder: Path, content: Mapping[str, Any]) -> Any:
     """Read the input example saved with a model; return None without one."""
     example = content.get("saved_input_example_info") or {}
     path = folder / example.get("artifact_path", "input_example.json")
-    return sample.read(path) if path.is_file() else None
+    return sample_rows.read(path) if path.is_file() else None

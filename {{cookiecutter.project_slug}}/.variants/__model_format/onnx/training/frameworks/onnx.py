@@ -1,36 +1,22 @@
 """Convert any ONNX graph to a self-describing one that ``Predictor`` runs."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
-import onnx.version_converter
-import onnxruntime as ort
 import pandas as pd
 from msgspec.structs import replace
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, TensorProto, helper
 
 from inference.predictor import Predictor
-from inference.runtime.signature import (
-    DATATYPES,
-    MATRIX,
-    TYPE_OF,
-    Column,
-    ModelCard,
-    Output,
-    Prediction,
-    Predictions,
-    Scalar,
-    Tensor,
-    to_inputs,
-)
-from training import sample
+from inference.runtime.signature import DATATYPES, Column, ModelCard, Scalar, Tensor, to_inputs
+from training import sample_rows
 from training.dataset import Dataset, UnfitError
+from training.frameworks.graph import FREE_FIRST, Original, dimensions, first_line, inputs_of
+from training.frameworks.heads import Head, answer_by, find_heads
+from training.frameworks.wrapping import LIMITS, surround
 from training.verification import (
     DISAGREE,
     HALF_TOLERANCE,
@@ -39,20 +25,8 @@ from training.verification import (
     Converted,
     agreement,
     answer,
-    is_index,
     largest_difference,
 )
-
-# Prefix for names in the inner graph, to avoid clashes with the nodes around it.
-INNER = "model/"
-ROWS = "rows"
-# The most numbers per instance that are served as separate outputs.
-MOST_NUMBERS = 64
-FREE_FIRST = "export it with a free first dimension for the instances"
-
-# The nodes added around a graph need at least the first of these opsets; an older graph is converted to the second.
-NEW_ENOUGH = 13
-NEWER = 18
 
 # How each type in a graph is served: as datatype of a tensor, as type of a column.
 SERVED_AS: dict[int, tuple[str, str]] = {
@@ -69,154 +43,6 @@ SERVED_AS: dict[int, tuple[str, str]] = {
     TensorProto.BOOL: ("BOOL", "boolean"),
     TensorProto.STRING: ("BYTES", "string"),
 }
-# The type with which values of a column or a tensor reach a graph.
-ARRIVES_AS: dict[str, int] = {
-    "number": TensorProto.FLOAT,
-    "integer": TensorProto.INT64,
-    "boolean": TensorProto.BOOL,
-    "string": TensorProto.STRING,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "BOOL": TensorProto.BOOL,
-    "BYTES": TensorProto.STRING,
-}
-# Wider numbers are clipped to these limits before the cast.
-LIMITS: dict[int, Any] = {
-    kind: np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
-    for kind in (
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT16,
-        TensorProto.UINT16,
-        TensorProto.INT32,
-        TensorProto.UINT32,
-    )
-}
-
-
-class Original(NamedTuple):
-    """A graph, its description, and a function that runs the model in its original framework.
-
-    ``run`` takes an array for each input of the graph, by name, of the input's type, with the instances as first
-    axis, and returns the outputs in the graph's order. ``classes`` are the classes named in the file.
-    """
-
-    kind: str
-    graph: ModelProto
-    run: Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
-    classes: tuple[Scalar, ...] = ()
-
-
-class Head(NamedTuple):
-    """An output of the service, and its source in the graph.
-
-    ``values`` and ``scores`` are indices of graph outputs; ``column`` selects one number of several.
-    ``scale`` converts scores to probabilities: Softmax, Sigmoid or none.
-    """
-
-    output: Output
-    values: int | None
-    scores: int | None = None
-    column: int | None = None
-    scale: str = ""
-
-
-def load(path: Path) -> Original:
-    """Read an ONNX file and its external data; raises UnfitError if it is invalid or too new."""
-    try:
-        graph = onnx.load(path)
-    except Exception as error:
-        raise UnfitError(
-            f"{path} is no ONNX file, or a part of one: {first_line(error)}"
-        ) from error
-    if not graph.graph.output:
-        raise UnfitError(f"{path} is no ONNX file, or a part of one: it has no output")
-    opset = next((each.version for each in graph.opset_import if not each.domain), 0)
-    return from_graph(graph, f"an ONNX graph of opset {opset}")
-
-
-def from_graph(graph: ModelProto, kind: str) -> Original:
-    """Wrap a graph that ONNX Runtime runs; raises UnfitError if it cannot."""
-    classes = drop_zipmap(graph.graph)
-    try:
-        session = start(graph)
-    except Exception as error:
-        raise UnfitError(
-            f"ONNX Runtime {ort.__version__} cannot load it: {first_line(error)}"
-        ) from error
-    fixed = {size for given in inputs_of(graph.graph) for size in dimensions(given)[:1] if size > 0}
-    if fixed - {1}:
-        raise UnfitError(
-            f"It takes {max(fixed)} instances at a time, no more and no less: {FREE_FIRST}."
-        )
-
-    def run(feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        if not fixed:
-            return list(session.run(None, dict(feeds)))
-        rows = [
-            session.run(None, {name: array[row : row + 1] for name, array in feeds.items()})
-            for row in range(len(next(iter(feeds.values()))))
-        ]
-        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-
-    return Original(kind, graph, run, classes)
-
-
-def start(graph: ModelProto) -> ort.InferenceSession:
-    """Create a session for a graph, with warnings silenced."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    return ort.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error message, shortened and without ONNX Runtime's source locations."""
-    line = str(error).strip().split("\n")[0]
-    line = re.sub(
-        r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*\) (?=\S)", "", line
-    )
-    if newest := re.search(r"Opset (\d+) .*support for domain (\S+) is till opset (\d+)", line):
-        return f"it is of opset {newest[1]}, and {newest[3]} is the newest that it supports for {newest[2]}"
-    return line[:200]
-
-
-def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """Return the inputs that a graph requires, without its constants."""
-    constants = {constant.name for constant in graph.initializer}
-    return [given for given in graph.input if given.name not in constants]
-
-
-def dimensions(value: ValueInfoProto) -> list[int]:
-    """Return the shape of a value in a graph, with -1 for a dimension of any size."""
-    return [
-        size.dim_value if size.HasField("dim_value") else -1
-        for size in value.type.tensor_type.shape.dim
-    ]
-
-
-def drop_zipmap(graph: GraphProto) -> tuple[Scalar, ...]:
-    """Turn outputs that are lists of dictionaries into arrays; return the classes named in the dictionaries."""
-    classes: tuple[Scalar, ...] = ()
-    for node in [node for node in graph.node if node.op_type == "ZipMap"]:
-        for place, output in enumerate(graph.output):
-            if output.name == node.output[0]:
-                array = helper.make_tensor_value_info(
-                    node.input[0], TensorProto.FLOAT, [None, None]
-                )
-                graph.output[place].CopyFrom(array)
-        for attribute in node.attribute:
-            classes = tuple(map(to_scalar, helper.get_attribute_value(attribute)))
-        graph.node.remove(node)
-    return classes
-
-
-def to_scalar(value: Any) -> Scalar:
-    """Convert a class to its JSON type."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def takes_table(original: Original) -> bool:
@@ -259,17 +85,17 @@ def make_up(original: Original, names: Sequence[str]) -> Any:
         width = len(inputs) if column_names(original) else dimensions(inputs[0])[1]
         if len(names) != width or not names:
             takes = f"{width} columns" if width >= 0 else "columns"
-            raise UnfitError(f"It takes {takes} and does not say which: {sample.NAME_THEM}")
+            raise UnfitError(f"It takes {takes} and does not say which: {sample_rows.NAME_THEM}")
         types = [kind for _, kind in kinds] * (1 if len(kinds) == width else width)
         if "string" not in types:
-            return sample.make_up_columns(names, types)
+            return sample_rows.make_up_columns(names, types)
     shapes = [dimensions(given)[1:] for given in inputs]
     if any(kind == "string" for _, kind in kinds) or any(-1 in shape for shape in shapes):
         raise UnfitError(
             "It takes text, or arrays of any size: give some by SAMPLE (.json or .npz)."
         )
     return {
-        given.name: sample.make_up_tensor(shape, DATATYPES[datatype])
+        given.name: sample_rows.make_up_tensor(shape, DATATYPES[datatype])
         for given, shape, (datatype, _) in zip(inputs, shapes, kinds, strict=True)
     }
 
@@ -367,148 +193,6 @@ def describe_tensors(original: Original, data: Dataset) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def to_feeds(
-    original: Original, card: ModelCard, instances: Sequence[Any]
-) -> dict[str, NDArray[Any]]:
-    """Convert instances to the arrays that the original graph takes."""
-    inputs = inputs_of(original.graph.graph)
-    arrays = list(to_inputs(card, instances).values())
-    if card.columns and len(inputs) == 1 and len(arrays) > 1:
-        arrays = [np.stack(arrays, axis=1)]
-    elif card.is_matrix and len(inputs) > 1:
-        arrays = list(arrays[0].T)
-    feeds = {}
-    for given, array in zip(inputs, arrays, strict=True):
-        kind = given.type.tensor_type.elem_type
-        if kind in LIMITS:
-            array = array.clip(LIMITS[kind].min, LIMITS[kind].max)
-        array = array.astype(helper.tensor_dtype_to_np_dtype(kind))
-        # Most graphs take a column as a matrix with one column.
-        wide = len(dimensions(given)) == 2 and array.ndim == 1
-        feeds[given.name] = array.reshape(-1, 1) if wide else array
-    return feeds
-
-
-def find_heads(
-    original: Original,
-    answers: Sequence[NDArray[Any]],
-    classes: Sequence[Scalar],
-    targets: Sequence[str] = (),
-) -> list[Head]:
-    """Infer the outputs of a graph from its predictions; raises UnfitError if one cannot be served."""
-    heads: list[Head] = []
-    names = [output.name for output in original.graph.graph.output]
-    taken: set[int] = set()
-    for place, (name, array) in enumerate(zip(names, answers, strict=True)):
-        if place in taken:
-            continue
-        if not isinstance(array, np.ndarray):
-            raise UnfitError(f"Its output {name!r} is no array, and cannot be served.")
-        if array.ndim > 2 or array.ndim == 0:
-            raise UnfitError(
-                f"Its output {name!r} has shape {list(array.shape[1:])} for an instance: a value, a class or a row of "
-                "numbers can be served."
-            )
-        width = array.size // len(array)
-        if width == 1 and array.dtype.kind in "OUSiub":
-            found = find_classes(original, answers, place, classes)
-            if found:
-                taken.add(place + 1)
-                heads.append(Head(classified(name, found), place, place + 1))
-            else:
-                heads.append(Head(valued(name, array, classes), place))
-        elif array.dtype.kind != "f":
-            raise UnfitError(
-                f"Its output {name!r} is a row of {array.dtype}, which cannot be served."
-            )
-        elif classes and width in ({len(classes), 1} if len(classes) == 2 else {len(classes)}):
-            scale = scale_of(array.reshape(len(array), -1))
-            heads.append(Head(classified(name, classes), None, place, scale=scale))
-        elif width == 1:
-            heads.append(Head(Output(name=name), place))
-        elif not scale_of(array):
-            heads.append(Head(classified(name, range(width)), None, place))
-        elif width <= MOST_NUMBERS:
-            heads += [
-                Head(Output(name=f"{name}_{column}"), place, column=column)
-                for column in range(width)
-            ]
-        else:
-            raise UnfitError(
-                f"Its output {name!r} is a row of {width} numbers: name the classes that these are scores of by "
-                f"CLASSES, or export a model that gives at most {MOST_NUMBERS}."
-            )
-    # Only for text: whole numbers may be the targets of a regressor.
-    is_text = bool(classes) and isinstance(classes[0], str)
-    if is_text and not any(head.output.classes for head in heads):
-        raise UnfitError(
-            f"CLASSES names {len(classes)}, and no output of the model has as many scores."
-        )
-    if len(targets) == len(heads):
-        heads = [
-            head._replace(output=replace(head.output, name=target))
-            for head, target in zip(heads, targets, strict=True)
-        ]
-    return heads
-
-
-def classified(name: str, classes: Sequence[Scalar]) -> Output:
-    """Return an output of classes."""
-    return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
-
-
-def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar]) -> Output:
-    """Return an output of text, whole numbers or booleans."""
-    kinds: Any = {"b": "boolean", "i": "integer", "u": "integer"}
-    kind = kinds.get(array.dtype.kind, "string")
-    found = set(array.ravel().tolist())
-    return Output(name=name, type=kind, classes=tuple(classes) if found <= set(classes) else ())
-
-
-def find_classes(
-    original: Original, answers: Sequence[NDArray[Any]], place: int, classes: Sequence[Scalar]
-) -> Sequence[Scalar]:
-    """Return the classes of the labels in an output if the next output has their scores; none otherwise."""
-    labels = answers[place].ravel().tolist()
-    scores = answers[place + 1] if place + 1 < len(answers) else np.empty(0)
-    if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind != "f":
-        return ()
-    best = scores.argmax(axis=1).tolist()
-    known: list[Sequence[Scalar]] = [original.classes, *attributes(original.graph.graph)]
-    width = scores.shape[1]
-    for candidate in (classes, *known, range(width)):
-        if len(candidate) == width and all(
-            label in (candidate[index], index) for label, index in zip(labels, best, strict=True)
-        ):
-            return tuple(candidate)
-    seen = dict(zip(best, labels, strict=True))
-    if len(seen) == width and all(
-        seen[index] == label for label, index in zip(labels, best, strict=True)
-    ):
-        return tuple(seen[index] for index in range(width))
-    if isinstance(labels[0], str):
-        raise UnfitError(
-            f"It has {width} classes whose names are not in the file: give them by CLASSES."
-        )
-    return ()
-
-
-def attributes(graph: GraphProto) -> Iterator[tuple[Scalar, ...]]:
-    """Yield the classes named in the nodes of a graph."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.name.startswith("classlabels_"):
-                yield tuple(map(to_scalar, helper.get_attribute_value(attribute)))
-
-
-def scale_of(scores: NDArray[Any]) -> str:
-    """Return the operator that turns scores of shape (instances, classes) into probabilities; empty if they are."""
-    is_share = bool(((scores >= 0) & (scores <= 1)).all())
-    if scores.shape[1] == 1:
-        return "" if is_share else "Sigmoid"
-    return "" if is_share and np.allclose(scores.sum(axis=1), 1, atol=1e-3) else "Softmax"
-
-
 def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
     """Give a graph the inputs and outputs that ``Predictor`` expects, and the fields of ``card`` as metadata.
 
@@ -516,7 +200,7 @@ def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
     """
     instances = data.inputs()[:INSTANCES_TO_CHECK]
     heads, answers = ask(original, card, instances)
-    graph = surround(original, card, heads)
+    graph = surround(original.graph, card, heads)
     for name, value in msgspec.structs.asdict(card).items():
         graph.metadata_props.add(key=name, value=msgspec.json.encode(value).decode())
     try:
@@ -554,11 +238,26 @@ def ask(
     return heads, answers
 
 
-def expect(
-    original: Original, card: ModelCard, data: Dataset, instances: Sequence[Any]
-) -> Predictions:
-    """Return the predictions of the original graph."""
-    return answer_by(*ask(original, card, instances))
+def to_feeds(
+    original: Original, card: ModelCard, instances: Sequence[Any]
+) -> dict[str, NDArray[Any]]:
+    """Convert instances to the arrays that the original graph takes."""
+    inputs = inputs_of(original.graph.graph)
+    arrays = list(to_inputs(card, instances).values())
+    if card.columns and len(inputs) == 1 and len(arrays) > 1:
+        arrays = [np.stack(arrays, axis=1)]
+    elif card.is_matrix and len(inputs) > 1:
+        arrays = list(arrays[0].T)
+    feeds = {}
+    for given, array in zip(inputs, arrays, strict=True):
+        kind = given.type.tensor_type.elem_type
+        if kind in LIMITS:
+            array = array.clip(LIMITS[kind].min, LIMITS[kind].max)
+        array = array.astype(helper.tensor_dtype_to_np_dtype(kind))
+        # Most graphs take a column as a matrix with one column.
+        wide = len(dimensions(given)) == 2 and array.ndim == 1
+        feeds[given.name] = array.reshape(-1, 1) if wide else array
+    return feeds
 
 
 def is_half(graph: GraphProto) -> bool:
@@ -566,221 +265,3 @@ def is_half(graph: GraphProto) -> bool:
     kinds = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
     kinds |= {constant.data_type for constant in graph.initializer}
     return bool(kinds & {TensorProto.FLOAT16, TensorProto.BFLOAT16})
-
-
-def answer_by(heads: Sequence[Head], answers: Sequence[NDArray[Any]]) -> Predictions:
-    """Compute the expected predictions of each head from the graph's own outputs."""
-    predictions = []
-    for head in heads:
-        classes = head.output.classes
-        probabilities = None
-        if head.scores is not None:
-            probabilities = to_probabilities(answers[head.scores].astype(np.float64), head)
-        if head.values is None:
-            values = [classes[index] for index in np.asarray(probabilities).argmax(axis=1)]
-        else:
-            array = answers[head.values].reshape(len(answers[0]), -1)[:, head.column or 0]
-            values = array.tolist()
-            if is_index(head.output, array):
-                values = [classes[index] for index in values]
-        predictions.append(Prediction(values, probabilities))
-    return tuple(predictions)
-
-
-def to_probabilities(scores: NDArray[Any], head: Head) -> NDArray[Any]:
-    """Convert scores to probabilities, an array of shape (instances, classes)."""
-    scores = scores.reshape(len(scores), -1)
-    if head.scale == "Softmax":
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-    if head.scale == "Sigmoid":
-        scores = 1 / (1 + np.exp(-scores))
-    if scores.shape[1] == 1 and len(head.output.classes) == 2:
-        return np.hstack([1 - scores, scores])
-    return scores
-
-
-def surround(original: Original, card: ModelCard, heads: Sequence[Head]) -> ModelProto:
-    """Wrap a graph in nodes that convert its inputs and outputs to the form that ``Predictor`` expects."""
-    copy = renew(original.graph)
-    free_first_dimensions(copy.graph)
-    inner = onnx.compose.add_prefix(copy, INNER)
-    graph = inner.graph
-    outer_inputs, before = make_inputs(inputs_of(graph), card)
-    outer_outputs, after = make_outputs(graph, heads)
-    nodes = [*before.nodes, *graph.node, *after.nodes]
-    constants = [*graph.initializer, *before.constants, *after.constants]
-    # Sorted, so that the bytes are reproducible.
-    opsets = sorted((opset.domain, opset.version) for opset in inner.opset_import)
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            card.name,
-            outer_inputs,
-            outer_outputs,
-            constants,
-            sparse_initializer=graph.sparse_initializer,
-        ),
-        functions=inner.functions,
-        opset_imports=[helper.make_opsetid(*opset) for opset in opsets],
-        ir_version=inner.ir_version,
-    )
-
-
-def renew(graph: ModelProto) -> ModelProto:
-    """Copy a graph, converted to a newer opset if needed; raises UnfitError if that fails."""
-    copy = ModelProto()
-    copy.CopyFrom(graph)
-    versions = [opset.version for opset in copy.opset_import if not opset.domain]
-    if not versions:
-        copy.opset_import.add(domain="", version=NEWER)
-    elif versions[0] < NEW_ENOUGH:
-        try:
-            copy = onnx.version_converter.convert_version(copy, NEWER)
-        except Exception as error:
-            raise UnfitError(
-                f"It is of opset {versions[0]} and cannot be converted to {NEWER} ({first_line(error)}): export it "
-                f"with opset {NEW_ENOUGH} or newer."
-            ) from error
-    return copy
-
-
-def free_first_dimensions(graph: GraphProto) -> None:
-    """Let a graph take any number of instances; drop the shapes of its intermediate values."""
-    for value in (*graph.input, *graph.output):
-        size = value.type.tensor_type.shape.dim
-        if len(size):
-            size[0].dim_param = ROWS
-    del graph.value_info[:]
-
-
-class Nodes:
-    """Nodes to add to a graph, and their constants."""
-
-    def __init__(self, prefix: str) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-        self._prefix = prefix
-
-    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Add a node with one output, and return the output's name."""
-        output = output or f"{self._prefix}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def constant(self, kind: int, values: Any, shape: Sequence[int] = ()) -> str:
-        """Add a constant, and return its name."""
-        name = f"{self._prefix}constant{len(self.constants)}"
-        self.constants.append(helper.make_tensor(name, kind, shape, values))
-        return name
-
-
-def make_inputs(
-    inner: Sequence[ValueInfoProto], card: ModelCard
-) -> tuple[list[ValueInfoProto], Nodes]:
-    """Return the inputs that ``Predictor`` provides, and nodes that convert them for the inner graph."""
-    nodes = Nodes("before/")
-    if card.is_matrix:
-        width = len(card.columns)
-        outer = [helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, [ROWS, width])]
-        if len(inner) == 1:
-            parts = [MATRIX]
-        else:
-            sizes = nodes.constant(TensorProto.INT64, [1] * width, [width])
-            parts = [f"before/column{place}" for place in range(width)]
-            nodes.nodes.append(helper.make_node("Split", [MATRIX, sizes], parts, axis=1))
-        kinds: list[int] = [TensorProto.FLOAT] * len(parts)
-    elif card.columns:
-        kinds = [ARRIVES_AS[column.type] for column in card.columns]
-        outer = [
-            helper.make_tensor_value_info(column.name, kind, [ROWS, 1])
-            for column, kind in zip(card.columns, kinds, strict=True)
-        ]
-        parts = [column.name for column in card.columns]
-        if len(inner) == 1 and len(parts) > 1:
-            parts, kinds = [nodes.add("Concat", *parts, axis=1)], kinds[:1]
-    else:
-        kinds = [ARRIVES_AS[tensor.datatype] for tensor in card.tensors]
-        outer = [
-            helper.make_tensor_value_info(
-                tensor.name, kind, [ROWS, *(size if size >= 0 else None for size in tensor.shape)]
-            )
-            for tensor, kind in zip(card.tensors, kinds, strict=True)
-        ]
-        parts = [tensor.name for tensor in card.tensors]
-    for part, kind, value in zip(parts, kinds, inner, strict=True):
-        if card.columns and len(dimensions(value)) == 1:
-            part = nodes.add("Squeeze", part, nodes.constant(TensorProto.INT64, [1], [1]))
-        wanted = value.type.tensor_type.elem_type
-        if wanted in LIMITS and wanted != kind:
-            low, high = (
-                nodes.constant(kind, [limit]) for limit in (LIMITS[wanted].min, LIMITS[wanted].max)
-            )
-            part = nodes.add("Clip", part, low, high)
-        if wanted == kind:
-            nodes.add("Identity", part, output=value.name)
-        else:
-            nodes.add("Cast", part, output=value.name, to=wanted)
-    return outer, nodes
-
-
-def make_outputs(graph: GraphProto, heads: Sequence[Head]) -> tuple[list[ValueInfoProto], Nodes]:
-    """Return the outputs that ``Predictor`` requests, and nodes that convert the inner graph's outputs to them."""
-    nodes = Nodes("after/")
-    outer = []
-    for place, head in enumerate(heads):
-        suffix = f"_{place}" if len(heads) > 1 else ""
-        scores = ""
-        if head.scores is not None:
-            scores = add_probabilities(
-                nodes, graph.output[head.scores], head, f"probabilities{suffix}"
-            )
-        kind: int = TensorProto.INT64
-        values = f"values{suffix}"
-        if head.values is None:
-            classes = head.output.classes
-            if head.output.type == "integer" and classes != tuple(range(len(classes))):
-                found = nodes.add("ArgMax", scores, axis=1, keepdims=0)
-                named = nodes.constant(TensorProto.INT64, classes, [len(classes)])
-                nodes.add("Gather", named, found, output=values)
-            else:
-                nodes.add("ArgMax", scores, output=values, axis=1, keepdims=0)
-        else:
-            kind = add_values(nodes, graph.output[head.values], head, values)
-        outer.append(helper.make_tensor_value_info(values, kind, None))
-        if scores:
-            outer.append(helper.make_tensor_value_info(scores, TensorProto.FLOAT, None))
-    return outer, nodes
-
-
-def add_values(nodes: Nodes, output: ValueInfoProto, head: Head, name: str) -> int:
-    """Add nodes that provide the values of an output by that name; return their type."""
-    value, kind = output.name, output.type.tensor_type.elem_type
-    if head.column is not None:
-        index = nodes.constant(TensorProto.INT64, [head.column])
-        value = nodes.add("Gather", value, index, axis=1)
-    if kind in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
-        value, kind = nodes.add("Cast", value, to=TensorProto.FLOAT), TensorProto.FLOAT
-    nodes.add("Identity", value, output=name)
-    return int(kind)
-
-
-def add_probabilities(nodes: Nodes, output: ValueInfoProto, head: Head, name: str) -> str:
-    """Add nodes that convert an output's scores to probabilities of that name; return the name."""
-    value = output.name
-    if output.type.tensor_type.elem_type != TensorProto.FLOAT:
-        value = nodes.add("Cast", value, to=TensorProto.FLOAT)
-    if head.scale:
-        options: dict[str, Any] = {"axis": 1} if head.scale == "Softmax" else {}
-        value = nodes.add(head.scale, value, **options)
-    if len(head.output.classes) == 2 and head.values is None and is_single(output):
-        shape = nodes.constant(TensorProto.INT64, [-1, 1], [2])
-        value = nodes.add("Reshape", value, shape)
-        one = nodes.constant(TensorProto.FLOAT, [1.0])
-        return nodes.add("Concat", nodes.add("Sub", one, value), value, output=name, axis=1)
-    return nodes.add("Identity", value, output=name)
-
-
-def is_single(output: ValueInfoProto) -> bool:
-    """Whether an output has one number per instance."""
-    return dimensions(output)[1:] in ([], [1])

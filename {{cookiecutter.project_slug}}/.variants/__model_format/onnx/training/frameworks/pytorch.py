@@ -12,10 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.runtime.signature import ModelCard, Predictions, Scalar, to_inputs
+from inference.runtime.signature import ModelCard, Scalar, to_inputs
 from training.dataset import Dataset, UnfitError
 from training.frameworks import onnx
-from training.frameworks.onnx import FREE_FIRST, Original, first_line, from_graph, inputs_of
+from training.frameworks.graph import (
+    FREE_FIRST,
+    Original,
+    dimensions,
+    first_line,
+    from_graph,
+    inputs_of,
+)
 from training.verification import Converted
 
 HOW_TO_SAVE = (
@@ -37,13 +44,6 @@ def infer_signature(
 def export(model: torch.nn.Module, card: ModelCard, data: Dataset) -> Converted:
     """Convert a module to ONNX; raises UnfitError if the predictions differ."""
     return onnx.export(to_original(model, data), card, data)
-
-
-def expect(
-    model: torch.nn.Module, card: ModelCard, data: Dataset, instances: Sequence[Any]
-) -> Predictions:
-    """Return the predictions of the module itself."""
-    return onnx.expect(to_original(model, data), card, data, instances)
 
 
 def to_original(model: torch.nn.Module, data: Dataset) -> Original:
@@ -105,7 +105,7 @@ def from_program(program: torch.export.ExportedProgram) -> Original:
         return [tensor.numpy() for tensor in answers]
 
     original = from_graph(graph, f"a program of PyTorch {torch.__version__}")
-    if any(size > 0 for given in inputs_of(graph.graph) for size in onnx.dimensions(given)[:1]):
+    if any(size > 0 for given in inputs_of(graph.graph) for size in dimensions(given)[:1]):
         # It takes only the number of instances that it was exported with.
         raise UnfitError(
             f"The program takes a fixed number of instances: {FREE_FIRST}; {HOW_TO_SAVE}."

@@ -44,10 +44,9 @@ from inference.runtime.signature import (
     Predictions,
     Scalar,
 )
-from training import sample
+from training import sample_rows
 from training.dataset import Dataset, UnfitError
-from training.frameworks.onnx import first_line
-from training.graph import join_columns, look_up, rename
+from training.frameworks.graph import first_line, join_columns, look_up, rename
 from training.verification import (
     DISAGREE,
     INSTANCES_TO_CHECK,
@@ -118,9 +117,9 @@ def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
     width = getattr(model, "n_features_in_", len(names))
     if not names or len(names) != width:
         raise UnfitError(
-            f"{name_of(model)} takes {width} columns and does not say which: {sample.NAME_THEM}"
+            f"{name_of(model)} takes {width} columns and does not say which: {sample_rows.NAME_THEM}"
         )
-    rows = sample.make_up_columns(names, ["number"] * len(names))
+    rows = sample_rows.make_up_columns(names, ["number"] * len(names))
     try:
         model.predict(to_rows(model, rows))
     except Exception as error:
