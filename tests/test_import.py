@@ -334,7 +334,7 @@ def test_pipeline_ships_the_imported_model(project, models, docker, engine, runn
     assert run.jobs == {"train": "PASS", "docker-build": "PASS"}, run.output
     image = f"local/ml-inference-service:{repository.head}-{mine}"
     try:
-        command = [docker, "run", "--rm", "--entrypoint=python", image, "-m", "inference.sample"]
+        command = [docker, "run", "--rm", "--entrypoint=python", image, "-m", "inference.expected"]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     finally:
         subprocess.run([docker, "rmi", "--force", image], capture_output=True)

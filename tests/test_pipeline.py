@@ -567,7 +567,7 @@ def test_failed_smoke_test_stops_the_pipeline(released):
         lied = 'responses[0].text.replace("Adelie", "tulip"))'
         return text.replace("responses[0].text)", lied)
 
-    with released.repository.changed("inference/sample.py", lie) as head:
+    with released.repository.changed("inference/expected.py", lie) as head:
         run = stopped(released, "staging", *RELEASE)
         assert released.commit("staging") == head
     assert re.search(r"smoke: http://\S+ answers .*Adelie.* instead of .*tulip", run.of("staging"))

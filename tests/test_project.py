@@ -129,7 +129,7 @@ def test_run_serves_the_right_class_and_survives_bad_requests(installed):
 
 
 def test_image_is_named_by_the_model_that_its_service_reports(installed):
-    sample = installed.check(".venv/bin/python", "-m", "inference.sample").splitlines()
+    sample = installed.check(".venv/bin/python", "-m", "inference.expected").splitlines()
     (checksum,) = (installed.path / "model").glob("*.sha256")
     model = f"model/{checksum.stem}"
     assert installed.check("deploy/model-version.sh", model) == f"{sample[2]}\n"

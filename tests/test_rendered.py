@@ -222,7 +222,7 @@ def test_default_project_has_no_more_files_and_lines_than_before(bake_once):
 
 # Each package of the service only imports from those below it; settings and errors are at the bottom. The
 # predictor belongs to the owner, the engine runs it.
-ROOMS = ("", "http", "batch", "watch", "formats", "runtime", "config", "errors")
+ROOMS = ("", "http", "batch", "monitoring", "formats", "runtime", "config", "errors")
 
 
 def test_packages_of_the_service_only_import_downward(project):

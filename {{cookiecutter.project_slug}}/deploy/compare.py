@@ -1,7 +1,7 @@
 """Compare a new model with the running one: ``compare.py RUNNING [NEW] <SAMPLE``.
 
-RUNNING is the service's URL, SAMPLE the output of ``python -m inference.sample`` for the image or the local model. With
-NEW, the URL of the tasks of a new release, compare their answers. Exit with 1 if a metric that both models have is
+RUNNING is the service's URL, SAMPLE the output of ``python -m inference.expected`` for the image or the local model.
+With NEW, the URL of the tasks of a new release, compare their answers. Exit with 1 if a metric that both models have is
 worse by more than TOLERANCE, a share, or if more than MAX_DIFFERENT percent of the answers to the sample differ; with 2
 if the models could not be compared.
 """

@@ -28,7 +28,7 @@ sample: ## Write a request and the image's answer to sample.txt; SAMPLE_COMMAND=
 	$(SAMPLE_COMMAND) >sample.txt
 
 .PHONY: compare
-compare: SAMPLE_COMMAND := $(BIN)/python -m inference.sample
+compare: SAMPLE_COMMAND := $(BIN)/python -m inference.expected
 compare: setup account ## Compare the trained model with the deployed one; fail if it is worse or answers differently
 	deploy/compare.sh
 

@@ -34,8 +34,8 @@ from inference.config import Settings, available_cpus
 from inference.errors import StartupError
 from inference.http.server import Server
 from inference.http.workers import Supervisor, Worker
-from inference.watch import logs
-from inference.watch.metrics import shared
+from inference.monitoring import logs
+from inference.monitoring.metrics import shared
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -9,18 +9,17 @@ from inference.config import Settings
 from inference.formats.instances import InstancesDecoder
 from inference.http import monitor, openapi, problems, protocol, routes
 from inference.http.api_keys import HEADERS, Keys
-from inference.http.body import read_body
 from inference.http.cors import Origins
 from inference.http.middleware import Middleware, note_route
 from inference.http.service import Service
+from inference.monitoring import exposition, logs
+from inference.monitoring.distributions import Distributions
+from inference.monitoring.exposition import CloudWatch
+from inference.monitoring.metrics import Metrics
+from inference.monitoring.request_sample import Sample
+from inference.monitoring.statistics import Statistics
 from inference.runtime import artifact, serving
 from inference.runtime.engine import load_engine
-from inference.watch import exposition, logs
-from inference.watch.distributions import Distributions
-from inference.watch.exposition import CloudWatch
-from inference.watch.metrics import Metrics
-from inference.watch.sample import Sample
-from inference.watch.statistics import Statistics
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -40,18 +39,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     problems.register(app)
     app.before_request(note_route)
-    read = functools.partial(read_body, settings.max_body_bytes)
-    keys = Keys(settings.api_keys, card.name, version)
     doors = routes.make_doors(card, decoder)
     infer = protocol.make_door(card, version, settings.max_rows)
-    app.register_blueprint(
-        routes.create_blueprint(
-            engine, doors, read, version, keys, settings.max_rows, settings.page_accent
-        )
-    )
-    app.register_blueprint(protocol.create_blueprint(engine, infer, read, version))
-    app.register_blueprint(monitor.create_blueprint(card, version, keys))
-    app.register_blueprint(openapi.create_blueprint(card, decoder, version, keys))
+    app.register_blueprint(routes.create_blueprint(card, doors, version))
+    app.register_blueprint(protocol.create_blueprint(engine, infer, version))
+    app.register_blueprint(monitor.create_blueprint(card, version))
+    app.register_blueprint(openapi.create_blueprint(card, decoder, version))
     doors_by_path = {path: (door, path) for path, door in doors.items()}
     doors_by_path |= {
         path: (infer, route) for path, route in protocol.paths_of(card, version).items()
@@ -73,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics,
         statistics,
         Sample(settings, card, version, metrics),
-        keys,
+        Keys(settings.api_keys, card.name, version),
         Origins(settings.origins),
         headers=[*HEADERS.items(), ("X-Model-Name", card.name), ("X-Model-Version", version)],
         inline_rows=0 if engine.may_block else measured.inline_rows,

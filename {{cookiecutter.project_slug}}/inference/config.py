@@ -11,6 +11,7 @@ from msgspec import Meta
 from inference.errors import StartupError
 
 ROOT = Path(__file__).parent.parent
+CGROUP = Path("/sys/fs/cgroup")
 # Name given to a model trained in this project.
 NAME = "{{ cookiecutter.project_slug }}"
 
@@ -121,11 +122,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return [key for part in self.api_key.split(",") if (key := part.strip())]
 
 
-def available_cpus() -> int:
+def available_cpus(cgroup: Path = CGROUP) -> int:
     """Return the number of whole CPUs that this process may use: its cgroup quota or its affinity, at least 1."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            # Version 1 of cgroups.
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((cgroup / "cpu" / name).read_text().strip() for name in names)
     except (OSError, ValueError):
         return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+    is_unlimited = quota in ("max", "-1")
+    return cpus if is_unlimited else max(1, min(cpus, int(quota) // int(period)))

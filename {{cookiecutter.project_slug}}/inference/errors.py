@@ -34,6 +34,13 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def message_of(error: Exception) -> str:
+    """Return an error's message, or its repr if the message alone says nothing: a KeyError's is only the key."""
+    # str() of an HTTP error includes its status.
+    text = str(getattr(error, "description", None) or error)
+    return repr(error) if type(error) is KeyError or not text.strip() else text
+
+
 def escape(name: str) -> str:
     """Escape a name for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -167,7 +167,7 @@ class Rehearsal:
             subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
             for command in (
                 ["make", "--no-print-directory", "--silent", "url"],
-                [".venv/bin/python", "-m", "inference.sample"],
+                [".venv/bin/python", "-m", "inference.expected"],
             )
         )
         opener = urllib.request.build_opener(
@@ -269,7 +269,7 @@ def files_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
         return subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
 
     python = copy / ".venv/bin/python"
-    sample = json.loads(run(str(python), "-m", "inference.sample").splitlines()[4])["instances"]
+    sample = json.loads(run(str(python), "-m", "inference.expected").splitlines()[4])["instances"]
     lines = [json.dumps(instance) for instance in sample] * (ROWS // len(sample) + 1)
     (copy / "rows.jsonl").write_text("\n".join(lines))
     run(str(python), "-m", "inference", "batch", "rows.jsonl", "expected.jsonl")

@@ -109,7 +109,7 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
     if "docker" in tools:
         environment.setdefault("DOCKER_HOST", docker_host())
     else:
-        environment["SAMPLE_COMMAND"] = ".venv/bin/python -m inference.sample"
+        environment["SAMPLE_COMMAND"] = ".venv/bin/python -m inference.expected"
     if "registry" in tools:
         environment["ECR_REGISTRY"] = os.environ["REHEARSAL_REGISTRY"]
         environment["MANIFEST_OPTIONS"] = os.environ.get("MANIFEST_OPTIONS", "--insecure")

@@ -169,12 +169,15 @@ def test_tensors_of_different_sizes_are_all_answered(tmp_path, monkeypatch):
         assert [line["prediction"]] == answer["predictions"]
 
 
-def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("thirteen"), "thirteen"), (KeyError(13), "KeyError(13)")]
+)
+def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypatch, error, reason):
     answer = Stub.predict
 
     def refuse(self, inputs):
         if (inputs["instances"][:, 0] == 13).any():
-            raise ValueError("thirteen")
+            raise error
         return answer(self, inputs)
 
     monkeypatch.setattr(Stub, "predict", refuse)
@@ -182,7 +185,7 @@ def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypa
     path.write_text("\n".join(f"{place % 100},2,3,4" for place in range(300)))
     assert run(numbers, path, target).failed == 3
     found = read_csv(target.with_name(target.name + ERRORS))[1:]
-    assert found == [["13", "thirteen"], ["113", "thirteen"], ["213", "thirteen"]]
+    assert found == [["13", reason], ["113", reason], ["213", reason]]
     assert len(read_csv(target)) == 298
 
 

@@ -17,7 +17,7 @@ RUNNING, NEW = "http://running", "http://new"
 
 
 def a_sample(metrics, answer, request='{"instances": [[1], [2], [3], [4]]}'):
-    """Return the output of ``python -m inference.sample``."""
+    """Return the output of ``python -m inference.expected``."""
     return "\n".join(["{}", "{}", "version", metrics, request, json.dumps(answer)])
 
 
@@ -58,7 +58,7 @@ def test_service_reports_the_metrics_of_training(client, card):
 
 
 def test_trained_model_may_replace_itself(card, model_path, monkeypatch, capsys):
-    command = [sys.executable, "-m", "inference.sample"]
+    command = [sys.executable, "-m", "inference.expected"]
     environment = {**os.environ, "MODEL_PATH": str(model_path)}
     sample = subprocess.run(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, check=True
@@ -97,7 +97,7 @@ def test_model_that_got_worse_must_not_be_released(run, name, running, new, got_
         a_sample(f"{name}={new}", answer), metrics=metrics, predictions=answer["predictions"]
     )
     assert code == got_worse
-    assert ("worse by more than 1.0% of" in said) == got_worse
+    assert ("worse by more than 1.0% in" in said) == got_worse
 
 
 @pytest.mark.parametrize(

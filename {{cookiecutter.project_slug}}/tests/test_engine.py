@@ -1,7 +1,9 @@
 """The queue that batches rows of several requests, and the measurements that decide about it."""
 
+import re
 import threading
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -136,7 +138,7 @@ def test_waiting_requests_occupy_no_thread_and_can_be_cancelled():
     engine = Engine(model, True, 10)
     model.batches.clear()
     threads = threading.active_count()
-    futures = [engine.submit(numbers_of(number, number)) for number in range(100, 200)]
+    futures = [engine.batcher.submit(numbers_of(number, number)) for number in range(100, 200)]
     assert threading.active_count() == threads
     cancelled = [future for future in futures[50:] if future.cancel()]
     assert len(cancelled) == 50
@@ -148,20 +150,17 @@ def test_waiting_requests_occupy_no_thread_and_can_be_cancelled():
 
 def test_submitted_rows_are_checked_like_others():
     engine = Engine(Doubler(), True, 10)
-    good, bad = (engine.submit(numbers_of(1, last)) for last in (1, np.inf))
+    good, bad = (engine.batcher.submit(numbers_of(1, last)) for last in (1, np.inf))
     assert good.result(30)[0].values == [2, 2]
     with pytest.raises(InvalidInstances, match=r"instances\[1\]: the model has no finite answer"):
         bad.result(30)
-    failed = engine.submit(numbers_of(13))
+    failed = engine.batcher.submit(numbers_of(13))
     with pytest.raises(ValueError, match="13"):
         failed.result(30)
 
 
 def test_without_a_queue_nothing_waits():
-    engine = Engine(Doubler(), False, 10)
-    assert engine.batcher is None
-    with pytest.raises(RuntimeError, match="no queue"):
-        engine.submit(numbers_of(1))
+    assert Engine(Doubler(), False, 10).batcher is None
 
 
 class Answering:
@@ -271,6 +270,22 @@ def test_model_that_breaks_the_contract_is_refused_at_startup_in_one_line(
         create_app(Settings(model_path=str(model_path)))
     assert "make train" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError(26), "KeyError(26)"),
+        (ValueError(), "ValueError()"),
+        (ValueError("two\nlines"), "two lines"),
+    ],
+)
+def test_error_without_a_message_is_named_by_its_type(
+    model_path, monkeypatch, error, reason
+):
+    monkeypatch.setattr(Predictor, "load", Mock(side_effect=error))
+    with pytest.raises(StartupError, match=re.escape(f"{model_path}: {reason}; train or export")):
+        create_app(Settings(model_path=str(model_path)))
 
 
 def test_model_with_a_name_that_no_header_can_carry_is_refused():

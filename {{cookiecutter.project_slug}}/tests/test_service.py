@@ -11,8 +11,8 @@ from markupsafe import escape
 
 from inference.app import create_app
 from inference.config import Settings
+from inference.monitoring import logs
 from inference.runtime.signature import Prediction
-from inference.watch import logs
 from tests.models import NUMBERS, Stub, make_app
 
 

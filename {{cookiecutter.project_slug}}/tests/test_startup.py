@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 import pytest
 
 from inference.app import create_app
-from inference.config import ROOT, Settings
+from inference.config import ROOT, Settings, available_cpus
 from inference.errors import StartupError
 from inference.http.healthcheck import is_healthy
 from inference.runtime import artifact
@@ -39,6 +39,27 @@ def test_all_wrong_settings_are_named_at_once():
         Settings.from_environment({"PORT": "http", "MAX_ROWS": "0", "LOG_LEVEL": "LOUD"})
     for fault in ("PORT='http': Expected `int`", "MAX_ROWS='0'", "LOG_LEVEL='LOUD'"):
         assert fault in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "25000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_quota_of_either_cgroup_version_limits_the_cpus(tmp_path, monkeypatch, files, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert available_cpus(tmp_path) == expected
 
 
 def test_missing_model_is_refused(tmp_path):
@@ -183,7 +204,7 @@ def wait_for_ping(port, seconds=30):
 
 def test_nothing_is_written_to_the_home_directory(model_path, tmp_path):
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL_PATH": str(model_path)}
-    command = [sys.executable, "-m", "inference.sample"]
+    command = [sys.executable, "-m", "inference.expected"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     assert not list(tmp_path.iterdir())
 

@@ -6,9 +6,8 @@ import logging
 import numpy as np
 import pytest
 
-from inference.runtime.signature import MATRIX, Column, Output, Prediction, Tensor, to_inputs
-from inference.watch import statistics as watch
-from inference.watch.distributions import (
+from inference.monitoring import statistics as watch
+from inference.monitoring.distributions import (
     HALF,
     chance_level,
     measure_text,
@@ -17,8 +16,9 @@ from inference.watch.distributions import (
     of_tensor,
     stability_index,
 )
-from inference.watch.exposition import MOST_NAMED, OTHERS, CloudWatch, percentile, to_dimension
-from inference.watch.metrics import SECONDS
+from inference.monitoring.exposition import MOST_NAMED, OTHERS, CloudWatch, percentile, to_dimension
+from inference.monitoring.metrics import SECONDS
+from inference.runtime.signature import MATRIX, Column, Output, Prediction, Tensor, to_inputs
 from tests.models import CARDS, MIXED, NUMBERS, Stub, make_app, make_card
 from training.dataset import Dataset
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from inference.formats.instances import FLOAT32_MAX
-from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar, Tensor
-from inference.watch.distributions import (
+from inference.monitoring.distributions import (
     Distribution,
     measure_mean,
     measure_text,
     of_column,
     of_tensor,
 )
+from inference.runtime.signature import MATRIX, Column, Example, Output, Scalar, Tensor
 
 # A text column with more distinct values than this is free text.
 MOST_CATEGORIES = 50

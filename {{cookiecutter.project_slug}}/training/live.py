@@ -20,10 +20,10 @@ import pandas as pd
 from inference.batch.files import is_remote, store_of
 from inference.config import Settings
 from inference.errors import StartupError, first_line
+from inference.monitoring.request_sample import SampledRow
 from inference.predictor import Predictor
 from inference.runtime import artifact
 from inference.runtime.signature import ModelCard
-from inference.watch.sample import SampledRow
 from training.dataset import UnfitError
 from training.evaluation import measure
 

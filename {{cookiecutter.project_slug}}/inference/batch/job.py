@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference.batch.files import reading, suffix_of
 from inference.batch.parts import Part
-from inference.batch.source import SOURCES, Block, Csv, Form, Parquet, open_source
+from inference.batch.source import SOURCES, Block, Csv, Form, Parquet
 from inference.batch.target import Progress, open_target
 from inference.config import Settings
 from inference.errors import StartupError
@@ -73,7 +73,7 @@ class Job:
     def run(self, pool: Executor, report: Callable[[int, int, Progress], None]) -> Progress:
         """Score the remaining rows; ``report`` gets the position, the size of the source, and the progress."""
         with reading(self.source) as (file, file_identity):
-            source = open_source(file, self.source)
+            source = SOURCES[suffix_of(self.source)](file)
             if isinstance(source, Parquet):
                 source.narrow(*self._piece)
             heading = tuple(source.heading) if isinstance(source, Csv) else ()

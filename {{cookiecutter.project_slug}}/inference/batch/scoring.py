@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inference.batch.source import Block, Form, records_of
 from inference.config import Settings
-from inference.errors import InvalidInstances, StartupError
+from inference.errors import InvalidInstances, StartupError, message_of
 from inference.formats.answers import answer
 from inference.formats.csv import Cells, holds, names_of, to_columns, to_lines
 from inference.formats.instances import FLOAT32_MAX, InstancesDecoder
@@ -231,5 +231,4 @@ def is_utf8(record: Sequence[str]) -> bool:
 
 def reason_of(error: Exception) -> str:
     """Return the error of a row, without its place in a request."""
-    text = str(getattr(error, "description", "") or error or type(error).__name__)
-    return INSTANCE.sub("", text)
+    return INSTANCE.sub("", message_of(error))

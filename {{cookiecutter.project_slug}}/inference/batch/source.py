@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from inference.batch.files import suffix_of
 from inference.errors import StartupError
 
 # Size of a block, which a process scores at a time.
@@ -123,18 +122,13 @@ class Parquet:
             position += batch.num_rows
 
 
-SOURCES: dict[str, Any] = {
+# Each raises StartupError if the content of a file does not match its suffix.
+SOURCES: dict[str, type[Csv | JsonLines | Parquet]] = {
     ".csv": Csv,
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".parquet": Parquet,
 }
-
-
-def open_source(file: BinaryIO, place: str) -> Csv | JsonLines | Parquet:
-    """Open a file by its suffix, which must be in ``SOURCES``; raises StartupError if its content does not match."""
-    source: Csv | JsonLines | Parquet = SOURCES[suffix_of(place)](file)
-    return source
 
 
 def size_of(file: BinaryIO) -> int:

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -45,23 +45,7 @@ class Progress(msgspec.Struct):
     is_done: bool = False
 
 
-class Target(Protocol):
-    """A destination for the answers of a job, in order."""
-
-    def begin(self, identity: str, position: int, head: bytes) -> Progress:
-        """Start, or resume a stopped job with the same identity."""
-
-    def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
-        """Write the answers and failures of some rows, which ``progress`` already counts."""
-
-    def finish(self, progress: Progress) -> None:
-        """Publish the results; raises StartupError if that fails."""
-
-    def forget(self) -> None:
-        """Make the next run start over."""
-
-
-def open_target(source: str, target: str) -> Target:
+def open_target(source: str, target: str) -> "Files | Objects":
     """Open the target for answers, a path or an ``s3://`` URL."""
     if not is_remote(target):
         return Files(target, Path(target))
@@ -85,7 +69,7 @@ class Files:
         self._when_saved = 0.0
 
     def begin(self, identity: str, position: int, head: bytes) -> Progress:
-        """Start or resume."""
+        """Start, or resume a stopped job with the same identity."""
         progress = self._resume(identity)
         if progress is None:
             self._output.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +107,7 @@ class Files:
         partial.replace(self._saved)
 
     def write(self, output: bytes, failures: list[Failure], progress: Progress) -> None:
-        """Write answers; save the progress from time to time."""
+        """Write the answers and failures of some rows, which ``progress`` already counts; save it from time to time."""
         errors = to_csv(failures)
         for file, content in zip(self._files, (output, errors), strict=True):
             file.write(content)
@@ -137,7 +121,10 @@ class Files:
             self._when_saved = time.monotonic()
 
     def finish(self, progress: Progress) -> None:
-        """Publish the files: the errors first, so that answers never appear without them."""
+        """Publish the files: the errors first, so that answers never appear without them.
+
+        Raises StartupError if that fails.
+        """
         for file in self._files:
             file.close()
         self._save(progress)

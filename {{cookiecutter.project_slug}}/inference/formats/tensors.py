@@ -15,17 +15,9 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, turn
+from inference.runtime.signature import DATATYPES
 
-# The dtypes of raw bytes; elements of BYTES are prefixed with their lengths.
-DTYPES = {
-    "BOOL": np.dtype("?"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-    "BYTES": np.dtype(object),
-}
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 Size = Annotated[int, Meta(ge=0)]
 # Limit for lists that no request needs to be longer, as their elements cost memory.
@@ -167,9 +159,9 @@ def count_keys(request: InferenceRequest) -> int:
 
 def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
     """Return the values of a tensor in its shape; raises BadRequest if they do not fit it."""
-    dtype = DTYPES.get(tensor.datatype)
+    dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
-        raise BadRequest(f"{tensor.name}: datatype {tensor.datatype} is not {', '.join(DTYPES)}")
+        raise BadRequest(f"{tensor.name}: datatype {tensor.datatype} is not {', '.join(DATATYPES)}")
     count = math.prod(tensor.shape)
     if part is not None and tensor.datatype == "BYTES":
         return unpack(tensor, part, count).reshape(tensor.shape)

@@ -1,7 +1,6 @@
 """Reading the body of a request, never beyond the limit, whatever length the client declares."""
 
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 from werkzeug.exceptions import (
@@ -11,9 +10,6 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 from werkzeug.wsgi import get_input_stream
-
-# Reads the body of a WSGI request.
-Reader = Callable[[dict[str, Any]], bytes]
 
 GZIP = 16 + zlib.MAX_WBITS
 # The zlib parameter for each coding; x-gzip is an alias of gzip (RFC 9110).

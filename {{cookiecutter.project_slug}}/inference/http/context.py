@@ -1,13 +1,15 @@
 """The current request, for its log line, metrics and errors."""
 
+import logging
 import os
 import re
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, Self
 
+from inference.monitoring import logs
 from inference.runtime.signature import Inputs, Predictions
-from inference.watch.logs import log_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # W3C Trace Context: trace ID, parent span ID and sampled flag. Versions after 00 may have more fields.
@@ -76,13 +78,27 @@ class Call:
         return headers
 
     def log(self, status: int, seconds: float) -> None:
-        """Log the request and its outcome."""
+        """Log the request and its outcome; a ``logging`` handler would cost six times as much."""
+        if not logs.access.isEnabledFor(logging.INFO):
+            return
         path = self.path
         if len(path) > LONGEST_PATH or not path.isprintable():
             path = printable(path[:LONGEST_PATH])
-        trace = self.trace["trace"] if self.trace else ""
-        rows = len(self.predictions[0].values) if self.predictions else 0
-        log_request(self.method, path, status, seconds, self.request_id, rows, trace, self.span)
+        line = logs.AccessLine(
+            datetime.now(UTC),
+            "INFO",
+            logs.access.name,
+            f"{self.method} {path} {status}",
+            self.request_id,
+            self.method,
+            path,
+            status,
+            round(seconds * 1000, 3),
+            len(self.predictions[0].values) if self.predictions else 0,
+            self.trace["trace"] if self.trace else "",
+            self.span,
+        )
+        logs.writer.write(logs.encode(line))
 
 
 def printable(text: str) -> str:

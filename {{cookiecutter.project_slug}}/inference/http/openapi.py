@@ -12,12 +12,12 @@ from inference.formats import csv
 from inference.formats.answers import Answer
 from inference.formats.instances import InstancesDecoder
 from inference.formats.tensors import InferenceRequest, InferenceResponse
-from inference.http.api_keys import PAGES, STATIC, Keys
+from inference.http.api_keys import PAGES, STATIC
 from inference.http.problems import Problem, ProtocolError
 from inference.http.protocol import inputs_of
-from inference.http.routes import CSV, JSON, JSON_LENGTH
+from inference.http.routes import CSV, JSON, JSON_LENGTH, current_service
+from inference.monitoring.exposition import Monitored
 from inference.runtime.signature import ModelCard, to_inputs
-from inference.watch.exposition import Monitored
 
 REASONS = {
     "400": "The body cannot be read",
@@ -30,17 +30,21 @@ REASONS = {
 TAGS = ("Predictions", "Open Inference Protocol", "Operation")
 PROBLEM = "application/problem+json"
 TEXT = {"type": "string"}
+LENGTH = {
+    "name": JSON_LENGTH,
+    "in": "header",
+    "description": "The number of bytes of JSON if raw tensors follow it.",
+    "schema": {**TEXT, "pattern": "^[1-9][0-9]*$"},
+}
 
 
-def create_blueprint(
-    card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
-) -> Blueprint:
+def create_blueprint(card: ModelCard, decoder: InstancesDecoder, version: str) -> Blueprint:
     """Create the routes that describe the service."""
     blueprint = Blueprint("docs", __name__)
 
     @cache
     def document() -> dict[str, Any]:
-        return describe(card, decoder, version, keys)
+        return describe(card, decoder, version)
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
@@ -53,16 +57,14 @@ def create_blueprint(
         return render_template(
             "docs.html",
             document=document(),
-            needs_key=keys.are_needed_for("/predict"),
+            needs_key=current_service().keys.are_needed_for("/predict"),
             schemas_in=schemas_in,
         )
 
     return blueprint
 
 
-def describe(
-    card: ModelCard, decoder: InstancesDecoder, version: str, keys: Keys
-) -> dict[str, Any]:
+def describe(card: ModelCard, decoder: InstancesDecoder, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of the current application, with examples from the model."""
     types = (
         *(decoder.request, Answer, Problem, ProtocolError, InferenceRequest, InferenceResponse),
@@ -76,16 +78,14 @@ def describe(
     if csv.holds(card):
         table = {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
     tensor = {"inputs": tensor_examples(card)}
-    digits = {**TEXT, "pattern": "^[1-9][0-9]*$"}
-    why = "The number of bytes of JSON if raw tensors follow it."
-    length = {"name": JSON_LENGTH, "in": "header", "description": why, "schema": digits}
-    bodies = {
+    bodies: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "inference.predict": (instances, {JSON: answer}),
         "inference.invocations": (instances | table, {JSON: answer, CSV: TEXT}),
         "protocol.infer": (
             {JSON: {"schema": tensors, "example": tensor}},
             {JSON: outputs, "application/octet-stream": TEXT},
         ),
+        "monitor.data": ({}, {JSON: monitored}),
     }
     paths: dict[str, Any] = {}
     for rule in current_app.url_map.iter_rules():
@@ -93,29 +93,10 @@ def describe(
         if path in PAGES or path.startswith(STATIC) or "<of_version>" in path:
             continue
         in_protocol = rule.endpoint.startswith("protocol.")
-        fault = media({JSON: protocol_error} if in_protocol else {PROBLEM: problem})
-        view = current_app.view_functions[rule.endpoint]
-        responses: dict[str, Any] = {"200": {"description": "The service answers"}}
-        operation: dict[str, Any] = {
-            "summary": (view.__doc__ or "").split("\n")[0],
-            "tags": [tag_of(rule.endpoint)],
-            "responses": responses,
-        }
-        codes = []
-        if rule.endpoint in bodies:
-            content, answers = bodies[rule.endpoint]
-            operation["requestBody"] = {"required": True, "content": content}
-            operation["parameters"] = [length] if in_protocol else []
-            responses["200"]["content"] = media(answers)
-            codes = ["400", "413", "415", "422", "503"]
-        if rule.endpoint == "monitor.data":
-            responses["200"]["content"] = media({JSON: monitored})
-        if keys.are_needed_for(path):
-            operation["security"] = [{"key": []}]
-            codes.append("401")
-        responses |= {code: {"description": REASONS[code], "content": fault} for code in codes}
+        fault = {JSON: protocol_error} if in_protocol else {PROBLEM: problem}
+        content, answers = bodies.get(rule.endpoint, ({}, {}))
         method = "post" if "POST" in (rule.methods or ()) else "get"
-        paths[path] = {method: operation}
+        paths[path] = {method: operation_of(rule.endpoint, path, content, answers, fault)}
     metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
     predicted = ", ".join(output.name for output in card.outputs)
     about = f"Predicts {predicted}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
@@ -127,6 +108,36 @@ def describe(
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"key": key}},
     }
+
+
+def operation_of(
+    endpoint: str,
+    path: str,
+    content: dict[str, Any],
+    answers: dict[str, Any],
+    fault: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the operation at ``path``; ``answers`` and ``fault`` have the schema of each media type."""
+    view = current_app.view_functions[endpoint]
+    responses: dict[str, Any] = {"200": {"description": "The service answers"}}
+    operation: dict[str, Any] = {
+        "summary": (view.__doc__ or "").split("\n")[0],
+        "tags": [tag_of(endpoint)],
+        "responses": responses,
+    }
+    codes = []
+    if answers:
+        responses["200"]["content"] = media(answers)
+    if content:
+        operation["requestBody"] = {"required": True, "content": content}
+        operation["parameters"] = [LENGTH] if endpoint.startswith("protocol.") else []
+        codes = ["400", "413", "415", "422", "503"]
+    if current_service().keys.are_needed_for(path):
+        operation["security"] = [{"key": []}]
+        codes.append("401")
+    described = media(fault)
+    responses |= {code: {"description": REASONS[code], "content": described} for code in codes}
+    return operation
 
 
 def schemas_in(part: Any, schemas: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,6 @@ from inference.formats import tensors
 from inference.formats.decoding import too_many_rows
 from inference.formats.instances import FLOAT32_MAX
 from inference.formats.tensors import InferenceResponse, InputTensor, RequestedOutput
-from inference.http.body import Reader
 from inference.http.routes import JSON, JSON_LENGTH, respond, to_json
 from inference.http.service import Asked, Door, Encode, Reply
 from inference.runtime.engine import Engine
@@ -32,7 +31,7 @@ INFER = "/models/<name>/infer"
 INFER_VERSION = "/models/<name>/versions/<of_version>/infer"
 
 
-def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> Blueprint:
+def create_blueprint(engine: Engine, door: Door, version: str) -> Blueprint:
     """Create the routes for the model of ``engine``, whose file has ``version``."""
     card = engine.card
     blueprint = Blueprint("protocol", __name__, url_prefix="/v2")
@@ -76,7 +75,7 @@ def create_blueprint(engine: Engine, door: Door, read: Reader, version: str) -> 
     def infer(name: str, of_version: str | None = None) -> Response:
         """Predict for each instance of the tensors."""
         require(name, of_version)
-        return respond(engine, door, read)
+        return respond(door)
 
     return blueprint
 

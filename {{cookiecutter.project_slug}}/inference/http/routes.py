@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import msgspec
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.http import parse_accept_header
@@ -13,14 +12,10 @@ from werkzeug.http import parse_accept_header
 from inference.formats import csv
 from inference.formats.answers import answer
 from inference.formats.instances import InstancesDecoder
-from inference.http.api_keys import Keys
-from inference.http.body import Reader
+from inference.http.body import read_body
 from inference.http.context import current
-from inference.http.service import Asked, Door, Encode, Reply
+from inference.http.service import Asked, Door, Encode, Reply, Service
 from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names
-
-if TYPE_CHECKING:
-    from inference.runtime.engine import Engine
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -53,27 +48,19 @@ def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
     return {"/predict": predict, "/invocations": invocations}
 
 
-def create_blueprint(
-    engine: "Engine",
-    doors: dict[str, Door],
-    read: Reader,
-    version: str,
-    keys: Keys,
-    max_rows: int,
-    accent: str = "",
-) -> Blueprint:
-    """Create the routes for the model of ``engine``, whose file has ``version``."""
+def create_blueprint(card: ModelCard, doors: dict[str, Door], version: str) -> Blueprint:
+    """Create the routes for the model whose file has ``version``."""
     blueprint = Blueprint("inference", __name__)
 
     @blueprint.post("/predict")
     def predict() -> Response:
         """Predict each of the instances."""
-        return respond(engine, doors["/predict"], read)
+        return respond(doors["/predict"])
 
     @blueprint.post("/invocations")
     def invocations() -> Response:
         """Predict like a SageMaker endpoint: JSON or CSV in, JSON or CSV out."""
-        return respond(engine, doors["/invocations"], read)
+        return respond(doors["/invocations"])
 
     @blueprint.get("/ping")
     def ping() -> Response:
@@ -83,14 +70,15 @@ def create_blueprint(
     @blueprint.get("/")
     def page() -> str:
         """Show the web page: a form generated from the model's signature."""
+        service = current_service()
         return render_template(
             "run_ml_model_inference.html",
-            card=engine.card,
+            card=card,
             version=version,
-            needs_key=keys.are_needed_for("/predict"),
-            max_rows=max_rows,
-            takes_csv=csv.holds(engine.card),
-            accent=accent,
+            needs_key=service.keys.are_needed_for("/predict"),
+            max_rows=service.settings.max_rows,
+            takes_csv=csv.holds(card),
+            accent=service.settings.page_accent,
             readable=readable,
         )
 
@@ -102,15 +90,19 @@ def readable(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
 
 
-def respond(engine: "Engine", door: Door, read: Reader) -> Response:
+def current_service() -> Service:
+    """Return the service of Flask's current application."""
+    service: Service = current_app.extensions["service"]
+    return service
+
+
+def respond(door: Door) -> Response:
     """Answer Flask's current request through a door."""
+    service = current_service()
     given = request.headers
-    inputs, encode = door(
-        Asked(read(request.environ), lambda name, default="": given.get(name, default))
-    )
-    call = current.call
-    call.inputs, call.predictions = inputs, engine.predict(inputs)
-    body, content_type, headers = encode(call.predictions)
+    body = read_body(service.settings.max_body_bytes, request.environ)
+    asked = Asked(body, lambda name, default="": given.get(name, default))
+    body, content_type, headers = service.predict(current.call, door, asked)
     response = Response(body, content_type=content_type)
     response.headers.extend(headers)
     return response

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -55,25 +56,16 @@ WITHOUT_BODY = {204, 304}
 CLIENT_CLOSED = 499
 
 
+@dataclass(slots=True, eq=False)
 class Job:
     """A request that waits for a thread or for the model's queue."""
 
-    __slots__ = ("call", "connection", "future", "latest", "request")
-
-    def __init__(
-        self,
-        connection: Connection,
-        request: Request,
-        call: Call | None,
-        future: Future[Any],
-        latest: float,
-    ) -> None:
-        self.connection = connection
-        self.request = request
-        # None if the application counts the request itself.
-        self.call = call
-        self.future = future
-        self.latest = latest
+    connection: Connection
+    request: Request
+    # None if the application counts the request itself.
+    call: Call | None
+    future: Future[Any]
+    latest: float
 
 
 class Light(NamedTuple):
@@ -289,15 +281,18 @@ class Server:
             if service.keys.are_needed_for(call.path):
                 key, authorization = request.header("x-api-key"), request.header("authorization")
                 service.keys.require(key, authorization)
-            is_light = service.inline_rows or service.engine.batcher
+            batcher = service.engine.batcher
+            is_light = service.inline_rows or batcher
             is_small = len(request.body) <= INLINE_BYTES and b"content-encoding" not in headers
             if not (is_light and is_small):
                 work = lambda: service.predict(call, door, asked_of(request, self.settings))  # noqa: E731
                 self._submit(connection, request, call, work)
                 return
             inputs, encode = door(asked_of(request, self.settings))
-            if service.engine.batcher:
-                self._queue(connection, request, call, inputs, encode)
+            if batcher:
+                finish = partial(service.finish, call, inputs, encode=encode)
+                end = partial(self._end_job, finish=finish)
+                self._wait(connection, request, call, partial(batcher.submit, inputs), end)
             elif (rows := count(inputs)) > service.inline_rows:
                 predict = service.engine.predict
                 work = lambda: service.finish(call, inputs, predict(inputs), encode)  # noqa: E731
@@ -352,15 +347,6 @@ class Server:
 
         self._wait(connection, request, call, lambda: self._threads.submit(run), self._end_job)
 
-    def _queue(
-        self, connection: Connection, request: Request, call: Call, inputs: Inputs, encode: Encode
-    ) -> None:
-        """Predict the rows in the model's queue; raises Overloaded."""
-        end = partial(
-            self._end_job, finish=partial(self.service.finish, call, inputs, encode=encode)
-        )
-        self._wait(connection, request, call, lambda: self.service.engine.submit(inputs), end)
-
     def _wait(
         self,
         connection: Connection,
@@ -386,16 +372,16 @@ class Server:
             self._jobs.pop(job, None)
             end(job)
 
-        job.future.add_done_callback(lambda _: self._later(finish))
+        def done(_: Future[Any]) -> None:
+            # In any thread, and even after the loop was closed.
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(finish)
+
+        job.future.add_done_callback(done)
 
     def later(self, function: Callable[[], None]) -> None:
         """Call a function after everything that has arrived by now was handled."""
         self._loop.call_soon(function)
-
-    def _later(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function on the event loop, from any thread; do nothing once the loop is closed."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
 
     def _end_job(self, job: Job, finish: Callable[..., Reply] | None = None) -> None:
         call = job.call

@@ -9,12 +9,13 @@ from inference.config import Settings
 from inference.http.api_keys import Keys
 from inference.http.context import Call
 from inference.http.cors import Origins
+from inference.monitoring.metrics import Metrics
+from inference.monitoring.request_sample import Sample
+from inference.monitoring.statistics import Statistics
 from inference.runtime.signature import Inputs, Predictions
-from inference.watch.metrics import Metrics
-from inference.watch.sample import Sample
-from inference.watch.statistics import Statistics
 
 if TYPE_CHECKING:
+    # It imports the predictor, which the parent of the workers must not: its libraries may start threads.
     from inference.runtime.engine import Engine
 
 Headers = list[tuple[str, str]]

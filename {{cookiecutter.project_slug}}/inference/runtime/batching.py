@@ -47,7 +47,7 @@ class Batcher:
     def submit(self, inputs: Inputs) -> Future[Predictions]:
         """Queue ``inputs``; the future gets the model's answer, the error it raises, or InvalidInstances.
 
-        If the future is cancelled while it waits, the model does not run for it.
+        It never times out by itself; if the caller cancels it while it waits, the model does not run for it.
         """
         outcome: Future[Predictions] = Future()
         self._jobs.put((inputs, outcome))

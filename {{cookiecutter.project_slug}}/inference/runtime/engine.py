@@ -1,9 +1,8 @@
 """The engine: runs the model for each request by itself, or for several clients together."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 
-from inference.errors import StartupError
+from inference.errors import StartupError, message_of
 from inference.predictor import Predictor
 from inference.runtime.artifact import REMEDY, Artifact
 from inference.runtime.batching import Batcher, predict_alone, predict_together
@@ -42,16 +41,6 @@ class Engine:
         """Predict the inputs of several requests together, in this thread; failed requests get their exception."""
         return predict_together(self.run, requests)
 
-    def submit(self, inputs: Inputs) -> Future[Predictions]:
-        """Queue ``inputs`` without blocking a thread. Raises RuntimeError if the engine has no queue.
-
-        The future has the same outcome as ``predict``, but never times out by itself: the caller cancels it
-        to stop waiting, and if that succeeds the model does not run.
-        """
-        if self.batcher is None:
-            raise RuntimeError("the engine has no queue")
-        return self.batcher.submit(inputs)
-
     def run(self, inputs: Inputs) -> Predictions:
         """Run the predictor in this thread and normalize its answer; raises whatever the predictor raises."""
         return keep(self.card, self._predictor.predict(inputs), count(inputs))
@@ -67,6 +56,5 @@ def load_engine(model: Artifact, queue: bool, seconds_to_wait: float) -> Engine:
         predictor = Predictor.load(model.content)
         return Engine(predictor, queue, seconds_to_wait)
     except Exception as error:
-        # str() of an HTTP error includes its status.
-        reason = " ".join(str(getattr(error, "description", error)).split())
+        reason = " ".join(message_of(error).split())
         raise StartupError(f"Could not load {model.path}: {reason}; {REMEDY}") from error

@@ -3,7 +3,7 @@ export const form = document.getElementById("inputs");
 export const controls = [...form.querySelectorAll("[data-type]")];
 
 // The value of a control; undefined if it is missing.
-export function valueOf(control) {
+function valueOf(control) {
   if (control.type === "checkbox") {
     return control.checked;
   }

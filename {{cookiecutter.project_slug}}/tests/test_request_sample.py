@@ -10,8 +10,8 @@ from inference.app import create_app
 from inference.config import Settings
 from inference.errors import StartupError
 from inference.formats.csv import Cells, holds
+from inference.monitoring import logs, request_sample
 from inference.runtime.signature import to_inputs
-from inference.watch import logs, sample
 from tests.models import CARDS, MIXED, NUMBERS, SEVERAL, make_app
 from tests.server import serving
 from training.live import evaluate, read, to_frame
@@ -118,7 +118,7 @@ class Broken:
 @pytest.fixture
 def to_bucket(tmp_path, monkeypatch):
     """A service whose sample goes to a failing bucket, and that bucket."""
-    monkeypatch.setattr(sample, "Bucket", Broken)
+    monkeypatch.setattr(request_sample, "Bucket", Broken)
     settings = {"sample_share": 1.0, "sample_to": "s3://bucket/prefix"}
     app = make_app(NUMBERS, tmp_path, monkeypatch, **settings)
     kept = app.extensions["service"].sample
@@ -147,7 +147,7 @@ def test_failed_write_is_retried(to_bucket, caplog):
 
 def test_excess_and_final_rows_are_dropped_and_counted(to_bucket, monkeypatch):
     client, kept = to_bucket
-    monkeypatch.setattr(sample, "MOST_BYTES", 1000)
+    monkeypatch.setattr(request_sample, "MOST_BYTES", 1000)
     for _ in range(20):
         client.post("/predict", json={"instances": [NUMBERS.example]})
     kept._take()
@@ -155,7 +155,7 @@ def test_excess_and_final_rows_are_dropped_and_counted(to_bucket, monkeypatch):
     assert 0 < dropped < 20
     kept.flush()
     assert metric(client, "dropped") == 20
-    monkeypatch.setattr(sample, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(request_sample, "MOST_REQUESTS", 2)
     for _ in range(5):
         client.post("/predict", json={"instances": [NUMBERS.example]})
     assert metric(client, "dropped") == 23
@@ -220,7 +220,7 @@ def test_sample_can_be_read_back(tmp_path, monkeypatch, lines):
 )
 def test_labels_that_do_not_fit_say_why(labels, reason):
     rows = [
-        sample.SampledRow(
+        request_sample.SampledRow(
             time="2026-01-01T00:00:00Z",
             logger="inference.sample",
             request_id="1",

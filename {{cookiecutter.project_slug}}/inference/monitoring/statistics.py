@@ -16,16 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from inference.config import Settings
-from inference.runtime.signature import Inputs, ModelCard, Predictions
-from inference.watch.background import Background
-from inference.watch.distributions import (
+from inference.monitoring.background import Background
+from inference.monitoring.distributions import (
     Counts,
     Distribution,
     Distributions,
     chance_level,
     stability_index,
 )
-from inference.watch.metrics import Metrics, shared
+from inference.monitoring.metrics import Metrics, shared
+from inference.runtime.signature import Inputs, ModelCard, Predictions
 
 logger = logging.getLogger("inference.drift")
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from inference.config import Settings
 from inference.errors import StartupError, first_line
 from inference.formats.answers import answer
+from inference.monitoring import logs
+from inference.monitoring.background import Background
+from inference.monitoring.metrics import Metrics
 from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names
-from inference.watch import logs
-from inference.watch.background import Background
-from inference.watch.metrics import Metrics
 
 logger = logging.getLogger("inference.sample")
 

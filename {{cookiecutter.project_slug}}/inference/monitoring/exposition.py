@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from inference.watch import logs
-from inference.watch.distributions import Counts, Distribution
-from inference.watch.metrics import SECONDS, SUM, Metrics, shared
-from inference.watch.statistics import LEAST_ROWS, Finding, Statistics
+from inference.monitoring import logs
+from inference.monitoring.distributions import Counts, Distribution
+from inference.monitoring.metrics import SECONDS, SUM, Metrics, shared
+from inference.monitoring.statistics import LEAST_ROWS, Finding, Statistics
 
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus

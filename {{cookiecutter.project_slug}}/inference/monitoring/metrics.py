@@ -16,8 +16,8 @@ import numpy as np
 from flask import Flask, Response
 from numpy.typing import NDArray
 
+from inference.monitoring.distributions import Counts, Distributions
 from inference.runtime.signature import ModelCard, Predictions, class_names
-from inference.watch.distributions import Counts, Distributions
 
 if TYPE_CHECKING:
     from prometheus_client import core as prometheus

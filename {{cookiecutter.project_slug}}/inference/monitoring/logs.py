@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from inference.watch.background import Background
+from inference.monitoring.background import Background
 
 STANDARD_OUTPUT = 1
 # Limit for lines that wait for a reader; more are dropped.
@@ -137,33 +137,3 @@ class AccessLine(msgspec.Struct, omit_defaults=True):
     rows: int = 0
     trace_id: str = ""
     span_id: str = ""
-
-
-def log_request(
-    method: str,
-    path: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    rows: int,
-    trace_id: str,
-    span_id: str,
-) -> None:
-    """Log an answered request; a ``logging`` handler would cost six times as much."""
-    if not access.isEnabledFor(logging.INFO):
-        return
-    line = AccessLine(
-        datetime.now(UTC),
-        "INFO",
-        access.name,
-        f"{method} {path} {status}",
-        request_id,
-        method,
-        path,
-        status,
-        round(seconds * 1000, 3),
-        rows,
-        trace_id,
-        span_id,
-    )
-    writer.write(encode(line))
