@@ -280,9 +280,7 @@ def test_model_that_breaks_the_contract_is_refused_at_startup_in_one_line(
         (ValueError("two\nlines"), "two lines"),
     ],
 )
-def test_error_without_a_message_is_named_by_its_type(
-    model_path, monkeypatch, error, reason
-):
+def test_error_without_a_message_is_named_by_its_type(model_path, monkeypatch, error, reason):
     monkeypatch.setattr(Predictor, "load", Mock(side_effect=error))
     with pytest.raises(StartupError, match=re.escape(f"{model_path}: {reason}; train or export")):
         create_app(Settings(model_path=str(model_path)))
