@@ -96,7 +96,11 @@ def cost_of_statistics(name: str, project: Path, rounds: int, folder: Path) -> N
     """Print the ratio of requests, and of CPU seconds per request, with and without statistics."""
     python = project / ".venv/bin/python"
     sample = subprocess.run(  # noqa: S603
-        [python, "-m", "inference.expected"], cwd=project, check=True, capture_output=True, text=True
+        [python, "-m", "inference.expected"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     script = folder / "request.lua"
     script.write_text(LUA % json.dumps(sample.stdout.splitlines()[0]))

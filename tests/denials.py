@@ -7,6 +7,7 @@ SHIM = """#!/bin/sh
 # Notes what is asked for, and does not answer one of it from some time on.
 before=$(grep -cx "$1 $2" '{log}' || true)
 echo "$1 $2" >>'{log}'
+tr '\\0' ' ' </proc/$PPID/cmdline | cut -d ' ' -f 1-3 >>'{log}.callers'
 if [ "$1 $2" = '{denied}' ] && [ "$before" -ge {after} ]; then
   echo >&2
   echo '{error}' >&2
@@ -34,6 +35,8 @@ class Denials:
     def variables(self, denied="", error=ERRORS[0], after=0):
         """Return an environment in which ``denied`` fails once it has been called ``after`` times."""
         self._log.write_text("")
+        self._callers = self._log.with_name("asked.callers")
+        self._callers.write_text("")
         shim = self._folder / "aws"
         real = shutil.which("aws", path=self._path)
         shim.write_text(
@@ -41,6 +44,15 @@ class Denials:
         )
         shim.chmod(0o755)
         return {"PATH": f"{self._folder}{os.pathsep}{self._path}"}
+
+    @property
+    def callers(self):
+        """Return the first caller of each call since then: its program, with the first words of its command line."""
+        callers = {}
+        calls = self._log.read_text().splitlines()
+        for call, caller in zip(calls, self._callers.read_text().splitlines(), strict=True):
+            callers.setdefault(call, caller)
+        return callers
 
     @property
     def asked(self):
