@@ -26,7 +26,8 @@ def model_path(tmp_path_factory):
             importing.take(served, source)
         write_model(path, artifact.read(served).content)
         return path
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
         # An estimator may warn about things that are no errors, such as missing convergence or this machine.
         warnings.simplefilter("default")
         write_model(path, train())

@@ -1,5 +1,6 @@
-"""A running service for tests, and a client that sends raw bytes."""
+"""Running services for tests, in their own process or in this one, and a client that sends raw bytes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -7,10 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from unittest import mock
+
+import uvloop
 
 from inference.config import ROOT
+from inference.http import server as http_server
 
 
 def free_port():
@@ -20,25 +26,42 @@ def free_port():
         return server.getsockname()[1]
 
 
-class Server:
-    """``python -m inference`` in this project, or in a copy in ``folder``."""
+class Client:
+    """Connections to a service on this machine."""
 
-    def __init__(self, log, folder=ROOT, **variables):
-        self.port = free_port()
+    def __init__(self, port):
+        self.port = port
+
+    def connect(self, timeout=30):
+        """Open a new connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def exchange(self, *parts):
+        """Send parts on a new connection; return everything received until it closes."""
+        with self.connect() as connection:
+            for part in parts:
+                connection.sendall(part)
+            return read_all(connection)
+
+
+class Server(Client):
+    """``python -m inference`` in this project, or in a copy in ``folder``, with a limit of open ``files``."""
+
+    def __init__(self, log, folder=ROOT, files=None, **variables):
+        super().__init__(free_port())
         self.log = log
+        command = [sys.executable, "-m", "inference"]
+        if files:
+            command = ["/bin/sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
         given = {name: str(value) for name, value in variables.items()}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "inference"],
+                command,
                 cwd=folder,
                 env=os.environ | {"HOST": "127.0.0.1", "PORT": str(self.port)} | given,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-
-    def connect(self, timeout=30):
-        """Open a new connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def wait(self, seconds=30):
         """Wait until it responds."""
@@ -49,13 +72,6 @@ class Server:
                 return self.exchange(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
-
-    def exchange(self, *parts):
-        """Send parts on a new connection; return everything received until it closes."""
-        with self.connect() as connection:
-            for part in parts:
-                connection.sendall(part)
-            return read_all(connection)
 
     def workers(self):
         """Return the process ids of the workers."""
@@ -112,3 +128,35 @@ def serving(log, **variables):
     finally:
         if server.process.poll() is None:
             server.stop()
+
+
+class Loop(uvloop.Loop):
+    """An event loop outside the main thread, which cannot handle signals."""
+
+    def add_signal_handler(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def serving_here(app):
+    """Run a server in a thread of this process until the end of the block; its deadlines may be below a second."""
+    with (
+        mock.patch.object(http_server, "SWEEP_SECONDS", 0.02),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        server = http_server.Server(app, app, listener, memoryview(bytearray(8)).cast("q"), 0)
+        ready = threading.Event()
+
+        def run():
+            with asyncio.Runner(loop_factory=Loop) as runner:
+                runner.run(server.run(ready.set))
+
+        thread = threading.Thread(target=run)
+        port = listener.getsockname()[1]
+        thread.start()
+        try:
+            assert ready.wait(30)
+            yield Client(port)
+        finally:
+            server._loop.call_soon_threadsafe(server.drain)
+            thread.join(30)

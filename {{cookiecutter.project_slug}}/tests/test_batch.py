@@ -2,15 +2,17 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
 import random
+import select
 import signal
-import subprocess
 import sys
-import time
+from multiprocessing import get_context
 
+import msgspec
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -19,12 +21,10 @@ from inference.batch import source
 from inference.batch.__main__ import main
 from inference.batch.job import Job, processes
 from inference.batch.parts import Part, plan
-from inference.batch.target import ERRORS
-from inference.config import ROOT, Settings
+from inference.batch.target import ERRORS, Files
+from inference.config import Settings
 from inference.errors import StartupError
 from inference.formats.csv import Cells, holds
-from inference.predictor import Predictor
-from inference.runtime import artifact
 from tests.models import CARDS, MIXED, NUMBERS, TENSORS, Stub, make_app
 
 ROWS = 53
@@ -313,63 +313,56 @@ def test_parquet_resumes_from_any_row():
         assert not blocks or blocks[-1].end == 100
 
 
-@pytest.fixture(scope="module")
-def large(model_path, card_of_model, tmp_path_factory):
-    """A file that takes some seconds."""
-    folder = tmp_path_factory.mktemp("large")
-    line = json.dumps(card_of_model.example)
-    path = folder / "rows.jsonl"
-    path.write_text(f"{line}\n" * (2**23 // len(line)))
-    return path
+def score_and_stop(*arguments):
+    """Run ``score_until`` in a forked process; return its exit code."""
+    reader, writer = os.pipe()
+    process = get_context("fork").Process(target=score_until, args=arguments)
+    process.start()
+    os.close(writer)
+    process.join()
+    # The pipe closes with the last process of the job.
+    assert select.select([reader], [], [], 60)[0]
+    os.close(reader)
+    return process.exitcode
 
 
-@pytest.fixture(scope="module")
-def card_of_model(model_path):
-    """The card of the project's own model."""
-    return Predictor.load(artifact.read(model_path).content).card
+def score_until(arguments, number, saves, is_last_kept):
+    """Score files; a signal stops this process at so many saves of its progress, the last of which is kept or not."""
+    save, left = Files._save, itertools.count(saves - 1, -1)
+
+    def save_and_stop(files, progress):
+        is_last = next(left) == 0
+        if is_last_kept or not is_last:
+            save(files, progress)
+        if is_last:
+            os.kill(os.getpid(), number)
+
+    Files._save = save_and_stop
+    sys.exit(main(arguments))
 
 
-def begin(model_path, path, target):
-    """Start a job in its own process."""
-    command = [sys.executable, "-m", "inference.batch", str(path), str(target)]
-    environment = os.environ | {"MODEL_PATH": str(model_path), "WORKERS": "2"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-
-
-def children_of(process):
-    """Return the child processes of a process."""
-    try:
-        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-            return file.read().split()
-    except FileNotFoundError:
-        return []
-
-
-def test_job_that_is_killed_and_restarted_gives_the_same_answers(large, model_path, tmp_path):
-    clean, target = tmp_path / "clean.csv", tmp_path / "scores.csv"
-    started = time.monotonic()
-    assert begin(model_path, large, clean).wait() == 0
-    seconds = time.monotonic() - started
-    kills = 0
-    while True:
-        process = begin(model_path, large, target)
-        try:
-            process.wait(random.uniform(0.3, 1) * seconds / (1 + kills % 3))  # noqa: S311
-            assert process.returncode == 0
-            break
-        except subprocess.TimeoutExpired:
-            children = children_of(process)
-            os.kill(process.pid, signal.SIGKILL if kills % 2 else signal.SIGINT)
-            process.wait()
-            kills += 1
-        deadline = time.monotonic() + 60
-        while any(os.path.exists(f"/proc/{child}") for child in children):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        if kills == 4:
-            seconds *= 1000
+@pytest.mark.usefixtures("numbers")
+def test_job_that_is_killed_and_restarted_gives_the_same_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr("inference.batch.target.SAVE_SECONDS", -1)
+    monkeypatch.setattr("inference.batch.job.PARENT_SECONDS", 0.05)
+    path, clean, target = (tmp_path / name for name in ("rows.csv", "clean.csv", "scores.csv"))
+    path.write_text("".join(f"{row % 100},2,3,{row}\n" for row in range(4000)))
+    arguments = [str(path), str(target)]
+    assert main([str(path), str(clean)]) == 0
+    rows = 0
+    codes = {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
+    for number, is_last_kept in itertools.product(codes, (True, False)):
+        saves = random.randint(2, 9)  # noqa: S311
+        assert score_and_stop(arguments, number, saves, is_last_kept) == codes[number]
+        saved = msgspec.json.decode((tmp_path / "scores.csv.progress").read_bytes())
+        # Each run resumes where the one before it was stopped.
+        assert saved["rows"] > rows
+        rows = saved["rows"]
+    assert main(arguments) == 0
     assert target.read_bytes() == clean.read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["clean.csv", "scores.csv"]
+    left = sorted(file.name for file in tmp_path.glob("*.csv*"))
+    assert left == ["clean.csv", "rows.csv", "scores.csv"]
 
 
 @pytest.mark.parametrize(
@@ -495,27 +488,30 @@ def test_folder_is_scored_file_by_file(folder, tmp_path, monkeypatch, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 3, 16, 60])
+# More jobs than row groups, and than rows.
+@pytest.mark.parametrize("jobs", [1, 2, 3, 6, 12])
 @pytest.mark.usefixtures("mixed")
 def test_jobs_share_the_rows_of_a_parquet_file(tmp_path, monkeypatch, jobs):
+    monkeypatch.setenv("WORKERS", "1")
+    rows = 11
     names = [column.name for column in MIXED.columns]
-    columns = {name: [value] * ROWS for name, value in zip(names, MIXED.example, strict=True)}
+    columns = {name: [value] * rows for name, value in zip(names, MIXED.example, strict=True)}
     columns["member"][5] = None
-    columns["age"] = [float(row % 90) for row in range(ROWS)]
+    columns["age"] = [float(row) for row in range(rows)]
     path = tmp_path / "rows.parquet"
-    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=10)
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
     found, failed = [], []
     for index in range(jobs):
         monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", str(index))
         code = main([str(path), str(tmp_path / "scores.csv"), str(jobs)])
         ending = f"-{index:05}-of-{jobs:05}" if jobs > 1 else ""
         target = tmp_path / f"scores{ending}.csv"
-        heading, *rows = read_csv(target)
+        heading, *answers = read_csv(target)
         assert heading[0] == "row"
-        found += rows
+        found += answers
         if code:
             failed += read_csv(target.with_name(target.name + ERRORS))[1:]
-    assert [int(line[0]) for line in found] == [row for row in range(ROWS) if row != 5]
+    assert [int(line[0]) for line in found] == [row for row in range(rows) if row != 5]
     assert [line[0] for line in failed] == ["5"]
     monkeypatch.delenv("AWS_BATCH_JOB_ARRAY_INDEX")
     assert main([str(path), str(tmp_path / "whole.csv")]) == 1

@@ -7,7 +7,7 @@ import pytest
 from inference.config import Settings
 from inference.errors import StartupError
 from tests.models import NUMBERS, make_app
-from tests.server import serving
+from tests.server import serving_here
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 ALLOW = "Access-Control-Allow-Origin"
@@ -63,9 +63,9 @@ def test_no_other_origin_is_allowed_by_default(client):
     assert "Access-Control-Allow-Methods" not in client.options("/ping", headers=ASK).headers
 
 
-def test_the_event_loop_sends_the_headers_too(tmp_path, model_path, card, row):
-    body = json.dumps({"instances": [row]}).encode()
-    with serving(tmp_path / "log", CORS_ORIGINS=APP, MODEL_PATH=model_path) as server:
+def test_the_event_loop_sends_the_headers_too(tmp_path, monkeypatch):
+    body = json.dumps({"instances": [NUMBERS.example]}).encode()
+    with serving_here(make_app(NUMBERS, tmp_path, monkeypatch, cors_origins=APP)) as server:
         for content, status in ((body, b" 200 "), (b"{", b" 400 ")):
             answer = server.exchange(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: %b\r\n"

@@ -321,6 +321,7 @@ def test_training_measures_only_non_blocking_models_for_the_event_loop(
     model_path, tmp_path, monkeypatch
 ):
     content = artifact.read(model_path).content
+    monkeypatch.setattr("training.output.measure_memory", lambda path: 1)
     for may_block in (True, False):
         monkeypatch.setattr(Predictor, "may_block", may_block, raising=False)
         monkeypatch.setattr("training.output.INLINE_SECONDS", 60)

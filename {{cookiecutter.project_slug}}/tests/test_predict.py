@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tests.models import NUMBERS
+from inference.config import Settings
+from tests.models import LIMITS, NUMBERS, make_app
 
 CARD = NUMBERS
 
@@ -128,6 +129,17 @@ def test_too_many_rows_are_refused(client, row):
     assert response.json["detail"] == (
         "instances: more than 8 rows: split them into several requests, or raise MAX_ROWS"
     )
+
+
+def test_default_limits_allow_ten_thousand_rows(tmp_path, monkeypatch, row):
+    defaults = {name: getattr(Settings(), name) for name in LIMITS}
+    client = make_app(CARD, tmp_path, monkeypatch, **defaults).test_client()
+    response = client.post("/predict", json={"instances": [row] * 10_000})
+    assert response.status_code == 200
+    assert len(response.json["predictions"]) == 10_000
+    response = client.post("/predict", json={"instances": [row] * 10_001})
+    assert response.status_code == 422
+    assert "more than 10000 rows" in response.json["detail"]
 
 
 def test_too_large_a_body_is_refused(client):

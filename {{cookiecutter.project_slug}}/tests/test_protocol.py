@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import zlib
 
 import numpy as np
@@ -202,11 +203,19 @@ def test_value_that_fp32_cannot_hold_is_refused(infer, tensor, row, value):
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "1", "999999", "1" * 5000])
+@pytest.mark.parametrize("length", ["-1", "x", "0", "1", "999999", "1" * 5000])
 def test_wrong_length_of_the_json_is_refused(infer, tensor, length):
     response = infer({"inputs": [tensor]}, **{HEADER: length})
     assert response.status_code == 400
     assert response.json["error"]
+
+
+@pytest.mark.parametrize(("length", "is_valid"), [("10", True), ("0", False), ("-1", False)])
+def test_length_of_the_json_is_described_as_it_is_checked(client, card, length, is_valid):
+    document = client.get("/openapi.json").json
+    (header,) = document["paths"][f"/v2/models/{card.name}/infer"]["post"]["parameters"]
+    assert header["name"] == HEADER
+    assert bool(re.search(header["schema"]["pattern"], length)) == is_valid
 
 
 def test_bytes_that_do_not_fit_are_refused(infer, tensor, row):

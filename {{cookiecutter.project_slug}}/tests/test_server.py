@@ -1,26 +1,33 @@
 """The server: valid and invalid HTTP/1.1, slow clients, limits, and shutdown."""
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from flask import Flask, request_finished
 
-from inference.config import ROOT
+from inference.app import create_app
+from inference.config import ROOT, Settings
 from inference.http import server as server_module
 from inference.http.connection import Request
+from inference.http.healthcheck import is_healthy
 from inference.runtime import artifact
 from inference.runtime.artifact import checksum_path
 from inference.runtime.signature import count
-from tests.server import Server, free_port, read_all, read_answer, serving
+from tests.server import Server, free_port, read_all, read_answer, serving, serving_here
 from training.output import write_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
@@ -36,8 +43,23 @@ def server(model_path, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def pair(model_path, tmp_path_factory):
+    """A service with two workers that both listen."""
+    log = tmp_path_factory.mktemp("pair") / "log"
+    with serving(log, MODEL_PATH=model_path, WORKERS=2) as server:
+        wait_for(lambda: sum(e["message"].startswith("Listening") for e in server.entries()) == 2)
+        yield server
+
+
+@pytest.fixture(scope="module")
 def body(row):
     return json.dumps({"instances": [row]}).encode()
+
+
+@pytest.fixture
+def make_service(model_path):
+    """Return a function that makes the service, whose deadlines may be fractions of a second."""
+    return lambda **settings: create_app(Settings(model_path=str(model_path), **settings))
 
 
 def post(body, path="/predict", kind="application/json", **headers):
@@ -79,6 +101,45 @@ def test_the_path_that_bypasses_flask_responds_like_flask(server, row, text, enc
     assert answers[0] == answers[1]
 
 
+def override(app, see):
+    class Own(Flask):
+        def finalize_request(self, *arguments, **options):
+            see()
+            return super().finalize_request(*arguments, **options)
+
+    app.__class__ = Own
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [
+        (lambda app, see: app.before_request(see), "before_request"),
+        (lambda app, see: app.teardown_request(see), "teardown_request"),
+        (lambda app, see: app.teardown_appcontext(see), "teardown_appcontext"),
+        (lambda app, see: app.url_value_preprocessor(see), "url_value_preprocessors"),
+        (lambda app, see: app.register_error_handler(400, see), "errorhandler"),
+        (lambda app, see: request_finished.connect(see, app), "request_finished"),
+        (override, "finalize_request"),
+    ],
+)
+def test_hook_of_the_owner_sees_every_prediction(make_service, body, hook, name):
+    seen = []
+
+    def see(*arguments, **options):
+        seen.append(arguments)
+        return ("mine", 400) if name == "errorhandler" else None
+
+    app = make_service()
+    hook(app, see)
+    try:
+        with serving_here(app) as server:
+            assert ask(server, post(body))[0] == 200
+            assert ask(server, post(b"{"))[0] == 400
+    finally:
+        request_finished.disconnect(see, app)
+    assert len(seen) == (1 if name == "errorhandler" else 2)
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -106,6 +167,7 @@ def test_the_path_that_bypasses_flask_responds_like_flask(server, row, text, enc
     ],
 )
 def test_invalid_request_is_refused_logged_and_counted(server, request_, status):
+    before = count_of(server, status)
     with server.connect() as connection:
         connection.sendall(request_)
         code, headers, body = read_answer(connection)
@@ -113,7 +175,15 @@ def test_invalid_request_is_refused_logged_and_counted(server, request_, status)
     assert code == status
     assert headers["connection"] == "close"
     assert json.loads(body)["status"] == status
+    assert count_of(server, status) == before + 1
     wait_for(lambda: any(e.get("request_id") == headers["x-request-id"] for e in server.entries()))
+
+
+def count_of(server, status):
+    """Return how many requests with this status the metrics count."""
+    _, _, text = ask(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    name = r"http_request_duration_seconds_count\{route=\"[^\"]*\",status=\"%d\"\} (.+)"
+    return sum(map(float, re.findall(name % status, text.decode())))
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
@@ -226,17 +296,22 @@ def test_head_and_upgrade_are_answered_like_get(server):
     assert status_of(server, upgrade) == 200
 
 
-def test_header_with_an_underscore_is_not_a_key(model_path, body, tmp_path):
-    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, API_KEY="key") as server:
+def test_header_with_an_underscore_is_not_a_key(make_service, body):
+    with serving_here(make_service(api_key="key")) as server:
         for path in ("/predict", "/predict?"):
             assert ask(server, post(body, path=path, X_API_Key="key"))[0] == 200
             raw = post(body, path=path, X_API_Key="key").replace(b"X-API-Key", b"X_API_Key")
             assert ask(server, raw)[0] == 401
 
 
-def descriptors(server):
-    (worker,) = server.workers()
-    return len(os.listdir(f"/proc/{worker}/fd"))
+def test_health_check_finds_the_service(server):
+    assert is_healthy(server.port)
+    assert not is_healthy(free_port())
+
+
+def descriptors(pid="self"):
+    """Return the number of open files of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def wait_for(condition, seconds=30):
@@ -255,16 +330,16 @@ SLOW = {
 }
 
 
-def test_slow_clients_block_no_one_and_are_disconnected(model_path, body, tmp_path):
-    short = {"BODY_SECONDS": 2, "KEEP_ALIVE_SECONDS": 3, "HEADER_SECONDS": 2}
-    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, **short) as server:
-        before = descriptors(server)
+def test_slow_clients_block_no_one_and_are_disconnected(make_service, body):
+    short = {"body_seconds": 0.4, "header_seconds": 0.4, "keep_alive_seconds": 1}
+    with serving_here(make_service(max_concurrent=4, **short)) as server:
+        assert ask(server, PING)[0] == 200
+        before = descriptors()
         with contextlib.ExitStack() as stack:
-            slow = [
-                (kind, stack.enter_context(server.connect())) for kind in SLOW for _ in range(60)
-            ]
-            for kind, connection in slow:
-                connection.sendall(SLOW[kind])
+            slow = []
+            for kind, sent in list(SLOW.items()) * 30:
+                slow.append((kind, stack.enter_context(server.connect())))
+                slow[-1][1].sendall(sent)
             trickling = stack.enter_context(server.connect())
             trickling.sendall(post(b" " * 99).removesuffix(b" " * 99))
             # However slowly it arrives, the whole body has one deadline.
@@ -273,29 +348,82 @@ def test_slow_clients_block_no_one_and_are_disconnected(model_path, body, tmp_pa
                 assert ask(server, post(body))[0] == 200
                 with contextlib.suppress(ConnectionError):
                     trickling.sendall(b" ")
-                time.sleep(0.3)
+                time.sleep(0.06)
             for kind, connection in slow:
                 answer = read_all(connection)
                 assert answer[9:12] == (b"" if kind == "silent from the start" else b"408"), kind
             assert b" 408 " in read_all(trickling)
-        wait_for(lambda: descriptors(server) == before)
+        wait_for(lambda: descriptors() <= before)
 
 
-def test_client_that_does_not_read_its_responses_is_disconnected(model_path, tmp_path):
-    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, SEND_SECONDS=1) as server:
-        before = descriptors(server)
+def test_stuck_body_ends_neither_a_long_prediction_nor_an_idle_connection(make_service, body):
+    names = ("body_seconds", "header_seconds", "request_seconds", "send_seconds")
+    app = make_service(batching="off", **dict.fromkeys(names, 0.3))
+    service = app.extensions["service"]
+    service.inline_rows = 0
+    predict = service.engine.predict
+    is_predicting, is_over = threading.Event(), threading.Event()
+
+    def predict_late(inputs):
+        is_predicting.set()
+        assert is_over.wait(30)
+        return predict(inputs)
+
+    service.engine.predict = predict_late
+    with (
+        serving_here(app) as server,
+        server.connect() as idle,
+        server.connect() as asking,
+        server.connect() as stuck,
+    ):
+        idle.sendall(PING)
+        assert read_answer(idle)[0] == 200
+        asking.sendall(post(body))
+        assert is_predicting.wait(30)
+        stuck.sendall(SLOW["silent in the body"])
+        assert read_answer(stuck)[0] == 408
+        is_over.set()
+        assert read_answer(asking)[0] == 200
+        idle.sendall(PING)
+        assert read_answer(idle)[0] == 200
+
+
+def test_stuck_bodies_take_no_place_from_queued_predictions(make_service, body):
+    app = make_service(batching="on", max_concurrent=1)
+    with serving_here(app) as server, contextlib.ExitStack() as stack:
+        for sent in list(SLOW.values()) * 2:
+            stack.enter_context(server.connect()).sendall(sent)
+        for path in ("/predict", "/predict?", "/invocations") * 3:
+            assert ask(server, post(body, path))[0] == 200
+
+
+@pytest.mark.parametrize("request_", [b"", PING])
+def test_idle_connection_stays_open_beyond_the_other_deadlines(make_service, request_):
+    names = ("body_seconds", "header_seconds", "request_seconds", "send_seconds")
+    app = make_service(keep_alive_seconds=0.5, **dict.fromkeys(names, 0.1))
+    with serving_here(app) as server:
+        started = time.monotonic()
+        with server.connect() as connection:
+            connection.sendall(request_)
+            if request_:
+                assert read_answer(connection)[0] == 200
+            assert read_all(connection) == b""
+        assert time.monotonic() - started > 0.4
+
+
+def test_client_that_does_not_read_its_responses_is_disconnected(make_service):
+    with serving_here(make_service(send_seconds=0.3)) as server:
+        assert ask(server, PING)[0] == 200
+        before = descriptors()
         with server.connect(timeout=10) as connection, contextlib.suppress(OSError):
             while True:
                 connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-        wait_for(lambda: descriptors(server) == before)
+        wait_for(lambda: descriptors() <= before)
         assert ask(server, PING)[0] == 200
 
 
-def test_too_many_connections_close_those_idle_for_longest(model_path, tmp_path):
-    with (
-        serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=1, MAX_CONNECTIONS=8) as server,
-        contextlib.ExitStack() as stack,
-    ):
+def test_too_many_connections_close_those_idle_for_longest(make_service):
+    with serving_here(make_service(max_connections=8)) as server, contextlib.ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(8)]
         for connection in idle:
             connection.sendall(PING)
@@ -313,27 +441,63 @@ def test_too_many_connections_close_those_idle_for_longest(model_path, tmp_path)
         wait_for(refused)
 
 
-def test_bodies_of_all_clients_together_are_bounded(model_path, tmp_path):
+def cpu_seconds(pid):
+    """Return the CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_connections_are_limited_to_what_descriptors_allow(model_path, tmp_path):
+    limits = {"files": 100, "MODEL_PATH": model_path, "WORKERS": 1}
+    with serving(tmp_path / "log", **limits) as server, contextlib.ExitStack() as stack:
+        for _ in range(120):
+            connection = stack.enter_context(server.connect())
+            connection.sendall(PING)
+            assert read_answer(connection)[0] == 200
+
+
+def test_worker_without_free_descriptors_waits_for_one(server):
+    (worker,) = server.workers()
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as first:
+        for _ in range(3):
+            connection = first.enter_context(server.connect())
+            connection.sendall(PING)
+            assert read_answer(connection)[0] == 200
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        stack.callback(resource.prlimit, worker, resource.RLIMIT_NOFILE, limits)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker), limits[1]))
+        more = [stack.enter_context(server.connect()) for _ in range(3)]
+        for connection in more:
+            connection.sendall(PING)
+        before = cpu_seconds(worker)
+        time.sleep(0.4)
+        assert cpu_seconds(worker) - before < 0.15
+        first.close()
+        for connection in more:
+            assert read_answer(connection)[0] == 200
+
+
+def test_bodies_of_all_clients_together_are_bounded(server):
     size = 60_000
-    limits = {"MAX_BODY_BYTES": 65_536, "WORKERS": 1}
-    with serving(tmp_path / "log", MODEL_PATH=model_path, **limits) as server:
-        with contextlib.ExitStack() as stack:
-            for _ in range(60):
-                connection = stack.enter_context(server.connect())
-                connection.sendall(post(b"x" * size)[:-1])
-            wait_for(lambda: sum(entry.get("status") == 503 for entry in server.entries()) >= 20)
-        wait_for(lambda: ask(server, post(b" " * size))[0] == 400)
+    before = count_of(server, 503)
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            connection = stack.enter_context(server.connect())
+            connection.sendall(post(b"x" * size)[:-1])
+        wait_for(lambda: count_of(server, 503) >= before + 20)
+    wait_for(lambda: ask(server, post(b" " * size))[0] == 400)
 
 
 def test_unread_log_blocks_neither_responses_nor_shutdown(model_path, body):
-
     reader, pipe = os.pipe()
+    # As small as a pipe can be: some twenty lines fill it.
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
     server = Server(Path(f"/proc/self/fd/{pipe}"), MODEL_PATH=model_path, WORKERS=1)
     os.close(pipe)
     try:
         wait_for_listening(server)
         with server.connect() as connection:
-            for _ in range(3000):
+            for _ in range(300):
                 connection.sendall(post(body))
                 assert read_answer(connection)[0] == 200
         started = time.monotonic()
@@ -377,6 +541,12 @@ def listens(server):
     return True
 
 
+def test_workers_keep_nothing_in_dev_shm(pair):
+    # Where it is full, writing to a page of such a file kills the process.
+    for pid in (pair.process.pid, *pair.workers()):
+        assert "/dev/shm/" not in Path(f"/proc/{pid}/maps").read_text()  # noqa: S108
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_it_and_its_workers(model_path, tmp_path, number):
     with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
@@ -400,18 +570,14 @@ def is_running(pid):
         return False
 
 
-def test_worker_that_exits_is_replaced_and_logged(model_path, tmp_path):
-    with serving(tmp_path / "log", MODEL_PATH=model_path, WORKERS=2) as server:
-        wait_for(
-            lambda: sum(entry["message"].startswith("Listening") for entry in server.entries()) == 2
-        )
-        first, second = server.workers()
-        os.kill(first, signal.SIGKILL)
-        wait_for(lambda: len(set(server.workers()) - {first}) == 2)
-        wait_for(lambda: any("replaces" in entry for entry in server.entries()))
-        assert second in server.workers()
-        (said,) = (entry["replaces"] for entry in server.entries() if "replaces" in entry)
-        assert said == f"worker {first} ended by SIGKILL"
+def test_worker_that_exits_is_replaced_and_logged(pair):
+    first, second = pair.workers()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: len(set(pair.workers()) - {first}) == 2)
+    wait_for(lambda: any("replaces" in entry for entry in pair.entries()))
+    assert second in pair.workers()
+    (said,) = (entry["replaces"] for entry in pair.entries() if "replaces" in entry)
+    assert said == f"worker {first} ended by SIGKILL"
 
 
 def test_worker_that_cannot_start_is_retried_and_the_reason_logged(model_path, tmp_path):
@@ -535,8 +701,7 @@ def test_error_in_the_owners_code_is_shown_and_stops_the_startup(model_path, tmp
     assert "The service did not start: worker " in done.stderr
 
 
-def test_model_that_fails_stops_the_startup_with_one_line(model_path, tmp_path):
-
+def test_model_that_fails_stops_the_startup_with_one_line(tmp_path):
     copy = tmp_path / "model"
     copy.write_bytes(b"not a model")
     checksum_path(copy).write_text("0" * 64)
