@@ -522,7 +522,7 @@ def test_any_text_leaves_every_file_intact(bake, text):
     ("measured", "said"),
     [
         (None, ""),
-        (409, "memory: 2 worker(s) of 409 MiB in a task of 1024 MiB\n"),
+        (409, "check-memory: 2 worker(s) of 409 MiB in a task of 1024 MiB\n"),
         (410, "warning: too little is left for requests: give the task more memory ("),
     ],
 )
@@ -535,7 +535,7 @@ def test_too_little_memory_for_the_model_gives_a_warning(bake, tool, measured, s
     if measured:
         serving = json.dumps({"queue": False, "worker_mib": measured}, separators=(",", ":"))
         (project.path / "model/serving.json").write_text(serving)
-    rule = "--eval=memory: ; @deploy/memory.sh"
+    rule = "--eval=memory: ; @deploy/check-memory.sh"
     output = project.check("make", "--no-print-directory", rule, "memory")
     assert output.endswith(said) if measured != 410 else said in output
 
@@ -575,7 +575,7 @@ def test_project_in_a_monorepo_is_named_by_its_commit(bake):
     assert re.fullmatch("[0-9a-f]{12}", image_tag(project))
 
 
-POLICIES = ("policy.json", "release-policy.json", "batch-policy.json", "execution-policy.json")
+POLICIES = tuple(f"{name}-policy.json" for name in ("deployer", "release", "batch", "execution"))
 
 
 def test_policies_of_ecs_cli_do_not_cover_neighbours(bake_once):

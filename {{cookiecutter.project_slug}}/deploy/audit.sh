@@ -2,7 +2,6 @@
 # Check the requirements of training and serving for known vulnerabilities, with the given pip-audit.
 set -euo pipefail
 . deploy/common.sh
-. deploy/vulnerabilities.sh
 say "checking the packages in requirements.txt and requirements/train.txt with $AUDIT_URL"
 
 ids=$(accepted)

@@ -42,8 +42,7 @@ run_task() {
     facts=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks "$task" --output text \
       --query 'tasks[0].[lastStatus, containers[0].exitCode, containers[0].name, stoppedReason]')
     IFS=$'\t' read -r status code container reason <<<"$facts"
-    lines=$(ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" --output text \
-      --log-stream-name "task/$container/${task##*/}" --limit 5 --query 'events[].[message]')
+    lines=$(last_lines 5 "$task" "$container")
     if [ "$lines" != "$shown" ]; then
       shown=$lines
       echo "  ${lines//$'\n'/$'\n'  }"

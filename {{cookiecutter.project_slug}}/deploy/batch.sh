@@ -4,6 +4,6 @@ set -euo pipefail
 . deploy/common.sh
 
 case " $1 $2" in
-  *' s3://'*) export_credentials ;;
+  *' s3://'*) prepare_s3 ;;
 esac
 exec .venv/bin/python -m inference.batch "$1" "$2"

@@ -91,12 +91,6 @@ stack_status() {
   ask_aws "does not exist" cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus'
 }
 
-# An output of the stack, or nothing if it does not exist.
-stack_output() {
-  ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" \
-    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
-}
-
 stack_exists() {
   local status
   status=$(stack_status "$1") || exit 1
@@ -151,35 +145,43 @@ wait_for_rollout() {
   done
 }
 
-# The latest registered revision, or None; the AWS CLI prints one for each page.
-newest_revision() {
-  aws ecs list-task-definitions --family-prefix "$FAMILY" --output text --query 'taskDefinitionArns[-1]' |
-    tail -n 1
-}
-
-# The metrics of the image's model.
-metrics_of_image() {
-  $SAMPLE_COMMAND | sed -n 4p
-}
-
-# The metrics of a revision's model.
-metrics_of() {
-  ask_aws "$NEVER" ecs describe-task-definition --task-definition "$1" \
-    --query 'taskDefinition.containerDefinitions[0].dockerLabels."ml.metrics"'
-}
-
 # The image that a revision runs.
 image_of() {
   aws ecs describe-task-definition --task-definition "$1" --output text \
     --query 'taskDefinition.containerDefinitions[0].image'
 }
 
-# Export the credentials of the AWS CLI as variables, for libraries that cannot read profiles.
+# last_lines COUNT TASK CONTAINER: the last lines of a task's log, or nothing if it has no log.
+last_lines() {
+  ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" \
+    --log-stream-name "task/$3/${2##*/}" --limit "$1" --query 'events[].[message]'
+}
+
+# Export the credentials of the AWS CLI as variables; version 1 of it cannot.
 export_credentials() {
   local found
+  found=$(aws configure export-credentials --format env) && eval "$found"
+}
+
+# Export credentials and certificates for libraries that read s3:// and no profiles.
+prepare_s3() {
   [ -z "${AWS_CA_BUNDLE:-}" ] || export SSL_CERT_FILE=$AWS_CA_BUNDLE
-  [ -z "${AWS_ACCESS_KEY_ID:-}" ] || return 0
-  found=$(aws configure export-credentials --format env) ||
+  [ -n "${AWS_ACCESS_KEY_ID:-}" ] || export_credentials ||
     fail "s3:// needs credentials: sign in, with version 2 of the AWS CLI, or set AWS_ACCESS_KEY_ID"
-  eval "$found"
+}
+
+# The accepted vulnerabilities that have not expired, by id.
+accepted() {
+  local file=deploy/accepted-vulnerabilities.txt id until reason
+  while read -r id until reason || [ -n "$id" ]; do
+    [[ -n $id && $id != \#* ]] || continue
+    [[ $until =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}$ && -n $reason ]] ||
+      fail "$file: $id needs a last day and a reason, for example: $id 2030-01-31 never called here"
+    if [[ $until < $(date +%F) ]]; then
+      say "$id is no longer accepted: its last day was $until" >&2
+    else
+      say "accepting $id until $until: $reason" >&2
+      echo "$id"
+    fi
+  done <"$file"
 }

@@ -4,9 +4,12 @@ RUNNING is the service's URL, SAMPLE the output of ``python -m inference.expecte
 With NEW, the URL of the tasks of a new release, compare their answers. Exit with 1 if a metric that both models have is
 worse by more than TOLERANCE, a share, or if more than MAX_DIFFERENT percent of the answers to the sample differ; with 2
 if the models could not be compared.
+
+``compare.py --same ANSWER EXPECTED`` exits with 0 if two JSON texts are equal, and else with 1.
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -99,6 +102,25 @@ def different_share(new: dict[str, Any], running: dict[str, Any]) -> tuple[int, 
     return sum(rows), len(rows)
 
 
+def same(one: object, other: object) -> bool:
+    """Whether two JSON values are equal; the last digits of numbers may differ between processors."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)
+    return one == other
+
+
+def same_text(answer: str, expected: str) -> bool:
+    """Whether two JSON texts have the same value."""
+    try:
+        return same(json.loads(answer), json.loads(expected))
+    except ValueError:
+        return False
+
+
 def setting(name: str, default: str) -> float:
     """Return a number from the environment; exit with 2 if it is invalid."""
     text = os.environ.get(name, default)
@@ -160,4 +182,6 @@ def main(running_url: str, new_url: str = "") -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--same":
+        sys.exit(not same_text(*sys.argv[2:]))
     sys.exit(main(*sys.argv[1:]))

@@ -52,6 +52,6 @@ fi
 (require_commit) || faults=$((faults + 1))
 
 [ "$faults" -eq 0 ] || exit 1
-deploy/memory.sh
+deploy/check-memory.sh
 deploy/cost.sh
 say "account $AWS_ACCOUNT_ID, region $AWS_REGION, image tag $IMAGE_TAG: ready"

@@ -14,7 +14,6 @@ IFS=$'\t' read -r arn container reason detail <<<"$task"
 {
   echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
   echo "  its last log lines:"
-  lines=$(ask_aws ResourceNotFoundException logs get-log-events --log-group-name "$LOG_GROUP" \
-    --log-stream-name "task/$container/${arn##*/}" --limit 10 --query 'events[].[message]')
+  lines=$(last_lines 10 "$arn" "$container")
   echo "    ${lines//$'\n'/$'\n'    }"
 } >&2

@@ -14,11 +14,9 @@ case $2 in
     aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${start}000" \
       --filter-pattern '{ $.logger = "inference.sample" }' --query 'events[].[message]' --output text >"$lines" ||
       fail "the log cannot be read; IN=folder or IN=s3://bucket/prefix reads the sample from elsewhere"
-    .venv/bin/python -m training.live "$1" - "$3" <"$lines"
+    exec <"$lines"
+    set -- "$1" - "$3"
     ;;
-  s3://*)
-    export_credentials
-    .venv/bin/python -m training.live "$@"
-    ;;
-  *) .venv/bin/python -m training.live "$@" ;;
+  s3://*) prepare_s3 ;;
 esac
+.venv/bin/python -m training.live "$@"

@@ -19,5 +19,5 @@ answer=$(ask "$url/predict" "$request") ||
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
 # A model trained on another processor may differ in the last digits.
 [ "$served" = "$version" ] || say "note: $url serves model $served, the local image has $version" >&2
-"$PYTHON" deploy/same.py "$answer" "$expected" || fail "$url answers $answer instead of $expected"
+"$PYTHON" deploy/compare.py --same "$answer" "$expected" || fail "$url answers $answer instead of $expected"
 say "$url predicts $answer"

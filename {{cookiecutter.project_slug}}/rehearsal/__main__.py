@@ -13,12 +13,9 @@ import os
 import re
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -157,44 +154,6 @@ class Rehearsal:
         self.rows.append(row)
         clear_line()
         print(f"{row.step:{WIDTH}}  {row.seconds:7.1f}  {row.result}", flush=True)
-
-    @contextlib.contextmanager
-    def requests(self) -> Iterator[None]:
-        """Send requests for predictions to the service in the background."""
-        environment = self.stage.environment
-        options = {"cwd": self.stage.copy, "env": environment, "text": True}
-        url, sample = (
-            subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
-            for command in (
-                ["make", "--no-print-directory", "--silent", "url"],
-                [".venv/bin/python", "-m", "inference.expected"],
-            )
-        )
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({"https": environment["HTTPS_PROXY"]}),
-            urllib.request.HTTPSHandler(
-                context=ssl.create_default_context(cafile=environment["SSL_CERT_FILE"])
-            ),
-        )
-        is_over = threading.Event()
-
-        def ask() -> None:
-            # Without a service, requests fail, and the steps report it.
-            target = f"{url.strip() or 'https://nowhere.invalid'}/predict"
-            body = sample.partition("\n")[0].encode()
-            while not is_over.wait(0.02):
-                # A request sent through a proxy cannot be reused.
-                request = urllib.request.Request(target, body, {"Content-Type": "application/json"})  # noqa: S310
-                with contextlib.suppress(OSError), opener.open(request, timeout=10) as answer:
-                    answer.read()
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
 
     def tasks(self) -> list[str]:
         """Return the running tasks."""

@@ -1,7 +1,6 @@
 """AWS Batch on the embedded AWS: the children of an array job really run, like tasks."""
 
 import threading
-import time
 import uuid
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from moto.batch.models import BatchBackend, ComputeEnvironment, Job, JobQueue, batch_backends
 from moto.iam.models import iam_backends
 
-from rehearsal.tasks import LaunchError, keep_log
+from rehearsal.tasks import LaunchError
 
 ENDED = ("SUCCEEDED", "FAILED")
 
@@ -65,7 +64,7 @@ def role_of_batch(account: str) -> str:
 def run(scheduler: Any, job: Any) -> None:
     """Run a child job until it ends, and retry it as its definition says."""
     definition = job.job_definition
-    container = dict(definition.container_properties)
+    container = {**definition.container_properties, "name": "default"}
     index = str(job.array_properties["index"])
     given = {"name": "AWS_BATCH_JOB_ARRAY_INDEX", "value": index}
     container["environment"] = [*container["environment"], given]
@@ -81,19 +80,9 @@ def run(scheduler: Any, job: Any) -> None:
     for _ in range(int(rules["attempts"])):
         job.status = "RUNNING"
         try:
-            job.exit_code = run_once(scheduler, revision, container["command"])
+            job.exit_code = scheduler.run_alone(uuid.uuid4().hex, revision)
         except LaunchError as error:
             job.job_stopped_reason = str(error)
         if job.exit_code == 0 or job.exit_code in last:
             break
     job._mark_stopped(success=job.exit_code == 0)
-
-
-def run_once(scheduler: Any, revision: Any, command: list[str]) -> int:
-    """Run a child job once, as a task; return its exit code. Raises LaunchError."""
-    task = uuid.uuid4().hex
-    launched = scheduler.start_alone(task, revision, command)
-    while (code := launched.exit_code()) is None:
-        time.sleep(0.1)
-    keep_log(revision, "default", task, scheduler.end_alone(task))
-    return int(code)

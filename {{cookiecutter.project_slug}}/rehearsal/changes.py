@@ -28,18 +28,6 @@ def predict_otherwise(self, inputs, predict=Predictor.predict):
 
 Predictor.predict = predict_otherwise
 """
-# Appended too; the model works during startup and for some requests.
-FAILING = """
-
-def predict_or_fail(self, inputs, predict=Predictor.predict, calls=[]):
-    calls.append(None)
-    if len(calls) > 4:
-        raise RuntimeError("failing, for the rehearsal")
-    return predict(self, inputs)
-
-
-Predictor.predict = predict_or_fail
-"""
 
 
 def new_tag(name: str) -> str:
@@ -62,12 +50,6 @@ def broken_service(copy: Path) -> contextlib.AbstractContextManager[None]:
     """Make the service of the next release exit at once."""
     entry = copy / "inference/__main__.py"
     return edited(entry, 'raise SystemExit("broken, for the rehearsal")\n')
-
-
-def failing_requests(copy: Path) -> contextlib.AbstractContextManager[None]:
-    """Make predictions of the next release fail after it has started."""
-    predictor = copy / "inference/predictor.py"
-    return edited(predictor, predictor.read_text() + FAILING)
 
 
 def other_answers(copy: Path) -> contextlib.AbstractContextManager[None]:

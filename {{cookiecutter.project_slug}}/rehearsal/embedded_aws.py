@@ -196,45 +196,37 @@ class Scheduler:
             traceback.print_exc()
             raise LaunchError(f"The embedded AWS failed: {error!r}") from error
 
-    def start_alone(self, name: str, revision: Any, command: list[str]) -> Launched:
-        """Start a task that ends by itself; raises LaunchError."""
+    def run_alone(self, name: str, revision: Any) -> int:
+        """Run a task that ends by itself, and keep its output; return its exit code. Raises LaunchError."""
+        command = revision.container_definitions[0]["command"]
         launched = self._begin(revision, next(self._addresses), 80, command)
         self._launched[name] = launched
-        return launched
+        while (code := launched.exit_code()) is None:
+            time.sleep(0.1)
+        self._end(name, revision)
+        return code
 
-    def end_alone(self, name: str) -> str:
-        """Remove a task that has ended; return its output."""
-        with self._state:
-            launched = self._launched.pop(name)
-            text = launched.log()
-            launched.stop()
-            return text
-
-    def run_alone(self, task: Task, revision: Any, override: dict[str, Any]) -> None:
-        """Run a task without a service until it ends by itself."""
+    def run_task(self, task: Task, revision: Any, override: dict[str, Any]) -> None:
+        """Run a task without a service in the background."""
         task.last_status = task.desired_status = "RUNNING"
         given = {each["name"]: each["value"] for each in override.get("environment", [])}
         container = revision.container_definitions[0]
         others = [each for each in container["environment"] if each["name"] not in given]
         changed = copy.copy(revision)
         environment = [*others, *override.get("environment", [])]
-        changed.container_definitions = [{**container, "environment": environment}]
-        try:
-            launched = self.start_alone(task.id, changed, override["command"])
-        except LaunchError as error:
-            self._mark_stopped(task, str(error))
-            return
+        changed.container_definitions = [container | override | {"environment": environment}]
 
-        def wait() -> None:
-            while (code := launched.exit_code()) is None:
-                time.sleep(0.1)
-            with self._state:
-                for each in task.containers:
-                    each.exit_code = code
-                if task.id in self._launched:
-                    self._stop(task, "Essential container in task exited")
+        def run() -> None:
+            try:
+                code = self.run_alone(task.id, changed)
+            except LaunchError as error:
+                self._mark_stopped(task, str(error))
+                return
+            for each in task.containers:
+                each.exit_code = code
+            self._mark_stopped(task, "Essential container in task exited")
 
-        threading.Thread(target=wait, daemon=True).start()
+        threading.Thread(target=run, daemon=True).start()
 
     def _fail(
         self, backend: Backend, service: Service, revision: Any, before: list[Task], reason: str
@@ -257,12 +249,16 @@ class Scheduler:
 
     def _stop(self, task: Task, reason: str) -> None:
         with self._state:
-            launched = self._launched.pop(task.id)
             revision = task._backend.describe_task_definition(task.task_definition_arn)
-            container = revision.container_definitions[0]["name"]
-            keep_log(revision, container, task.id, launched.log())
-            launched.stop()
+            self._end(task.id, revision)
             self._mark_stopped(task, reason)
+
+    def _end(self, name: str, revision: Any) -> None:
+        """Remove a task and keep its output."""
+        with self._state:
+            launched = self._launched.pop(name)
+            keep_log(revision, name, launched.log())
+            launched.stop()
 
     def _mark_stopped(self, task: Task, reason: str) -> None:
         task.last_status = task.desired_status = "STOPPED"
@@ -412,7 +408,7 @@ def install(scheduler: Scheduler) -> None:
         overrides = options.get("overrides") or arguments[3]
         for task in tasks:
             revision = self.describe_task_definition(task.task_definition_arn)
-            scheduler.run_alone(task, revision, overrides["containerOverrides"][0])
+            scheduler.run_task(task, revision, overrides["containerOverrides"][0])
         return tasks
 
     Backend.run_task = run_task

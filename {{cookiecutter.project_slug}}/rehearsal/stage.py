@@ -114,7 +114,7 @@ def make_environment(folder: Path, tools: set[str]) -> dict[str, str]:
         environment["ECR_REGISTRY"] = os.environ["REHEARSAL_REGISTRY"]
         environment["MANIFEST_OPTIONS"] = os.environ.get("MANIFEST_OPTIONS", "--insecure")
     else:
-        environment["IMAGE_CHECK"] = "true"
+        environment |= tool.NO_REGISTRY
     return environment
 
 

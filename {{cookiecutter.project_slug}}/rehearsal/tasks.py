@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from moto.ec2.models import ec2_backends
 from moto.logs.models import logs_backends
@@ -60,19 +60,6 @@ def account_of(revision: Any) -> dict[str, str]:
     }
 
 
-class Launched(Protocol):
-    """A running task."""
-
-    def exit_code(self) -> int | None:
-        """Return the exit code, or None while it runs."""
-
-    def stop(self) -> None:
-        """Stop it like ECS: SIGTERM, then SIGKILL if needed."""
-
-    def log(self) -> str:
-        """Return its output."""
-
-
 class Process:
     """The service as a local process, with the environment of the task definition."""
 
@@ -101,7 +88,7 @@ class Process:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop it like ECS: SIGTERM, then SIGKILL if needed."""
         self._process.terminate()
         try:
             self._process.wait(timeout=30)
@@ -171,6 +158,9 @@ class Container:
         return docker("logs", self._name)
 
 
+Launched = Container | Process
+
+
 def docker(*arguments: str, check: bool = True) -> str:
     """Run a Docker command and return its output."""
     return subprocess.run(
@@ -209,15 +199,16 @@ def answers(address: str, port: int) -> bool:
         connection.close()
 
 
-def keep_log(revision: Any, container: str, name: str, text: str) -> None:
+def keep_log(revision: Any, name: str, text: str) -> None:
     """Write the output of a task to its log group, where ``aws logs`` finds it."""
-    options = revision.container_definitions[0]["logConfiguration"]["options"]
+    container = revision.container_definitions[0]
+    options = container["logConfiguration"]["options"]
     region, account = revision.arn.split(":")[3:5]
     backend = logs_backends[account][region]
     group = options["awslogs-group"]
     if group not in backend.groups:
         return
-    stream = f"{options['awslogs-stream-prefix']}/{container}/{name}"
+    stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{name}"
     backend.create_log_stream(group, stream)
     now = int(datetime.now(UTC).timestamp() * 1000)
     events = [{"timestamp": now, "message": line} for line in text.splitlines()]

@@ -178,3 +178,21 @@ def test_failed_request_is_no_comparison(run, answers, error, path):
 def test_image_of_an_earlier_version_has_no_instances(run):
     code, said = run("{}\n{}\nversion\naccuracy=0.9")
     assert (code, "of an earlier version" in said) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "is_same"),
+    [
+        ('{"a": ["x", 1.0]}', '{"a": ["x", 1.00001]}', True),
+        ('{"a": ["x", 1.0]}', '{"a": ["x", 1.001]}', False),
+        ('{"a": 0.0}', '{"a": 1e-7}', True),
+        ('{"a": 1}', '{"a": 2}', False),
+        ('{"a": 1}', '{"a": 1, "b": 1}', False),
+        ("[1]", "[1, 2]", False),
+        ("not JSON", "not JSON", False),
+    ],
+)
+def test_smoke_allows_other_last_digits_only(answer, expected, is_same):
+    command = [sys.executable, ROOT / "deploy" / "compare.py", "--same", answer, expected]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (not is_same, "")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Delete what deploy created in ENV; with the last environment also the images and the pipeline's role.
 set -euo pipefail
-. deploy/common.sh
+. deploy/stacks.sh
 say "deleting $STACK from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 
 [ "${FORCE:-}" = 1 ] || confirm "$STACK" \

@@ -17,5 +17,6 @@ for revision in $revisions; do
 done
 [ -n "$previous" ] || fail "there is no release before ${current##*:}"
 say "from ${current##*:} to ${previous##*:}"
-metrics=$(metrics_of "$last")
+metrics=$(ask_aws "$NEVER" ecs describe-task-definition --task-definition "$last" \
+  --query 'taskDefinition.containerDefinitions[0].dockerLabels."ml.metrics"')
 SAMPLE_COMMAND='' IMAGE_TAG=${previous##*:} IMAGE=$previous "$PYTHON" deploy/stack.py release "$metrics"

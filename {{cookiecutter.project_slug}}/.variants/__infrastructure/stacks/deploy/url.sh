@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Print the address of the service.
 set -euo pipefail
-. deploy/common.sh
+. deploy/stacks.sh
 
 url=$(stack_output Url)
 [ -n "$url" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"

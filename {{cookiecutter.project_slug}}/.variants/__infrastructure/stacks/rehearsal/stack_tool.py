@@ -4,6 +4,8 @@ MAKEFILE = "deploy/stacks.mk"
 CLUSTER = "{CLUSTER}-staging"
 # Environment variables passed through to locate the tool.
 KEPT: set[str] = set()
+# Environment variables of the steps if no registry takes ECR's place.
+NO_REGISTRY = {"IMAGE_CHECK": "true"}
 
 # Tools that targets need in addition to the AWS CLI.
 NEEDS = {

@@ -1,16 +1,6 @@
-# The parts of doctor.sh, memory.sh and cost.sh that depend on the deploy tool; sourced by them.
+# The parts of doctor.sh, check-memory.sh and cost.sh that depend on the deploy tool; sourced by them.
 # shellcheck shell=bash
-
-# shellcheck disable=SC2034 # doctor.sh reads it
-TOOLS=(aws "$DOCKER" "$PYTHON")
-
-# Where the memory of a task is set.
-# shellcheck disable=SC2034 # memory.sh reads it
-MEMORY_SETTING="Memory in deploy/$ENV.json"
-
-tool_remedy() {
-  echo "apt-get install $1"
-}
+. deploy/stacks.sh
 
 check_tool() {
   "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))

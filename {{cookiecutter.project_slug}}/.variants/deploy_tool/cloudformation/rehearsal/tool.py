@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.changes import new_tag, other_answers
-from rehearsal.stack_tool import CLUSTER, KEPT, MAKEFILE, MISSING, NEEDS, find_tools
+from rehearsal.stack_tool import CLUSTER, KEPT, MAKEFILE, MISSING, NEEDS, NO_REGISTRY, find_tools
 
-__all__ = ["CLUSTER", "KEPT", "MAKEFILE", "MISSING", "NEEDS", "find_tools"]
+__all__ = ["CLUSTER", "KEPT", "MAKEFILE", "MISSING", "NEEDS", "NO_REGISTRY", "find_tools"]
 
 # What can only be tested in an account.
 BEYOND = {

@@ -30,7 +30,7 @@ say "creating cluster $CLUSTER with a network in ${zones//[[:space:]]/ and }"
 found=$(cluster_fact clusterName)
 # Tag it on creation: destroy keeps a cluster that existed before.
 [ -n "$found" ] || aws ecs create-cluster --cluster-name "$CLUSTER" --tags "key=created-by,value=$CLUSTER_MADE_BY" >/dev/null
-export_credentials
+prepare_ecs_cli
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 if ! "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE --azs "${zones//[[:space:]]/,}" \

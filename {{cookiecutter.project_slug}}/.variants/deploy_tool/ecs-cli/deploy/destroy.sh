@@ -64,7 +64,7 @@ elif stack_exists "$STACK" && [ "$made_by" != "$CLUSTER_MADE_BY" ]; then
   aws cloudformation wait stack-delete-complete --stack-name "$STACK"
   say "deleted the network, and kept cluster $CLUSTER, which existed before"
 elif stack_exists "$STACK"; then
-  export_credentials
+  prepare_ecs_cli
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
   say "deleted the cluster and its network"
 elif [ "$made_by" = "$CLUSTER_MADE_BY" ]; then
@@ -75,12 +75,12 @@ other=${SERVICE%-staging}
 [ "$ENV" = staging ] || other=$SERVICE-staging
 found=$(ask_aws RepositoryNotFoundException ecr describe-repositories --repository-names "$ECR_REPOSITORY" \
   --query 'repositories[0].repositoryName')
-newest=$(FAMILY=$other newest_revision)
+others=$(FAMILY=$other list_revisions)
 if [ -z "$found" ]; then
   say "there are no images"
 elif ! created_repository; then
   say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not create it"
-elif [ "$newest" != None ]; then
+elif [ -n "$others" ]; then
   say "kept the images: $other needs them"
 else
   delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force

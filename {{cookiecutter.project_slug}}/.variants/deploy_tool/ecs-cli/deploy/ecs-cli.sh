@@ -74,17 +74,13 @@ require_ours() {
 }
 
 # ecs-cli does not support SSO, and prefers profiles to keys: pass it the checked credentials, and no profile.
-export_credentials() {
-  local exported
+prepare_ecs_cli() {
   unset ECS_PROFILE
-  if [ -z "${AWS_ACCESS_KEY_ID:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ]; then
-    if ! exported=$(aws configure export-credentials --format env 2>/dev/null); then
-      # Version 1 of the AWS CLI cannot. ecs-cli finds the same by itself, unless it has credentials of its own.
-      [ ! -e ~/.ecs/credentials ] ||
-        fail "ecs-cli would use ~/.ecs/credentials: export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-      return 0
-    fi
-    eval "$exported"
+  if [ -z "${AWS_ACCESS_KEY_ID:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ] && ! export_credentials 2>/dev/null; then
+    # ecs-cli finds the same by itself, unless it has credentials of its own.
+    [ ! -e ~/.ecs/credentials ] ||
+      fail "ecs-cli would use ~/.ecs/credentials: export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return 0
   fi
   unset AWS_PROFILE AWS_DEFAULT_PROFILE
 }
@@ -105,7 +101,7 @@ wait_for_others() {
 
 # Run `ecs-cli compose service`; ecs-params.yml is filled from the environment at every call.
 compose_service() {
-  export_credentials
+  prepare_ecs_cli
   export EXECUTION_ROLE="$SERVICE-execution"
   export TASK_ROLE="arn:$AWS_PARTITION:iam::$AWS_ACCOUNT_ID:role/$SERVICE-task"
   # On Fargate the host's port equals the container's.

@@ -4,7 +4,7 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 
-policy "deploy/${FOR:+$FOR-}policy.json" | "$PYTHON" -c '
+policy "deploy/${FOR:-deployer}-policy.json" | "$PYTHON" -c '
 import json, os, sys
 document = json.load(sys.stdin)
 for statement in document["Statement"]:

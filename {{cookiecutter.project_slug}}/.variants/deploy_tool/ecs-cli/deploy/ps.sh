@@ -2,5 +2,5 @@
 # List the service's tasks with their addresses and revisions.
 set -euo pipefail
 . deploy/ecs-cli.sh
-export_credentials
+prepare_ecs_cli
 "$ECS_CLI" ps --cluster "$CLUSTER" --region "$AWS_REGION"

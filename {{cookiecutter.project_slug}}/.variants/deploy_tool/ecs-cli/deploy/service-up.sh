@@ -10,7 +10,7 @@ read -r SECURITY_GROUP _ <<<"$facts"
 [ -n "$SECURITY_GROUP" ] || fail "there is no security group yet: run 'make security-group' first"
 export SECURITY_GROUP
 deploy/image-keep.sh
-MODEL_METRICS=$(metrics_of_image) || fail "'$SAMPLE_COMMAND' gave no sample request"
+MODEL_METRICS=$($SAMPLE_COMMAND | sed -n 4p) || fail "'$SAMPLE_COMMAND' gave no sample request"
 export MODEL_METRICS
 if grep -q '^[^#]*name: API_KEY' ecs-params.yml; then
   say "note: the service asks for an API key, and this deploy tool serves HTTP: key and data travel in clear text, see" \
@@ -38,6 +38,11 @@ else
   first=
   watch_rollouts true
 fi
+
+# The latest registered revision, or nothing; the AWS CLI prints a line for each page.
+newest_revision() {
+  list_revisions | tr '\t' '\n' | tail -n 1
+}
 
 before=$(newest_revision)
 # No timeout: ecs-cli's wait takes a rollback for a success, and does not see that a service will never run.

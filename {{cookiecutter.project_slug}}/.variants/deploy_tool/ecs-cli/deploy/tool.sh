@@ -1,11 +1,11 @@
-# The parts of doctor.sh, memory.sh and cost.sh that depend on the deploy tool; sourced by them.
+# The parts of doctor.sh, check-memory.sh and cost.sh that depend on the deploy tool; sourced by them.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # doctor.sh reads it
 TOOLS=(aws "$DOCKER" "$ECS_CLI" "$PYTHON")
 
 # Where the memory of a task is set.
-# shellcheck disable=SC2034 # memory.sh reads it
+# shellcheck disable=SC2034 # check-memory.sh reads it
 MEMORY_SETTING="mem_limit in ecs-params.yml"
 
 tool_remedy() {
