@@ -60,7 +60,7 @@ def requests(stage: Any) -> Iterator[None]:
         subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
         for command in (
             ["make", "--no-print-directory", "--silent", "url"],
-            [".venv/bin/python", "-m", "inference.sample"],
+            [".venv/bin/python", "-m", "inference.expected"],
         )
     )
     opener = urllib.request.build_opener(
