@@ -31,6 +31,7 @@ ELSEWHERE = {
     "make import MODEL=path": "test_import.test_imported_model_replaces_the_old_one_permanently",
     "make train test run": "test_project.follow_readme",
     "make smoke": "test_deploy.deployed",
+    "make ecs-cli": "test_ecs_cli.test_ecs_cli_is_installed_once",
     "make destroy FORCE=1": "test_faults.test_two_projects_share_a_cluster_from_start_to_finish",
 }
 
@@ -207,6 +208,7 @@ def test_commands_of_the_template_generate_and_update_projects(page, home, versi
     assert len(commands) >= 2
     for command in commands:
         line = command.replace("pipx run ", "").replace("gh:org/ml-ecs-template", versions.as_uri())
+        line = line.replace("OLD", "v0.1.0").replace("NEW", "v0.2.0")
         if line.startswith(("cruft create", "cookiecutter")):
             line += " --no-input"
         if line.startswith("cruft update"):
