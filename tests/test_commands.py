@@ -138,6 +138,7 @@ def cruft(folder, *arguments):
     subprocess.run([BIN / "cruft", *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_cruft_creates_and_updates_a_project(home, repository, tmp_path):
     cruft(tmp_path, "create", repository.as_uri(), "--no-input", "--output-dir", tmp_path)
     project = BakedProject(tmp_path / "ml-inference-service")
@@ -184,6 +185,7 @@ EARLIER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not EARLIER, reason="needs this repository's history: git fetch --unshallow")
 @pytest.mark.parametrize(("version", "tool", "framework"), EARLIER)
 def test_project_of_an_earlier_version_is_updated(home, tmp_path, version, tool, framework):

@@ -62,14 +62,6 @@ def test_projects_of_other_deploy_tools_show_the_same_commands(bake, tool):
     assert all(map(is_run_elsewhere, others)), others
 
 
-def test_targets_of_the_text_are_targets(project):
-    pages = [*project.path.glob("*.md"), *project.path.glob("[!.]*/*.md")]
-    for page in pages:
-        for words in re.findall(r"`make ([^`]+)`", page.read_text()):
-            targets = [word for word in words.split() if re.fullmatch(r"[a-z][a-z-]+", word)]
-            assert set(targets) <= set(project.targets), (page.name, words)
-
-
 @pytest.fixture
 def owner(docker, registry, engine, installed, ecs_cli):
     """The project's owner: a repository with everything installed, and an account with a bucket and rows in it."""
@@ -192,6 +184,7 @@ def versions(tmp_path):
 FROM_NOTHING = ("README.md", "docs/tutorial.md", "docs/upgrading.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", FROM_NOTHING)
 def test_commands_of_the_template_generate_and_update_projects(page, home, versions, tmp_path):  # noqa: F811
     """All but those of make and curl, which the pages of a project have, too."""

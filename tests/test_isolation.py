@@ -116,6 +116,7 @@ def plain(cookies_session, tmp_path_factory):
     return project, copy(project, tmp_path_factory.mktemp("plain") / "copy", environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "variables"),
     [

@@ -155,6 +155,7 @@ def jobs(unborn):
     return jobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", JOBS, ids=["merge-request", "default-branch", "schedule"])
 def test_jobs_of_each_pipeline(jobs, event):
     assert jobs[event].keys() == JOBS[event]

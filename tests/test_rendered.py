@@ -132,6 +132,7 @@ def linted():
     return set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "pattern"),
     [
@@ -261,6 +262,14 @@ def test_make_help_says_where_to_start(project):
     for variable in ("ENV=", "FORCE=1", "API_KEY=", "PORT="):
         assert variable in text
     assert "make targets" in text
+
+
+def test_pages_name_only_targets_that_exist(project):
+    pages = [*project.path.glob("*.md"), *project.path.glob("[!.]*/*.md")]
+    for page in pages:
+        for words in re.findall(r"`make ([^`]+)`", page.read_text()):
+            targets = [word for word in words.split() if re.fullmatch(r"[a-z][a-z-]+", word)]
+            assert set(targets) <= set(project.targets), (page.name, words)
 
 
 def test_make_targets_names_every_target(project):
@@ -498,6 +507,7 @@ PRINTABLE = st.text(
 ).filter(lambda text: text == text.strip() and not re.search(r"\{[#%{]", text))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=PRINTABLE)
 @example(text=r"""quotes " ' ''' \" \\ and # : % $HOME $$ ${X:-y} `id` <b>&amp;</b> -- !tag""")
