@@ -26,7 +26,7 @@ def record() -> list[tuple[float, str]]:
     """Run the demo; return its lines, each with the seconds after which it came."""
     demo = pexpect.spawn("make", ["demo"], encoding="utf-8", timeout=600, dimensions=(50, WIDTH))
     started, lines = time.monotonic(), []
-    while not lines or "Ctrl-C ends it" not in lines[-1][1]:
+    while not lines or "Press Ctrl-C" not in lines[-1][1]:
         demo.expect("\r\n")
         lines.append((time.monotonic() - started, WRITTEN_OVER.sub("", demo.before)))
     demo.sendintr()

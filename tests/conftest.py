@@ -343,6 +343,16 @@ def openmp():
         pytest.fail(reason) if IN_CI else pytest.skip(reason)
 
 
+@cache
+def cannot_make_machines():
+    """Return why no minimal Debian can be made and entered here; None if it can."""
+    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+        return "needs root and mmdebstrap: apt-get install mmdebstrap"
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode:
+        return "may not make namespaces"
+    return None
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Chromium, if it is installed."""

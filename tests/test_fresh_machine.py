@@ -7,7 +7,8 @@ import subprocess
 
 import pexpect
 import pytest
-from conftest import IN_CI, ROOT
+from conftest import IN_CI, ROOT, cannot_make_machines
+from test_commands import check_demo
 
 pytestmark = pytest.mark.slow
 
@@ -31,12 +32,7 @@ exec chroot --userspec={user}:{user} "$root" "$@"
 @pytest.fixture(scope="module")
 def mirror():
     """The Debian mirror; skip if no machine can be created, except in CI."""
-    reason = None
-    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-        reason = "needs root and mmdebstrap: apt-get install mmdebstrap"
-    elif subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode:
-        reason = "may not make namespaces"
-    if reason:
+    if reason := cannot_make_machines():
         pytest.fail(reason) if IN_CI else pytest.skip(reason)
     targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     return subprocess.run(targets, check=True, text=True, stdout=subprocess.PIPE).stdout.split()[0]
@@ -95,7 +91,7 @@ def test_demo_needs_only_what_readme_names_and_leaves_nothing_behind(machine, ca
         "echo processes: $(cat /proc/[0-9]*/comm | sort)",
     )
     demo.expect("Serving at (http://127[.]0[.]0[.]1:[0-9]+)")
-    assert demo.before.count("\n") < 100, demo.before
+    check_demo(demo.before, "installing it needs gpg")
     demo.expect_exact('"predictions":["Adelie"]')
     demo.expect_exact("Press Ctrl-C to stop it.")
     demo.sendintr()

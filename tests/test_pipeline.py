@@ -163,6 +163,7 @@ def test_jobs_of_each_pipeline(jobs, event):
     assert by_hand == JOBS[event] & {"production", "rollback"}
 
 
+@pytest.mark.slow
 def test_production_needs_every_check(jobs):
     needed, found = set(), ["production"]
     while found:
