@@ -395,7 +395,7 @@ def main() -> int:
         f"  cd {answers['project_slug']}",
         "  make setup train test    install, train the sample model, run the tests",
         "  make run                 serve it on this machine",
-        "  make help                everything else, up to make deploy",
+        "  make targets             everything else, up to make deploy",
         sep="\n",
     )
     return 0

@@ -265,6 +265,28 @@ def test_port_that_compose_does_not_publish_is_named(deployed):
     assert "docker-compose.yml does not publish port 8080, the one in the Makefile" in output
 
 
+def test_account_and_region_that_differ_from_the_makefile_are_named(deployed):
+    files = ("ecs-trust-policy.json has", "docker-compose.yml has")
+    output = deployed.fails("doctor", DOCKER="no-docker")
+    assert not any(file in output for file in files)
+    output = deployed.fails("doctor", "AWS_ACCOUNT_ID=210987654321", "AWS_REGION=eu-west-3")
+    for file, what, found, said in (
+        ("ecs-trust-policy.json", "account", ACCOUNT, "210987654321"),
+        ("ecs-trust-policy.json", "region", "eu-west-1", "eu-west-3"),
+        ("docker-compose.yml", "region", "eu-west-1", "eu-west-3"),
+    ):
+        line = f"doctor: {file} has {what} {found}, but the Makefile says {said}: correct one of"
+        assert output.count(line) == 1, output
+
+    # One of the two places in the trust policy.
+    def move(text):
+        return text.replace(f'"aws:SourceAccount": "{ACCOUNT}"', '"aws:SourceAccount": "1"')
+
+    with edited(deployed, "ecs-trust-policy.json", move):
+        output = deployed.fails("doctor", DOCKER="no-docker")
+    assert f"ecs-trust-policy.json has account 1, but the Makefile says {ACCOUNT}" in output
+
+
 def test_staging_is_a_separate_service(deployed):
     deployed.make("ecr-create", *STEPS, ENV="staging")
     families = {SERVICE, f"{SERVICE}-staging"}
@@ -357,6 +379,40 @@ def test_outdated_price_is_reported(deployed):
     assert "last confirmed" not in cost()
     with edited(deployed, "deploy/prices.tsv", age):
         assert "note: Fargate in us-east-1 was last confirmed in 2001-01" in cost()
+
+
+def test_task_has_the_permissions_of_its_file_and_no_others(account):
+    role = f"{SERVICE}-task"
+
+    def names():
+        return account.aws("iam", "list-role-policies", "--role-name", role)["PolicyNames"]
+
+    def policy():
+        (name,) = names()
+        policy = ("get-role-policy", "--role-name", role, "--policy-name", name)
+        return account.aws("iam", *policy)["PolicyDocument"]
+
+    account.make("iam-role")
+    assert names() == []
+    file = os.path.join(account.path, "deploy/task-policy.json")
+    allow = {"Effect": "Allow", "Action": "s3:GetObject"}
+    bucket = {**allow, "Resource": "arn:aws:s3:::${SERVICE}/*"}
+    document = {"Version": "2012-10-17", "Statement": [bucket]}
+    with open(file, "w") as text:
+        json.dump(document, text)
+    for _ in range(2):
+        assert f"{role} may do what deploy/task-policy.json allows" in account.make("iam-role")
+    assert policy()["Statement"] == [{**allow, "Resource": f"arn:aws:s3:::{SERVICE}/*"}]
+    os.remove(file)
+    assert f"deleted the permissions of {role}" in account.make("iam-role")
+    assert names() == []
+    assert "deleted the permissions" not in account.make("iam-role")
+    # Destroy deletes them with the role.
+    with open(file, "w") as text:
+        json.dump(document, text)
+    account.make("iam-role")
+    assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
+    assert not account.roles()
 
 
 def test_repository_settings_are_corrected(account):

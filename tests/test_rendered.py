@@ -394,6 +394,19 @@ def test_answers_appear_in_the_stacks_where_they_belong(bake):
     assert "CLUSTER := models-production\n" in plan
 
 
+def registry_of(project, *given):
+    """Return the registry that make uses with these variables on its command line."""
+    show = "--eval=x: ; @echo $(ECR_REGISTRY)"
+    return project.check("make", "--silent", show, "x", *given).strip()
+
+
+def test_registry_follows_the_account_and_region_of_the_makefile(bake_once):
+    project = bake_once()
+    given = ("AWS_ACCOUNT_ID=999999999999", "AWS_REGION=eu-west-3")
+    assert registry_of(project, *given) == "999999999999.dkr.ecr.eu-west-3.amazonaws.com"
+    assert registry_of(project, *given, "ECR_REGISTRY=127.0.0.1:5000") == "127.0.0.1:5000"
+
+
 @pytest.mark.parametrize(
     ("region", "partition", "suffix"),
     [
@@ -404,7 +417,7 @@ def test_answers_appear_in_the_stacks_where_they_belong(bake):
 )
 def test_partition_follows_from_the_region(bake, region, partition, suffix):
     project = bake(aws_region=region)
-    assert f"dkr.ecr.{region}.{suffix}\n" in project.read("Makefile")
+    assert registry_of(project) == f"123456789012.dkr.ecr.{region}.{suffix}"
     assert f'"arn:{partition}:ecs:{region}:' in project.read("ecs-trust-policy.json")
 
 

@@ -97,7 +97,8 @@ def fetch_from_registry(address: str, folder: Path) -> Path:
         from mlflow.artifacts import download_artifacts
     except ImportError as error:
         raise UnfitError(
-            f"Fetching {address} needs mlflow-skinny: add it to requirements/train.in, then run make lock setup."
+            f"Fetching {address} needs mlflow-skinny: add it to requirements/train.in, then run `make lock`, then "
+            "`make setup`."
         ) from error
     try:
         return Path(download_artifacts(address, dst_path=str(folder)))

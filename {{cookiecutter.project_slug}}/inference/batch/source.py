@@ -17,7 +17,7 @@ MOST_BYTES = 2**26
 MARK = b"\xef\xbb\xbf"
 NEEDS_PYARROW = (
     "Parquet needs pyarrow: `make setup` installs it here; for the image add it to "
-    "requirements/serve.in and run `make lock`"
+    "requirements/serve.in and run `make lock`, then `make setup`"
 )
 
 

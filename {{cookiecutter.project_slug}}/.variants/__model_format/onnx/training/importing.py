@@ -144,7 +144,8 @@ def missing(error: ModuleNotFoundError) -> UnfitError:
             "which serves any code."
         )
     return UnfitError(
-        f"Reading it needs {PACKAGES[package]}: put that into requirements/train.in, then run make lock setup."
+        f"Reading it needs {PACKAGES[package]}: put that into requirements/train.in, then run `make lock`, then "
+        "`make setup`."
     )
 
 
@@ -188,7 +189,7 @@ def read_skops(path: Path) -> Found:
         from skops import io
     except ModuleNotFoundError as error:
         raise UnfitError(
-            "Reading it needs skops: put it into requirements/train.in, then run make lock setup."
+            "Reading it needs skops: put it into requirements/train.in, then run `make lock`, then `make setup`."
         ) from error
     untrusted = io.get_untrusted_types(file=path)
     strange = [

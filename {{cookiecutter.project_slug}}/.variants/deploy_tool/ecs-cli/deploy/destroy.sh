@@ -4,17 +4,6 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 
-# delete WHAT COMMAND...
-delete() {
-  local what=$1 answer
-  shift
-  if answer=$("$@" 2>&1); then
-    say "deleted $what"
-  elif [[ $answer != *NotFound* && $answer != *NoSuchEntity* ]]; then
-    fail "could not delete $what ($(in_a_line <<<"$answer"))"
-  fi
-}
-
 # may_delete NAME OWNER WHAT: whether something exists and belongs to this service.
 may_delete() {
   [ -n "$1" ] || return 1
@@ -94,8 +83,9 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
   facts=$(role_facts "$role")
   read -r found owner <<<"$facts"
   if may_delete "$found" "$owner" "role $role"; then
-    [ "$role" = "$SERVICE-task" ] || delete "the permissions of $role" aws iam delete-role-policy \
-      --role-name "$role" --policy-name pull-and-log
+    policy=pull-and-log
+    [ "$role" = "$SERVICE-execution" ] || policy=service
+    delete "the permissions of $role" aws iam delete-role-policy --role-name "$role" --policy-name "$policy"
     delete "role $role" aws iam delete-role --role-name "$role"
   fi
 done

@@ -39,7 +39,7 @@ iam-policy: ## Print the IAM policy for deploying; FOR=release: for the pipeline
 	@deploy/iam-policy.sh
 
 .PHONY: iam-role
-iam-role: account ## Create the roles of the task from ecs-trust-policy.json
+iam-role: account ## Create the roles of the task; the one of the service gets deploy/task-policy.json
 	deploy/iam-role.sh
 
 .PHONY: log-group

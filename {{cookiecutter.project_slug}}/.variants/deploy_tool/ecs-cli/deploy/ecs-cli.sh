@@ -16,6 +16,17 @@ policy() {
   } 1' "$1"
 }
 
+# delete WHAT COMMAND...: run a command that deletes something, which may be gone already.
+delete() {
+  local what=$1 answer
+  shift
+  if answer=$("$@" 2>&1); then
+    say "deleted $what"
+  elif [[ $answer != *NotFound* && $answer != *NoSuchEntity* ]]; then
+    fail "could not delete $what ($(in_a_line <<<"$answer"))"
+  fi
+}
+
 # Whether `make ecr-create` created the repository, which may have existed before.
 created_repository() {
   local by

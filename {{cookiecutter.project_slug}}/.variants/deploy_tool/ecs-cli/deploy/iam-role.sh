@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Create the task's two roles, if they are missing: one for ECS to pull the image and write logs, and one without
-# permissions for the service.
+# Create the task's two roles, if they are missing: one for ECS to pull the image and write logs, and one for the
+# service, with the permissions in deploy/task-policy.json, or none without that file.
 set -euo pipefail
 . deploy/ecs-cli.sh
 say "checking the roles of the task"
@@ -25,3 +25,10 @@ done
 aws iam put-role-policy --role-name "$SERVICE-execution" --policy-name pull-and-log \
   --policy-document "$(policy deploy/execution-policy.json)"
 say "$SERVICE-execution may pull the image, read its secrets and write the log, nothing else"
+if [ -e deploy/task-policy.json ]; then
+  aws iam put-role-policy --role-name "$SERVICE-task" --policy-name service \
+    --policy-document "$(policy deploy/task-policy.json)"
+  say "$SERVICE-task may do what deploy/task-policy.json allows"
+else
+  delete "the permissions of $SERVICE-task" aws iam delete-role-policy --role-name "$SERVICE-task" --policy-name service
+fi

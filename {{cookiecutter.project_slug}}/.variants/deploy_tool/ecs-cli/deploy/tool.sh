@@ -18,6 +18,18 @@ check_tool() {
   fi
   grep -qF "\${PORT:-$SERVICE_PORT}:$SERVICE_PORT\"" docker-compose.yml ||
     fault "docker-compose.yml does not publish port $SERVICE_PORT, the one in the Makefile"
+  compare ecs-trust-policy.json account "$AWS_ACCOUNT_ID" \
+    's/.*"aws:SourceAccount": *"([^"]*)".*/\1/p; s/.*"arn:[^:]*:ecs:[^:]*:([^:]*):.*/\1/p'
+  compare ecs-trust-policy.json region "$AWS_REGION" 's/.*"arn:[^:]*:ecs:([^:]*):.*/\1/p'
+  compare docker-compose.yml region "$AWS_REGION" 's/^ *awslogs-region: *"?([^" ]*)"? *$/\1/p'
+}
+
+# compare FILE WHAT VALUE SCRIPT: report the values that sed's SCRIPT finds in FILE, unless they are the Makefile's VALUE.
+compare() {
+  local found
+  while read -r found; do
+    [ "$found" = "$3" ] || fault "$1 has $2 $found, but the Makefile says $3: correct one of them"
+  done < <(sed -nE "$4" "$1" | sort -u)
 }
 
 # Whether new tasks are tested before a client reaches them: there is no address for that.
