@@ -277,8 +277,8 @@ def check_demo(before, reason):
     failing = {step for step, result in steps.items() if result == "failed, as expected"}
     assert failing == {
         "release that cannot start",
-        "release that answers otherwise",
-        "canary that answers otherwise",
+        "release with different answers",
+        "canary with different answers",
     }
     assert {result for step, result in steps.items() if step not in failing} == {"ok"}
     assert len(steps) == 17, before

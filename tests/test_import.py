@@ -89,7 +89,7 @@ def test_imported_model_replaces_the_old_one_permanently(project, models):
         *("make", "import", "MODEL=forest.pkl", "SAMPLE=rows of iris.csv", "TARGET=species")
     )
     assert "forest.pkl: RandomForestClassifier of scikit-learn" in output
-    assert "150 of 150 rows of rows of iris.csv are answered as by the model itself" in output
+    assert "150 of 150 rows of rows of iris.csv get the same answer as from the original" in output
     assert "accuracy 1" in output
     assert "answers species (setosa, versicolor, virginica)" in output
     after = model_of(project)
@@ -118,7 +118,7 @@ def test_refused_model_keeps_the_one_in_service(project, models):
     before = model_of(project)
     result = project.run("make", "import", f"MODEL={models / 'half_of_forest.pkl'}")
     assert result.returncode != 0
-    assert "is no pickle, or a part of one" in result.stderr
+    assert "is not a pickle, or is incomplete" in result.stderr
     result = project.run("make", "import", f"MODEL={models / 'xgboost.json'}")
     assert "needs xgboost-cpu and onnxmltools: put that into requirements/train.in" in result.stderr
     result = project.run("make", "import", MODEL="from the shell")
@@ -371,3 +371,9 @@ def test_missing_system_library_is_named(untouched, tmp_path):
     assert result.returncode == 1
     assert f"{missing}. LightGBM needs OpenMP: apt-get install libgomp1" in result.stderr
     assert "Traceback" not in result.stderr
+    # Another file that cannot be read has nothing to do with OpenMP.
+    (tmp_path / "truncated.pkl").write_bytes(b"BZh9 is no bzip2")
+    result = untouched.run(*command[:-1], f"{tmp_path}/truncated.pkl")
+    assert result.returncode == 1
+    assert "truncated.pkl: Invalid data stream." in result.stderr
+    assert "OpenMP" not in result.stderr

@@ -1,5 +1,6 @@
 """A rehearsal inherits none of the caller's settings. Tested without installing anything."""
 
+import json
 import os
 import subprocess
 import sys
@@ -141,6 +142,11 @@ def test_git_settings_have_no_effect_on_the_copy(plain, home, tmp_path, settings
 
 
 def test_nothing_from_the_caller_reaches_a_step(bake, tmp_path):
+    docker = {
+        "DOCKER_HOST": "tcp://docker:2376",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": "/certificates",
+    }
     environment = {
         **os.environ,
         "AWS_PROFILE": "mine",
@@ -151,6 +157,7 @@ def test_nothing_from_the_caller_reaches_a_step(bake, tmp_path):
         "PYTHONPATH": "/mine",
         "API_KEY": "mine",
         "ENV": "mine",
+        **docker,
     }
     code = (
         "import json, sys; from pathlib import Path; from rehearsal import stage; "
@@ -160,6 +167,9 @@ def test_nothing_from_the_caller_reaches_a_step(bake, tmp_path):
     done = subprocess.run(command, cwd=bake().path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "mine" not in done.stdout
+    # Except the address of Docker's engine, and the certificates for it.
+    reached = json.loads(done.stdout)
+    assert reached | docker == reached
     assert "_proxy" not in done.stdout
     assert f'"TMPDIR": "{tmp_path}' in done.stdout
 

@@ -52,7 +52,7 @@ def test_rehearsal_without_ecs_cli_says_so_first_and_is_not_green(installed):
     assert steps["the account is empty"] == "ok"
     assert result.stdout.splitlines()[-1].startswith("not rehearsed: ecs-configure, ")
     assert "doctor, docker-build: no Docker engine answers; start Docker" in result.stdout
-    assert "image-scan: no registry takes ECR's place; start one with" in result.stdout
+    assert "image-scan: no registry stands in for ECR; start one with" in result.stdout
     assert installed.run("make", "rehearse", **NO_ENGINES).returncode != 0
 
 

@@ -99,7 +99,7 @@ def test_imported_model_agrees_with_the_original(
 
 
 REFUSED = [
-    ("three_outputs.onnx", {}, "takes 4 columns and does not say which: name them by NAMES"),
+    ("three_outputs.onnx", {}, "takes 4 columns and does not say which: name them with NAMES"),
     (
         "three_outputs.onnx",
         {"sample": "iris.csv"},
@@ -115,18 +115,18 @@ REFUSED = [
     ("wide.onnx", {"names": ABCD}, "a row of 160 numbers: name the classes"),
     ("picture_out.onnx", {}, r"has shape \[2, 2\] for an instance"),
     ("pointer.onnx", {}, "git lfs pull"),
-    ("half_of_three_outputs.onnx", {}, "is no ONNX file, or a part of one"),
-    ("half_of_forest.pkl", {}, "is no pickle, or a part of one"),
+    ("half_of_three_outputs.onnx", {}, "is not an ONNX file, or is incomplete"),
+    ("half_of_forest.pkl", {}, "is not a pickle, or is incomplete"),
     ("half_of_xgboost.json", {}, "is no model of XGBoost"),
     ("half_of_lightgbm.txt", {}, "is no model of LightGBM"),
-    ("dictionary.pkl", {}, "holds a builtins.dict, which predicts nothing"),
-    ("foreign.pkl", {}, "made of their_models, which cannot be imported here"),
+    ("dictionary.pkl", {}, "holds a builtins.dict, which has no predict method"),
+    ("foreign.pkl", {}, "needs the module their_models, which is not installed here"),
     ("forest.pkl", {"sample": "iris.csv"}, r"takes 4 column\(s\), and there are 5: .* by TARGET"),
     ("forest.pkl", {"names": ABCD, "classes": ["a", "b"]}, "has 3 classes, and 2 are named"),
     ("forest.pkl", {"sample": "iris.csv", "target": "kind"}, "have no 'kind', which TARGET names"),
     ("logistic.joblib", {"names": ABCD}, "knows its columns by name, .*: leave out NAMES"),
-    ("people.pkl", {}, "columns that are no numbers: give some rows by SAMPLE"),
-    ("iris.csv", {}, "of what kind is it"),
+    ("people.pkl", {}, "columns that are not numbers: give sample rows with SAMPLE"),
+    ("iris.csv", {}, "has an unknown file type: supported are MLflow folders and "),
     ("nothing.onnx", {}, "There is no "),
     (".", {}, "a folder without MLmodel"),
     ("forest.pkl", {"sample": "nothing.csv"}, "Could not read SAMPLE"),

@@ -13,13 +13,16 @@ import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from ask import NoAnswerError, ask
 
 # Among the metrics of training; for all others, more is better.
-LESS_IS_BETTER = {"mean_absolute_error"}
+LESS_IS_BETTER = ("mean_absolute_error",)
+# The name may have blanks: with several outputs, it starts with the name of one.
+PAIR = re.compile(r"(.+?)=(-?(?:inf|nan|[\d.]+(?:e[+-]\d+)?))(?:\s|$)")
 METRIC = re.compile(r'^inference_model_metric\{.*?metric="([^"]+)".*?\} (\S+)$', re.MULTILINE)
 # Numbers count as different beyond this share of the range of the running model's answers.
 SPAN_SHARE = 0.1
@@ -29,8 +32,7 @@ Scalar = str | bool | int | float
 
 def metrics_in(text: str) -> dict[str, float]:
     """Parse the metrics in a sample, such as ``accuracy=0.98 f1_macro=0.97``."""
-    pairs = (part.partition("=") for part in text.split())
-    return {name: float(value) for name, _, value in pairs}
+    return {name: float(value) for name, value in PAIR.findall(text)}
 
 
 def running_metrics(text: str) -> dict[str, float]:
@@ -40,7 +42,9 @@ def running_metrics(text: str) -> dict[str, float]:
 
 def is_worse(name: str, new: float, running: float, tolerance: float) -> bool:
     """Whether ``new`` is worse than ``running`` by more than ``tolerance`` of it."""
-    loss = new - running if name in LESS_IS_BETTER else running - new
+    # With several outputs, the name of one precedes the metric's.
+    less_is_better = f"_{name}".endswith(tuple(f"_{metric}" for metric in LESS_IS_BETTER))
+    loss = new - running if less_is_better else running - new
     # NaN counts as worse.
     return not loss <= tolerance * abs(running)
 
@@ -184,4 +188,10 @@ def main(running_url: str, new_url: str = "") -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "--same":
         sys.exit(not same_text(*sys.argv[2:]))
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        code = main(*sys.argv[1:])
+    except Exception:
+        # Python's own exit code would be 1, the verdict.
+        traceback.print_exc()
+        code = 2
+    sys.exit(code)

@@ -35,7 +35,7 @@ IS_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 # Why targets are skipped without an optional tool, and how to get it.
 OPTIONAL = {
     "docker": "no Docker engine answers; start Docker to rehearse with containers in place of processes",
-    "registry": "no registry takes ECR's place; start one with 'docker run --detach --publish "
+    "registry": "no registry stands in for ECR; start one with 'docker run --detach --publish "
     "127.0.0.1:5001:5000 registry:2' and set REHEARSAL_REGISTRY=127.0.0.1:5001",
 }
 
@@ -196,7 +196,7 @@ def rehearse(rehearsal: Rehearsal) -> None:
         rehearsal.make("release that cannot start", *release, broken, fails=True)
     rehearsal.make("the release before it still answers", "smoke")
     with other_answers(rehearsal.stage.copy):
-        rehearsal.make("release that answers otherwise", *release, other, fails=True)
+        rehearsal.make("release with different answers", *release, other, fails=True)
     rehearsal.make("rollback", "rollback")
     tool.rehearse_more(rehearsal, deploy, release)
     with files_in_s3(rehearsal) as (given, expected):
@@ -206,7 +206,7 @@ def rehearse(rehearsal: Rehearsal) -> None:
         rehearsal.make("files in S3, by jobs of AWS Batch", *jobs)
         places = [f"{given}-0.jsonl", *(f"{given}-scores/{name}.jsonl" for name in range(FILES))]
         rehearsal.do(
-            "their answers are this machine's", lambda: compare(rehearsal, places, expected)
+            "their answers match this machine's", lambda: compare(rehearsal, places, expected)
         )
     rehearsal.make("scale", "scale", "N=3", "ps", "releases")
     rehearsal.make("destroy", "destroy", "FORCE=1")

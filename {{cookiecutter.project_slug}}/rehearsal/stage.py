@@ -28,7 +28,9 @@ INSTALLERS = ("apt-get install", "dnf install", "apk add", "pacman -S", "brew in
 KEPT = {
     "BASE_IMAGE",
     "DOCKER_BUILDKIT",
+    "DOCKER_CERT_PATH",
     "DOCKER_HOST",
+    "DOCKER_TLS_VERIFY",
     "LANG",
     "PLATFORM",
     "TERM",

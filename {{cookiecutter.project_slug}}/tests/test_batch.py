@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 from multiprocessing import get_context
+from unittest.mock import Mock
 
 import msgspec
 import pyarrow
@@ -249,7 +250,7 @@ def test_csv_is_cut_between_records(text, rows, size, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_parquet(mixed, tmp_path, suffix):
+def test_parquet(mixed, tmp_path, monkeypatch, suffix):
     names = [column.name for column in MIXED.columns]
     columns = {name: [value] * ROWS for name, value in zip(names, MIXED.example, strict=True)}
     columns["age"][3] = None
@@ -257,6 +258,14 @@ def test_parquet(mixed, tmp_path, suffix):
     path, target = tmp_path / "rows.parquet", tmp_path / f"scores{suffix}"
     table = pyarrow.table(columns | {"other": ["x"] * ROWS})
     pyarrow.parquet.write_table(table, path, row_group_size=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "inference.batch.target.publish", Mock(side_effect=StartupError("S3 is down"))
+        )
+        with pytest.raises(StartupError, match="S3 is down"):
+            run(mixed, path, target)
+    # The next run only publishes.
+    monkeypatch.setattr("inference.batch.job.in_order", lambda *_: [])
     assert run(mixed, path, target).failed == 1
     found = read_csv(target.with_name(target.name + ERRORS))[1:]
     assert found[0][0] == "5"
@@ -266,6 +275,7 @@ def test_parquet(mixed, tmp_path, suffix):
     else:
         rows = [int(line[0]) for line in read_csv(target)[1:]]
     assert rows == [row for row in range(ROWS) if row != 5]
+    assert not [*tmp_path.glob("*.part*")]
 
 
 @pytest.mark.parametrize("wrong", [None, math.nan, 1e39, "3", True])

@@ -88,14 +88,21 @@ def test_trained_model_may_replace_itself(card, model_path, monkeypatch, capsys)
         ("r2", -0.5, -0.6, True),
         ("mean_absolute_error", 40.0, 44.0, True),
         ("mean_absolute_error", 40.0, 36.0, False),
+        # Of one of several outputs, whose name has a blank.
+        ("price of it_mean_absolute_error", 40.0, 44.0, True),
+        ("price of it_mean_absolute_error", 40.0, 36.0, False),
+        ("price of it_r2", 0.95, 0.90, True),
     ],
 )
 def test_model_that_got_worse_must_not_be_released(run, name, running, new, got_worse):
     answer = {"predictions": list("abcd")}
     metrics = f'inference_model_metric{{metric="{name}"}} {running}'
     code, said = run(
-        a_sample(f"{name}={new}", answer), metrics=metrics, predictions=answer["predictions"]
+        a_sample(f"{name}={new:.4g} b=1e-05", answer),
+        metrics=metrics,
+        predictions=answer["predictions"],
     )
+    assert f"{name:20} {running:9.4g} {new:9.4g}" in said
     assert code == got_worse
     assert ("worse by more than 1.0% in" in said) == got_worse
 
@@ -173,6 +180,12 @@ def test_failed_request_is_no_comparison(run, answers, error, path):
     code, said = run(a_sample("", {"predictions": list("aaaa")}))
     assert code == 2
     assert str(error) in said
+
+
+def test_unexpected_error_is_not_the_verdict():
+    command = [sys.executable, ROOT / "deploy" / "compare.py", RUNNING, NEW, "too many"]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 2
 
 
 def test_image_of_an_earlier_version_has_no_instances(run):

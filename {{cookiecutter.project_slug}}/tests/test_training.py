@@ -11,8 +11,11 @@ import pytest
 from inference.config import ROOT
 from inference.predictor import Predictor
 from inference.runtime import artifact, serving
+from inference.runtime.signature import Output
+from tests.models import NUMBERS, make_card
 from training import sources
 from training.dataset import Dataset, UnfitError
+from training.evaluation import measure
 from training.train import load_data
 
 trained = pytest.mark.skipif(sources.read() is not None, reason="the model was imported")
@@ -41,6 +44,15 @@ def test_card_describes_the_data(card):
         assert part.minimum is None or part.minimum <= np.min(part.example)
     assert len(card.columns or card.tensors) == len(data.describe_columns() or card.tensors)
     assert card.metrics
+
+
+def test_metrics_tell_prefixes_of_labels_and_small_errors():
+    outputs = (Output(name="kind", type="string", classes=("a", "ab")), Output(name="price"))
+    card = make_card("two-outputs", columns=NUMBERS.columns, outputs=outputs)
+    actual = [np.array(["a", "ab"], object), np.array([0.0, 1.0])]
+    metrics = measure(card, actual, [np.array(["a", "a"]), np.array([2.46e-6, 1.0])])
+    assert metrics["kind_accuracy"] == 0.5
+    assert metrics["price_mean_absolute_error"] == 1.23e-6
 
 
 ROWS = np.arange(12.0).reshape(6, 2)

@@ -34,7 +34,8 @@ def measure(
     for output, truth, values in zip(card.outputs, labels, predicted, strict=True):
         several = f"{output.name}_" if len(card.outputs) > 1 else ""
         scores = score(output, truth, values)
-        metrics |= {f"{several}{name}": round(float(value), 4) for name, value in scores.items()}
+        # Four significant digits, which a sample and the gate compare; four decimals would make a small error 0.
+        metrics |= {f"{several}{name}": float(f"{value:.4g}") for name, value in scores.items()}
     return metrics
 
 
@@ -44,7 +45,8 @@ def score(output: Output, actual: NDArray[Any] | None, predicted: NDArray[Any]) 
         _, counts = np.unique(predicted, return_counts=True)
         return {"smallest_share": counts.min() / len(predicted)}
     if output.classes:
-        actual = actual.astype(predicted.dtype)
+        # The type without its length: the dtype of text would cut labels to the longest predicted class.
+        actual = actual.astype(predicted.dtype.type)
         return {
             "accuracy": accuracy_score(actual, predicted),
             "f1_macro": f1_score(actual, predicted, average="macro"),

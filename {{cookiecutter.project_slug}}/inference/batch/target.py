@@ -128,15 +128,17 @@ class Files:
         for file in self._files:
             file.close()
         self._save(progress)
-        if suffix_of(self._target) == ".parquet":
-            to_parquet(self._output)
+        # A job that cannot publish resumes from the JSON lines.
+        is_parquet = suffix_of(self._target) == ".parquet"
+        output = to_parquet(self._output) if is_parquet else self._output
         if progress.failed or is_remote(self._target):
             publish(self._errors, self._target + ERRORS)
         else:
             self._errors.unlink()
             # Left by an earlier run.
             Path(self._target + ERRORS).unlink(missing_ok=True)
-        publish(self._output, self._target)
+        publish(output, self._target)
+        self._output.unlink(missing_ok=True)
         progress.is_done = True
         self._save(progress)
 
@@ -225,12 +227,12 @@ class ParquetWriter:
         self._file.close()
 
 
-def to_parquet(path: Path) -> None:
-    """Convert a file of JSON lines to Parquet in place."""
+def to_parquet(path: Path) -> Path:
+    """Convert a file of JSON lines to a Parquet file beside it; return its path."""
     made = path.with_name(path.name + ".parquet")
     with path.open("rb") as file:
         writer = ParquetWriter(made.open("wb"))
         for lines, _ in split(file, 0, cut_lines):
             writer.write(lines)
         writer.close()
-    made.replace(path)
+    return made

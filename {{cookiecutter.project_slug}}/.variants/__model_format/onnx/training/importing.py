@@ -91,8 +91,8 @@ def take(path: Path, source: Source) -> None:
             converted = framework.export(found.model, replace(card, metrics=metrics), data)
     print(f"{source.model}: {found.kind}")
     print(
-        f"{converted.agreed} of {converted.instances} {origin} are answered as by the model itself, with a difference "
-        f"of at most {converted.difference:.1g}",
+        f"{converted.agreed} of {converted.instances} {origin} get the same answer as from the original model; "
+        f"the largest difference is {converted.difference:.1g}",
         *([describe_metrics(metrics)] if metrics else []),
         sep="; ",
     )
@@ -114,7 +114,9 @@ def read(path: Path) -> Found:
         return read_pickle(path)
     if path.suffix not in READERS:
         known = ", ".join(sorted([*READERS, *PICKLES]))
-        raise UnfitError(f"{path}: of what kind is it? Supported are MLflow folders, and {known}.")
+        raise UnfitError(
+            f"{path} has an unknown file type: supported are MLflow folders and {known}."
+        )
     name = READERS[path.suffix]
     model = import_framework(name).load(path)
     return Found(model, kind_of(model, name), framework_of(model).column_names(model))
@@ -127,12 +129,13 @@ def import_framework(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise missing(error) from error
     except OSError as error:
-        raise not_loaded(error) from error
+        raise not_loaded(name, error) from error
 
 
-def not_loaded(error: OSError) -> UnfitError:
-    """Return the error for an installed package whose system library is missing."""
-    return UnfitError(f"{error}. LightGBM needs OpenMP: {OPENMP}.")
+def not_loaded(what: object, error: OSError) -> UnfitError:
+    """Return the error for an unreadable file, or for an installed package whose system library is missing."""
+    hint = f" LightGBM needs OpenMP: {OPENMP}." if re.search("libg?omp", str(error)) else ""
+    return UnfitError(f"Could not load {what}: {error}.{hint}")
 
 
 def missing(error: ModuleNotFoundError) -> UnfitError:
@@ -140,7 +143,7 @@ def missing(error: ModuleNotFoundError) -> UnfitError:
     package = (error.name or "").partition(".")[0]
     if package not in PACKAGES:
         return UnfitError(
-            f"The model is made of {error.name}, which cannot be imported here: bake with model_framework python, "
+            f"The model needs the module {error.name}, which is not installed here: bake with model_framework python, "
             "which serves any code."
         )
     return UnfitError(
@@ -162,20 +165,20 @@ def read_pickle(path: Path) -> Found:
         except ModuleNotFoundError as error:
             raise missing(error) from error
         except OSError as error:
-            raise not_loaded(error) from error
+            raise not_loaded(path, error) from error
         except (AttributeError, ImportError) as error:
             raise UnfitError(
                 f"{path} was saved with another version of a library, or with code that is not here: {error}"
             ) from error
         except Exception as error:
-            raise UnfitError(f"{path} is no pickle, or a part of one: {error!r}") from error
+            raise UnfitError(f"{path} is not a pickle, or is incomplete: {error!r}") from error
     for warning in caught:
         if original := getattr(warning.message, "original_sklearn_version", ""):
             made_with.append(original)
     if not hasattr(model, "predict"):
         kind = type(model)
         raise UnfitError(
-            f"{path} holds a {kind.__module__}.{kind.__name__}, which predicts nothing."
+            f"{path} holds a {kind.__module__}.{kind.__name__}, which has no predict method."
         )
     library = type(model).__module__.partition(".")[0]
     return Found(
@@ -219,7 +222,7 @@ def kind_of(model: Any, library: str, made_with: str = "") -> str:
     try:
         here = version(package)
     except PackageNotFoundError:
-        here = "of another kind"
+        here = "of unknown version"
     if isinstance(model, Original):
         return model.kind
     name = module.__name__

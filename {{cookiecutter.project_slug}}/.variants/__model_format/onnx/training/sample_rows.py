@@ -10,7 +10,7 @@ import pandas as pd
 
 from training.dataset import UnfitError
 
-NAME_THEM = "name them by NAMES=a,b,c, or give rows with a heading by SAMPLE=rows.csv."
+NAME_THEM = "name them with NAMES=a,b,c, or give rows with a header line with SAMPLE=rows.csv."
 KINDS = ".csv, .json, .npz or .npy"
 MADE_UP_ROWS = 100
 

@@ -40,7 +40,7 @@ def rehearse_more(rehearsal: Any, deploy: list[str], release: list[str]) -> None
     rehearsal.make("canary from now on", *deploy, new_tag("steps"))
     rehearsal.make("canary that is tried and goes on", *release, new_tag("canary"))
     with other_answers(copy):
-        rehearsal.make("canary that answers otherwise", *release, new_tag("worse"), fails=True)
+        rehearsal.make("canary with different answers", *release, new_tag("worse"), fails=True)
     rehearsal.make("the canary before it still answers", "smoke")
 
 

@@ -36,10 +36,10 @@ def load(path: Path) -> Original:
         graph = onnx.load(path)
     except Exception as error:
         raise UnfitError(
-            f"{path} is no ONNX file, or a part of one: {first_line(error)}"
+            f"{path} is not an ONNX file, or is incomplete: {first_line(error)}"
         ) from error
     if not graph.graph.output:
-        raise UnfitError(f"{path} is no ONNX file, or a part of one: it has no output")
+        raise UnfitError(f"{path} is not an ONNX file, or is incomplete: it has no output")
     opset = next((each.version for each in graph.opset_import if not each.domain), 0)
     return from_graph(graph, f"an ONNX graph of opset {opset}")
 

@@ -124,7 +124,7 @@ def make_up(model: BaseEstimator, names: Sequence[str]) -> Any:
         model.predict(to_rows(model, rows))
     except Exception as error:
         raise UnfitError(
-            f"{name_of(model)} takes columns that are no numbers: give some rows by SAMPLE=rows.csv."
+            f"{name_of(model)} takes columns that are not numbers: give sample rows with SAMPLE=rows.csv."
         ) from error
     return rows
 
