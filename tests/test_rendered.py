@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 
@@ -18,6 +19,7 @@ from conftest import (
     MATRIX,
     PROJECT_TEMPLATE,
     bake_with,
+    environment_with,
     image_tag,
     load_yaml,
 )
@@ -561,6 +563,80 @@ def test_too_little_memory_for_the_model_gives_a_warning(bake, tool, measured, s
     rule = "--eval=memory: ; @deploy/check-memory.sh"
     output = project.check("make", "--no-print-directory", rule, "memory")
     assert output.endswith(said) if measured != 410 else said in output
+
+
+def test_service_that_everyone_reaches_gives_a_warning(bake):
+    project = bake(deploy_tool="cloudformation")
+
+    def warning(**parameters):
+        (project.path / "deploy/staging.json").write_text(json.dumps({"Parameters": parameters}))
+        rule = "--eval=tool: ; @bash -euc '. deploy/tool.sh; check_tool'"
+        return project.check("make", "--no-print-directory", rule, "tool")
+
+    assert "warning: the service answers 10.0.0.0/8 over HTTP, without a key: CertificateArn," in (
+        warning(AllowedCidr="10.0.0.0/8")
+    )
+    assert warning().count("\n") == 1
+    assert warning(InternalLoadBalancer="true") == warning(CertificateArn="arn") == ""
+
+
+def test_rollback_asks_about_the_last_revisions_only(bake_once, tmp_path):
+    project = bake_once(deploy_tool="cloudformation")
+    (tmp_path / "aws").write_text(
+        """#!/bin/sh
+case $* in
+  *list-task-definitions*) seq -s "$(printf '\\t')" -f family:%g 120 ;;
+  *dockerLabels*) echo accuracy=1 ;;
+  *describe-task-definition*) echo "image:${4#family:}" | tee -a "$0.asked" ;;
+  *taskDefinition*) echo family:120 ;;
+  *) echo "$AWS_ACCOUNT_ID" ;;
+esac
+"""
+    )
+    (tmp_path / "aws").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    output = project.check("make", "rollback", "PYTHON=echo", PATH=path)
+    assert "from 120 to 119" in output
+    assert output.endswith("deploy/stack.py release accuracy=1\n")
+    asked = (tmp_path / "aws.asked").read_text().split()
+    assert asked == ["image:120", *(f"image:{number}" for number in range(71, 121))]
+
+
+@pytest.mark.parametrize(
+    ("size", "override", "processes"),
+    [("256", "", "1"), ("4096", "", "4"), ("256", "2048", "2"), ("4096", "512", "1")],
+)
+@pytest.mark.parametrize("kind", ["task", "job"])
+def test_batch_task_has_a_process_for_each_whole_vcpu(bake_once, kind, size, override, processes):
+    container = {
+        "name": "c",
+        "environment": [{"name": "WORKERS", "value": "9"}],
+        "logConfiguration": {"logDriver": "awslogs", "options": {}},
+    }
+    definition = {
+        "family": "f",
+        "taskDefinitionArn": "f:1",
+        "executionRoleArn": "r",
+        "cpu": size,
+        "memory": "8192",
+        "containerDefinitions": [container],
+    }
+    network = {"awsvpcConfiguration": {"assignPublicIp": "ENABLED"}}
+    service = {"clusterArn": "c", "networkConfiguration": network}
+    done = subprocess.run(
+        [sys.executable, "deploy/batch_inputs.py", kind, "s3://a/in", "s3://a/out"],
+        cwd=bake_once(deploy_tool="cloudformation").path,
+        env=environment_with(CPU=override),
+        input=f"{json.dumps(service)}\0{json.dumps(definition)}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made = json.loads(done.stdout)
+    (made,) = (
+        made["overrides"]["containerOverrides"] if kind == "task" else [made["containerProperties"]]
+    )
+    assert made["environment"] == [{"name": "WORKERS", "value": processes}]
 
 
 def git(folder, *arguments):

@@ -1,10 +1,12 @@
 """The CloudFormation templates: the effect of each parameter, permissions, and network access."""
 
+import fnmatch
 import importlib.util
 import ipaddress
 import itertools
 import json
 import re
+import sys
 from functools import cache
 
 import pytest
@@ -355,6 +357,8 @@ CHANGES = [
     ({"AlarmTopicArn": TOPIC}, "UnhealthyAlarm.AlarmActions", [TOPIC], None),
     ({"AlarmTopicArn": TOPIC}, "OutageAlarm.AlarmActions", [TOPIC], None),
     ({"AlarmTopicArn": TOPIC}, "LoadBalancerAlarm.AlarmActions", [TOPIC], None),
+    ({"AlarmTopicArn": TOPIC}, "FailedBatch", None, None),
+    ({**SCHEDULED, "AlarmTopicArn": TOPIC}, "FailedBatch.Targets.0.Arn", TOPIC, None),
     ({"LatencySeconds": 0.2}, "LatencyAlarm.Threshold", 0.2, 1),
 ]
 
@@ -369,6 +373,8 @@ def test_parameter_changes_its_property(service, parameters, path, changed, defa
 def test_scheduled_task_gets_the_arguments_of_batch(service):
     (target,) = [service(**SCHEDULED).resources["Batch"]["Target"]]
     (override,) = json.loads(target["Input"])["containerOverrides"]
+    # With the WORKERS of the task definition.
+    assert override.keys() == {"name", "command"}
     assert override["command"] == ["batch", SCHEDULED["BatchInput"], SCHEDULED["BatchOutput"]]
     (container,) = service().resources["TaskDefinition"]["ContainerDefinitions"]
     assert override["name"] == container["Name"]
@@ -425,6 +431,8 @@ def test_release_is_monitored_and_rolled_back(service):
     assert deployment["Alarms"]["AlarmNames"] == ["<ErrorAlarm>"]
     assert deployment["MinimumHealthyPercent"] == 100
     assert look(service(), "Service.DesiredCount") is None
+    # A model may take minutes to load.
+    assert look(service(), "Service.HealthCheckGracePeriodSeconds") == 300
     group = look(service(), "TargetGroup")
     attributes = {item["Key"]: item["Value"] for item in group["TargetGroupAttributes"]}
     assert group["HealthCheckPath"] == "/v2/health/ready"
@@ -453,12 +461,17 @@ def test_container_has_minimal_rights(service):
     assert container["LinuxParameters"]["InitProcessEnabled"] is True
 
 
+def module_in(path):
+    """Import a file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def fargate():
     """The sizes that the hooks accept."""
-    spec = importlib.util.spec_from_file_location("hook", ROOT / "hooks" / "pre_gen_project.py")
-    hook = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hook)
-    return hook.FARGATE_MEMORY
+    return module_in(ROOT / "hooks" / "pre_gen_project.py").FARGATE_MEMORY
 
 
 def test_rules_accept_exactly_the_sizes_that_fargate_sells(generated):
@@ -597,7 +610,9 @@ def test_roles_trust_only_whom_they_must(service, bootstrap):
 
 def test_provider_that_another_project_may_use_is_not_deleted(generated):
     provider = load_yaml(generated.read("deploy/bootstrap.yml"))["Resources"]["OidcProvider"]
-    assert (provider["DeletionPolicy"], provider["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert provider["UpdateReplacePolicy"] == "Retain"
+    # Only after a bootstrap that failed nobody uses it, and the next one creates it again.
+    assert provider["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_access_keys_get_a_policy_and_no_role(bootstrap):
@@ -809,10 +824,28 @@ def test_users_sign_in_and_programs_pass_with_a_key(service):
         ("authenticate-oidc", 1),
         ("forward", 2),
     ]
-    key = look(template, "KeyRule")
-    assert key["Priority"] < look(template, "ListenerRule.Priority")
-    assert key["Conditions"][0]["HttpHeaderConfig"]["HttpHeaderName"] == "X-API-Key"
-    assert look(service(**SECURE, **SIGN_IN), "KeyRule") is None
+    rules = [look(template, name) for name in ("KeyRule", "KeyRuleOfFigures")]
+    patterns = []
+    for rule in rules:
+        header, path = rule["Conditions"]
+        assert header["HttpHeaderConfig"] == {"HttpHeaderName": "X-API-Key", "Values": ["*"]}
+        patterns += path["PathPatternConfig"]["Values"]
+        # The most that the load balancer accepts.
+        assert len(path["PathPatternConfig"]["Values"]) <= 3
+
+    def pass_with_a_key(*paths):
+        return {path for path in paths if any(fnmatch.fnmatch(path, one) for one in patterns)}
+
+    needs_key = ("/predict", "/invocations", "/metrics", "/monitor.json", "/v2", "/v2/models/m")
+    assert pass_with_a_key(*needs_key) == set(needs_key)
+    assert not pass_with_a_key("/", "/docs", "/monitor", "/openapi.json", "/static/page.js")
+    priorities = [look(template, "ListenerRule.Priority"), *(one["Priority"] for one in rules)]
+    assert max(priorities) == priorities[0]
+    # No order of updates gives two rules the same one.
+    earlier = {look(service(), "ListenerRule.Priority"), 3}
+    assert len({*priorities, *earlier}) == 5
+    for name in ("KeyRule", "KeyRuleOfFigures"):
+        assert look(service(**SECURE, **SIGN_IN), name) is None
     egress = look(template, "LoadBalancerSecurityGroup.SecurityGroupEgress")
     assert [rule["ToPort"] for rule in egress] == [PORT, 443]
 
@@ -870,6 +903,55 @@ def test_dependencies_share_their_condition(service):
     for name, resource in resources.items():
         for other in listed(resource.get("DependsOn", [])):
             assert resources[other].get("Condition") in (None, resource.get("Condition")), name
+
+
+@pytest.fixture
+def tool(generated, monkeypatch):
+    """deploy/stack.py, whose answers of AWS are in ``answers`` by verb."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = module_in(generated.path / "deploy" / "stack.py")
+    module.answers = {}
+    module.aws = lambda _, verb, *arguments: module.answers[verb]
+    return module
+
+
+def test_half_deleted_stack_is_left_to_destroy(tool, capsys):
+    tool.answers["describe-stack-events"] = {"StackEvents": []}
+    tool.answers["describe-stacks"] = {"Stacks": [{"StackStatus": "DELETE_FAILED"}]}
+    for use in (tool.Stack.settle, tool.Stack.standing):
+        with pytest.raises(SystemExit):
+            use(tool.Stack("x"))
+        assert "x is DELETE_FAILED: finish it with 'make destroy'" in capsys.readouterr().err
+
+
+def test_identity_provider_is_looked_up_after_a_failed_bootstrap(tool, monkeypatch):
+    arn = "arn:aws:iam::123456789012:oidc-provider/gitlab.com"
+    empty = [{"ParameterKey": "OidcProviderArn", "ParameterValue": ""}]
+    tool.answers["list-open-id-connect-providers"] = {"OpenIDConnectProviderList": [{"Arn": arn}]}
+    monkeypatch.setenv("BOOTSTRAP_STACK", "x")
+    monkeypatch.setenv("SERVICE", SLUG)
+    given = []
+    tool.Stack.change = lambda _, arguments: given.append(arguments)
+    for status, is_used in (("ROLLBACK_COMPLETE", True), ("CREATE_COMPLETE", False)):
+        tool.answers["describe-stacks"] = {"Stacks": [{"StackStatus": status, "Parameters": empty}]}
+        tool.bootstrap()
+        assert (arn in given[-1][-1]) == is_used, status
+
+
+def test_live_target_group_is_found_behind_sign_in(tool):
+    resources = {"ListenerRule": "rule", "AlternateTargetGroup": "b"}
+    tool.answers["describe-stacks"] = {"Stacks": [{"StackStatus": "UPDATE_COMPLETE"}]}
+    tool.answers["describe-stack-resources"] = {
+        "StackResources": [
+            {"LogicalResourceId": name, "PhysicalResourceId": arn, "ResourceStatus": "x"}
+            for name, arn in resources.items()
+        ]
+    }
+    groups = [{"TargetGroupArn": "a", "Weight": 0}, {"TargetGroupArn": "b", "Weight": 1}]
+    forward = {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+    actions = [{"Type": "authenticate-oidc"}, forward]
+    tool.answers["describe-rules"] = {"Rules": [{"Actions": actions}]}
+    assert tool.place(tool.Stack("x"), {}) == {"LiveTargetGroup": "ALTERNATE"}
 
 
 WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"

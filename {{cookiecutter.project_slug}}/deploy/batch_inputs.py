@@ -10,8 +10,6 @@ import os
 import sys
 from typing import Any
 
-# As many processes as there are CPUs.
-WORKERS = {"name": "WORKERS", "value": "0"}
 # Exit code 1 means that some rows have no answer; a retry would give the same result.
 RETRIES = {
     "attempts": 3,
@@ -22,13 +20,23 @@ RETRIES = {
 }
 
 
+def cpu_of(definition: dict[str, Any]) -> int:
+    """Return the CPU units of a task."""
+    return int(os.getenv("CPU") or definition["cpu"])
+
+
+def workers(definition: dict[str, Any]) -> dict[str, str]:
+    """Return one process for each whole vCPU, since a task may see more processors than it has."""
+    return {"name": "WORKERS", "value": str(max(1, cpu_of(definition) // 1024))}
+
+
 def task(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
     """Return a task like those of the service, with another command."""
     size = {name: os.environ[name.upper()] for name in ("cpu", "memory") if os.getenv(name.upper())}
     container = {
         "name": definition["containerDefinitions"][0]["name"],
         "command": command,
-        "environment": [WORKERS],
+        "environment": [workers(definition)],
     }
     return {
         "cluster": service["clusterArn"],
@@ -43,14 +51,14 @@ def task(service: dict[str, Any], definition: dict[str, Any], command: list[str]
 def job(service: dict[str, Any], definition: dict[str, Any], command: list[str]) -> dict[str, Any]:
     """Return a job definition with the image, roles and environment of the service's tasks."""
     container = definition["containerDefinitions"][0]
-    others = [each for each in container["environment"] if each["name"] != WORKERS["name"]]
-    cpu = int(os.getenv("CPU") or definition["cpu"])
+    processes = workers(definition)
+    others = [each for each in container["environment"] if each["name"] != processes["name"]]
     log = container["logConfiguration"]
     properties = {
         "command": command,
-        "environment": [*others, WORKERS],
+        "environment": [*others, processes],
         "resourceRequirements": [
-            {"type": "VCPU", "value": f"{cpu / 1024:g}"},
+            {"type": "VCPU", "value": f"{cpu_of(definition) / 1024:g}"},
             {"type": "MEMORY", "value": os.getenv("MEMORY") or definition["memory"]},
         ],
         "logConfiguration": {

@@ -23,7 +23,7 @@ batch-aws: account ## Score files in S3 with a one-off task, or N jobs: IN=s3://
 	@deploy/batch-aws.sh "$$IN" "$$OUT"
 
 .PHONY: scale
-scale: account ## Run N tasks: make scale N=3
+scale: account ## Run N tasks, with autoscaling at least N: make scale N=3
 	deploy/scale.sh
 
 .PHONY: releases

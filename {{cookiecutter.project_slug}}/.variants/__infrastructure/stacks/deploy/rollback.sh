@@ -7,7 +7,8 @@ require_service
 
 revision=$(service_fact taskDefinition)
 current=$(image_of "$revision")
-revisions=$(list_revisions)
+# The last ones, since each takes a call.
+revisions=$(list_revisions | tr '\t' '\n' | tail -n 50)
 previous=
 for revision in $revisions; do
   image=$(image_of "$revision")
@@ -15,7 +16,7 @@ for revision in $revisions; do
   [ "$image" != "$current" ] || break
   previous=$image last=$revision
 done
-[ -n "$previous" ] || fail "there is no release before ${current##*:}"
+[ -n "$previous" ] || fail "there is no release before ${current##*:} among the last 50 revisions"
 say "from ${current##*:} to ${previous##*:}"
 metrics=$(ask_aws "$NEVER" ecs describe-task-definition --task-definition "$last" \
   --query 'taskDefinition.containerDefinitions[0].dockerLabels."ml.metrics"')

@@ -28,7 +28,8 @@ POLL_SECONDS = float(os.environ.get("POLL_SECONDS", "3"))
 # The size limit of a template that is passed to CloudFormation without a bucket.
 MOST_BYTES = 51_200
 # Only deleting fixes these: nothing ever ran in such a stack.
-DEAD = {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
+DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
+ABSENT = {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
 # Consequences of another resource's failure.
 CONSEQUENCE = re.compile(r"Resource (creation|update) cancelled|following resource\(s\) failed")
 UNCHANGED = re.compile(r"didn't contain changes|No updates are to be performed")
@@ -153,6 +154,18 @@ class Stack:
         stack: Json = answer["Stacks"][0]
         return stack
 
+    def standing(self) -> Json:
+        """Return its description; empty if an update is impossible, because nothing ever ran in it."""
+        described = self.describe()
+        status = described.get("StackStatus", "")
+        self.require_whole(status)
+        return {} if status in DEAD | ABSENT else described
+
+    def require_whole(self, status: str) -> None:
+        """Fail if a part of it is deleted."""
+        if status == "DELETE_FAILED":
+            fail(f"{self.name} is DELETE_FAILED: finish it with 'make destroy'")
+
     def outputs(self) -> dict[str, str]:
         """Return its outputs by name; empty if it does not exist."""
         listed = self.describe().get("Outputs", [])
@@ -219,11 +232,12 @@ class Stack:
             status, failures = self.follow()
             if status != "UPDATE_ROLLBACK_COMPLETE":
                 explain(self.name, status, failures)
+        self.require_whole(status)
         if status in DEAD:
             say(f"deleting {self.name}, which an earlier attempt left in {status}")
             self.delete()
             return False
-        return status not in {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
+        return status not in ABSENT
 
     def delete(self) -> None:
         """Delete the stack, and wait until it is gone."""
@@ -410,8 +424,8 @@ def check_secret(arn: str) -> None:
 
 def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
     """Return the zones and live target group: chosen for a new stack, unchanged for an existing one."""
-    described = stack.describe()
-    if described.get("StackStatus", "") in DEAD | {"", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}:
+    described = stack.standing()
+    if not described:
         if parameters.get("VpcId") or "Zone1" not in defaults():
             return {}
         zones = subprocess.run([FOLDER / "zones.sh"], stdout=subprocess.PIPE, text=True)
@@ -423,10 +437,11 @@ def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
     resources = stack.resources()
     if alternate := resources.get("AlternateTargetGroup"):
         answer = aws("elbv2", "describe-rules", "--rule-arns", resources["ListenerRule"])
-        (action,) = answer["Rules"][0]["Actions"]
+        # With sign-in, another action precedes it.
+        (forward,) = (each for each in answer["Rules"][0]["Actions"] if each["Type"] == "forward")
         weights = {
             group["TargetGroupArn"]: group.get("Weight", 0)
-            for group in action["ForwardConfig"]["TargetGroups"]
+            for group in forward["ForwardConfig"]["TargetGroups"]
         }
         is_alternate = weights.get(alternate, 0) > sum(weights.values()) / 2
         kept["LiveTargetGroup"] = "ALTERNATE" if is_alternate else "PRIMARY"
@@ -545,8 +560,8 @@ def scale(tasks: str) -> None:
 
 def living(stack: Stack) -> dict[str, str]:
     """Return the parameters of a stack that has a service."""
-    described = stack.describe()
-    if described.get("StackStatus", "") in DEAD | {"", "REVIEW_IN_PROGRESS"}:
+    described = stack.standing()
+    if not described:
         fail(f"there is no service yet: run 'make deploy ENV={os.environ['ENV']}' first")
     return parameters_in(described)
 
@@ -562,7 +577,7 @@ def bootstrap() -> None:
     say(f"deploying {stack.name}: deploy/bootstrap.yml with deploy/bootstrap.json")
     parameters = parameters_of("bootstrap")
     if not parameters.get("OidcProviderArn"):
-        before = parameters_in(stack.describe()).get("OidcProviderArn")
+        before = parameters_in(stack.standing()).get("OidcProviderArn")
         host = parameters.get("GitLabHost", "gitlab.com")
         # An account has one provider for each host: this stack's own, or one that existed before it.
         parameters["OidcProviderArn"] = provider(host) if before is None else before

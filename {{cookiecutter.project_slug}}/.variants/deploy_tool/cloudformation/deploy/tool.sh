@@ -3,7 +3,17 @@
 . deploy/stacks.sh
 
 check_tool() {
-  "$PYTHON" deploy/stack.py size >/dev/null || faults=$((faults + 1))
+  if ! "$PYTHON" deploy/stack.py size >/dev/null; then
+    faults=$((faults + 1))
+  elif [ -z "$(parameter CertificateArn)" ] && [ "$(parameter InternalLoadBalancer)" = false ]; then
+    say "warning: the service answers $(parameter AllowedCidr) over HTTP, without a key: CertificateArn, ApiKeyArn and" \
+      "AllowedCidr in deploy/$ENV.json change that"
+  fi
+}
+
+# A parameter of ENV.
+parameter() {
+  "$PYTHON" deploy/stack.py parameter "$1"
 }
 
 # Whether new tasks are tested before a client reaches them.
@@ -20,9 +30,12 @@ asks_for_sign_in() {
   [ -n "$issuer" ] && [ -z "${API_KEY:-}" ]
 }
 
-# Scale at once, instead of at the next check of autoscaling.
+# Scale at once, instead of at the next check of autoscaling, which may have started more tasks.
 scale_now() {
-  aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$1" >/dev/null
+  local wanted
+  wanted=$(service_fact desiredCount)
+  [ "${wanted:-0}" -ge "$1" ] ||
+    aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --desired-count "$1" >/dev/null
 }
 
 # Print the input of the cost estimate, as explained at the top of cost.sh.
