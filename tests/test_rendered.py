@@ -342,6 +342,119 @@ def test_step_without_what_it_needs_says_so_and_goes_no_further(bake_once, tmp_p
     assert promote.stderr.startswith("ecs-cli is not installed: make ecs-cli\n")
 
 
+def answering(folder, answers):
+    """Write an AWS CLI that gives the answer to the first pattern that its command matches, or nothing.
+
+    Return the variables that use it, and the file that lists its calls.
+    """
+    calls = folder / "calls"
+    calls.touch()
+    cases = "".join(f"  {pattern}) {command} ;;\n" for pattern, command in answers.items())
+    (folder / "aws").write_text(
+        f'#!/bin/sh\necho "$*" >>\'{calls}\'\ncase "$*" in\n{cases}'
+        "  *get-caller-identity*) echo $AWS_ACCOUNT_ID ;;\nesac\n"
+    )
+    (folder / "aws").chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, calls
+
+
+def test_destroy_needs_only_its_policy_and_says_whether_something_is_left(bake_once, tmp_path):
+    project = bake_once(deploy_tool="ecs-cli")
+    policy = json.loads(project.check("make", "--silent", "iam-policy"))
+    allowed = {
+        (action, arn)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for arn in [statement["Resource"]]
+        if isinstance(arn, str)
+    }
+    variables, calls = answering(tmp_path, {})
+    name = project.path.name
+    done = project.check("make", "destroy", "FORCE=1", **variables)
+    assert f"nothing of {name} is left" in done
+    stacks = re.findall(
+        "^cloudformation (.+?) --stack-name (\\S+)", calls.read_text(), re.MULTILINE
+    )
+    assert {f"{name}-batch", f"amazon-ecs-cli-setup-{name}"} == {stack for _, stack in stacks}
+    for call, stack in stacks:
+        action = "cloudformation:" + call.title().replace("-", "")
+        assert any(one == action and f":stack/{stack}/*" in arn for one, arn in allowed), stack
+    # A log that someone else created.
+    variables, _ = answering(
+        tmp_path, {"*describe-log-groups*": "echo /ecs/x 30", "*list-tags-for-*": "echo other"}
+    )
+    done = project.check("make", "destroy", "FORCE=1", **variables)
+    assert "kept the log /ecs/" in done
+    assert f"nothing else of {name} is left: what was kept is listed above" in done
+
+
+def test_unusable_settings_are_named(bake_once, tmp_path):
+    project = bake_once(deploy_tool="ecs-cli")
+    variables, calls = answering(
+        tmp_path,
+        {
+            "*list-tasks*": "echo arn:task/1",
+            "*describe-tasks*": "echo eni-1",
+            "*describe-network-interfaces*": "echo None",
+        },
+    )
+    (tmp_path / "uname").write_text("#!/bin/sh\necho Linux aarch64\n")
+    (tmp_path / "uname").chmod(0o755)
+    for command, said in {
+        ("image-scan", "SCAN_SEVERITIES=CRITICAL,HIGH"): "separated by spaces, not 'CRITICAL,HIGH'",
+        ("image-scan", "SCAN_SEVERITIES=high"): "must be some of CRITICAL HIGH MEDIUM LOW",
+        ("iam-policy", "FOR=typo"): "iam-policy: FOR=typo must be release or batch, or be left out",
+        ("url",): "url: the task has no public address: see assign_public_ip in ecs-params.yml",
+        ("ecs-cli", "ECS_CLI=no-ecs-cli"): "there is no ecs-cli for Linux aarch64",
+    }.items():
+        done = project.run("make", *command, **variables)
+        assert done.returncode != 0, command
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "http://" not in done.stdout
+    assert "describe-image-scan-findings" not in calls.read_text()
+    assert "so the scan is skipped" in project.check(
+        "make", "image-scan", "SCAN_SEVERITIES= ", **variables
+    )
+
+
+@pytest.mark.parametrize(("image", "keeps"), [("registry/x:1", True), ("registry/x:2", False)])
+def test_release_of_another_image_is_a_new_revision_and_failed_rollout_fails(
+    bake_once, tmp_path, image, keeps
+):
+    """ecs-cli would reuse a revision from its cache; the explanation may fail without changing the result."""
+    project = bake_once(deploy_tool="ecs-cli")
+    variables, calls = answering(
+        tmp_path,
+        {
+            "*describe-stack-resources*": "echo subnet-1 subnet-2 vpc-1",
+            "*describe-security-groups*": "echo sg-1 x",
+            "*runningCount,*desiredCount*": "echo COMPLETED 1 1",
+            "*taskDefinition,*runningCount*": "echo family:1 FAILED 1",
+            "*describe-task-definition*": "echo registry/x:1",
+            "*describe-services*": "echo 1",
+            "*list-tasks*": "echo arn:task/1",
+            "*describe-tasks*": "exit 254",
+        },
+    )
+    cached = tmp_path / ".cache" / "ecs-cli" / "tdcache" / "0f"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    tool = f"[ ! -e '{cached}' ] || echo reused"
+    for name, command in {"ecs-cli": tool, "sample": "seq 4"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tmp_path / name).chmod(0o755)
+    variables |= {"HOME": str(tmp_path), "SAMPLE_COMMAND": "sample", "AWS_ACCESS_KEY_ID": "x"}
+    rule = "--eval=up: ; @deploy/service-up.sh; echo status $$?"
+    settings = (f"IMAGE={image}", "ECS_CLI=ecs-cli")
+    done = project.run("make", "--no-print-directory", rule, "up", *settings, **variables)
+    assert ("reused" in done.stdout) == keeps
+    assert f"the rollout of {image} failed; family:1 is the service's revision" in done.stderr
+    assert "verify: could not ask ECS why" in done.stderr
+    assert "--service-name ml-inference-service --desired-status STOPPED" in calls.read_text()
+    assert done.stdout.endswith("status 1\n")
+
+
 CHURN = {
     "project_slug": "churn-model",
     "cluster_name": "models",
@@ -563,6 +676,24 @@ def test_too_little_memory_for_the_model_gives_a_warning(bake, tool, measured, s
     rule = "--eval=memory: ; @deploy/check-memory.sh"
     output = project.check("make", "--no-print-directory", rule, "memory")
     assert output.endswith(said) if measured != 410 else said in output
+    rule = "--eval=month: ; @deploy/cost.sh $(N)"
+    for count, name in (("0", "0 tasks"), ("1", "1 task"), ("2", "2 tasks")):
+        output = project.check("make", "--no-print-directory", rule, "month", f"N={count}")
+        assert output.startswith(f"cost: {name}, without requests: about $")
+    if tool != "ecs-cli" or not measured:
+        return
+    compose, size = project.path / "docker-compose.yml", project.path / "ecs-params.yml"
+    compose.write_text(project.read(compose).replace('WORKERS: "2"', "WORKERS: 4  # more"))
+    size.write_text(project.read(size).replace('"1024"', '"1024"  # MiB'))
+    rule = "--eval=memory: ; @deploy/check-memory.sh"
+    output = project.check("make", "--no-print-directory", rule, "memory")
+    assert f"4 worker(s) of {measured} MiB in a task of 1024 MiB\n" in output
+    size.write_text(project.read(size).replace('"1024"', "1GB"))
+    for script in ("check-memory", "cost"):
+        done = project.run("make", f"--eval=step: ; @deploy/{script}.sh", "step")
+        assert done.returncode != 0
+        assert "cpu_limit and mem_limit in ecs-params.yml must be plain numbers" in done.stderr
+        assert done.stdout == ""
 
 
 def test_service_that_everyone_reaches_gives_a_warning(bake):

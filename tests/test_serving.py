@@ -628,11 +628,16 @@ def test_token_is_required_at_every_route(project, extras, tmp_path):
     copy = copy_of(project, tmp_path, application=lambda text: text + code)
     with answering(lambda *_: documents.encode()) as issuer:
         variables = {"JWKS_URL": f"{issuer}/jwks", "JWT_AUDIENCE": "models", "WORKERS": "1"}
+        variables["STEPS_KEY"] = "of-the-steps"
         with serving(copy, tmp_path, PYTHONPATH=str(extras), **variables) as service:
             for path in ("/predict", "/invocations", "/metrics", "/", "/v2"):
                 body = {"instances": [SETOSA]} if path in ("/predict", "/invocations") else None
                 for token, status in ((good, 200), (other, 401), ("none", 401), ("", 401)):
                     headers = {"Authorization": f"Bearer {token}"}
+                    assert ask(f"{service.url}{path}", body, headers=headers)[0] == status
+                # The deploy steps, which have no token.
+                for key, status in (("of-the-steps", 200), ("another", 401), ("", 401)):
+                    headers = {"X-API-Key": key}
                     assert ask(f"{service.url}{path}", body, headers=headers)[0] == status
             assert ask(f"{service.url}/ping")[0] == 200
 

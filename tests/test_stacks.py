@@ -394,11 +394,13 @@ def test_image_scan_stops_findings_that_are_not_accepted(deployed):
     deployed.aws("ecr", "start-image-scan", *start)
     # moto reports the same findings for every image.
     output = deployed.make("image-scan", IMAGE_TAG="scanned")
-    assert "the image has no vulnerability of CRITICAL that is not accepted" in output
+    assert "found no unaccepted vulnerability of severity CRITICAL" in output
     strict = {"IMAGE_TAG": "scanned", "SCAN_SEVERITIES": "CRITICAL HIGH"}
     output = deployed.fails("image-scan", **strict)
     assert "image-scan: HIGH CVE-9999-9999 https://" in output
-    assert "the image has 1 of them: a new commit builds one on a newer base" in output
+    assert (
+        "the image has 1 such vulnerabilities: a new commit rebuilds it on a newer base" in output
+    )
     name = "deploy/accepted-vulnerabilities.txt"
     with edited(deployed, name, lambda text: f"{text}CVE-9999-9999 2999-12-31 made up\n"):
         assert "accepting CVE-9999-9999 until" in deployed.make("image-scan", **strict)

@@ -10,7 +10,8 @@ measured=$(sed -nE 's/.*"worker_mib":([0-9]+).*/\1/p' model/serving.json)
 sizes=$(size)
 cpu=$(sed -n 's/^cpu //p' <<<"$sizes")
 memory=$(sed -n 's/^memory //p' <<<"$sizes")
-workers=$((cpu < 2048 ? 1 : cpu / 1024))
+workers=$(sed -n 's/^workers //p' <<<"$sizes")
+workers=${workers:-$((cpu < 2048 ? 1 : cpu / 1024))}
 taken=$((workers * measured))
 say "$workers worker(s) of $measured MiB in a task of $memory MiB"
 # The rest is for requests and the operating system.

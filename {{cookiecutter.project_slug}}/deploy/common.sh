@@ -35,7 +35,7 @@ require_account() {
     account=$(in_a_line <<<"$account")
     case $account in
       *[Cc]onnect* | *[Pp]roxy* | *"Read timeout"*)
-        fail "AWS cannot be reached: check the network, and the proxy that is set ($account)"
+        fail "AWS cannot be reached: check the network and your proxy settings ($account)"
         ;;
       *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy ($account)" ;;
     esac

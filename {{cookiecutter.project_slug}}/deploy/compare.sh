@@ -9,5 +9,5 @@ sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
 code=0
 # shellcheck disable=SC2086 # no word if it is empty
 "$PYTHON" deploy/compare.py "$url" ${TEST_URL:-} <<<"$sample" || code=$?
-[ "$code" != 2 ] || fail "the models could not be compared; a service with an API key needs it in API_KEY"
+[ "$code" != 2 ] || fail "the models could not be compared; if the service requires an API key, set it in API_KEY"
 exit "$code"

@@ -2,16 +2,18 @@
 # Estimate the monthly cost of the service, idle and busy, or with a given number of tasks.
 #
 # `size` in tool.sh prints names and numbers; a name that it leaves out is 0: cpu (units) and memory (MiB) of a task;
-# least and most, the numbers of tasks; balancers; alarms (their metrics); metrics (custom ones); inputs (each has a
-# metric while there are requests); nat-gateways; endpoints (interface endpoints, in each of two zones);
-# addresses-of-tasks (1 if each has a public one); addresses (all others); open, the office hours in a week; outside,
-# the tasks at other times.
+# workers, which only check-memory.sh reads; least and most, the numbers of tasks; balancers; alarms (their metrics);
+# metrics (custom ones); inputs (each has a metric while there are requests); nat-gateways; endpoints (interface
+# endpoints, in each of two zones); addresses-of-tasks (1 if each has a public one); addresses (all others); open, the
+# office hours in a week; outside, the tasks at other times.
 set -euo pipefail
 . deploy/common.sh
 . deploy/tool.sh
 
-size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y-%m)" '
+sizes=$(size)
+xargs <<<"$sizes" | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y-%m)" '
   function months(text) { return substr(text, 1, 4) * 12 + substr(text, 6, 2) }
+  function count(tasks) { return tasks + 0 " task" (tasks == 1 ? "" : "s") }
   function part(what, dollars) {
     if (dollars) { parts = parts sprintf("%s%s $%.2f", parts ? ", " : "", what, dollars); total += dollars }
   }
@@ -24,7 +26,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
   }
   function month(name, tasks, requests) {
     parts = ""; total = 0
-    part(sprintf("%d task%s of %g vCPU and %g GB", tasks, tasks == 1 ? "" : "s", size["cpu"] / 1024, size["memory"] / 1024),
+    part(sprintf("%s of %g vCPU and %g GB", count(tasks), size["cpu"] / 1024, size["memory"] / 1024),
       of_tasks(mean(tasks)))
     addresses = mean(tasks) * size["addresses-of-tasks"] + size["addresses"]
     part(sprintf("%.3g public address%s", addresses, addresses == 1 ? "" : "es"), addresses * hours * price["public-ipv4"])
@@ -38,7 +40,7 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
     part("metrics", (size["metrics"] + inputs) * price["metric"])
     # A log line has about 400 bytes.
     part("log", requests * hours * 3600 * 400 / 1e9 * price["log-gb"])
-    printf "%s: about $%.2f a month: %s\n", name, total, parts
+    printf "%s: about $%.2f a month%s\n", name, total, parts ? ": " parts : ""
   }
   NR == FNR { for (i = 1; i < NF; i += 2) size[$i] = $(i + 1); next }
   /^#/ { next }
@@ -48,16 +50,16 @@ size | xargs | awk -v region="$AWS_REGION" -v only="${1:-}" -v today="$(date +%Y
     known = region in vcpu ? region : "us-east-1"
     hours = 730; rate = 10
     least = size["least"]; most = size["most"]
-    if (only) { size["open"] = 0; month(only " tasks, without requests", only, 0); exit }
-    month("idle, " least " task" (least == 1 ? "" : "s"), least, 0)
-    month("busy, " most " task" (most == 1 ? "" : "s") " and " rate " requests a second", most, rate)
+    if (only != "") { size["open"] = 0; month(count(only) ", without requests", only, 0); exit }
+    month("idle, " count(least), least, 0)
+    month("busy, " count(most) " and " rate " requests a second", most, rate)
     if (size["open"])
       printf "office hours, %d of 168 in a week, save about $%.2f a month of an idle service, $%.2f of a busy one\n",
         size["open"], saved(least), saved(most)
     printf "at prices of %s (Fargate in %s)", since[known], known
     if (known != region) printf "; deploy/prices.tsv has none for %s", region
     if (region != "us-east-1") printf "; all else at those of us-east-1"
-    print "; images and traffic come on top"
+    print "; image storage and data transfer are not included"
     if (months(today) - months(since[known]) > 12)
       print "note: Fargate in " known " was last confirmed in " since[known] ": see https://aws.amazon.com/fargate/pricing/"
     for (name in date)

@@ -32,5 +32,5 @@ case $status in
   *) exit "$status" ;;
 esac
 "$DOCKER" push --quiet "$IMAGE" >/dev/null ||
-  fail "could not push: run the steps before this one first, 'make -n deploy' shows them, and see the error above"
+  fail "could not push, see the error above; have the earlier steps run? 'make -n deploy' lists them"
 say "pushed $IMAGE"

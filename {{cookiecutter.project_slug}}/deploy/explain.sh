@@ -3,10 +3,10 @@
 set -euo pipefail
 . deploy/common.sh
 
-stopped=$(aws ecs list-tasks --cluster "$CLUSTER" --family "$FAMILY" --desired-status STOPPED \
-  --query 'taskArns' --output text)
+stopped=$(ask_aws 'ClusterNotFoundException|ServiceNot(Found|Active)Exception' ecs list-tasks --cluster "$CLUSTER" \
+  --service-name "$SERVICE" --desired-status STOPPED --query taskArns)
 # shellcheck disable=SC2086 # one word per task
-task=$([ -z "${stopped/None/}" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
+task=$([ -z "$stopped" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
   --query "sort_by(tasks[?!starts_with(stoppedReason, 'Scaling activity')], &to_string(createdAt)) | [-1].[
     taskArn, containers[0].name, stoppedReason, containers[0].reason]")
 IFS=$'\t' read -r arn container reason detail <<<"$task"

@@ -2,6 +2,13 @@
 # Fail if ECR's scan of the image finds a vulnerability of SCAN_SEVERITIES that is not accepted.
 set -euo pipefail
 . deploy/common.sh
+SCAN_SEVERITIES=$(in_a_line <<<"$SCAN_SEVERITIES")
+for severity in $SCAN_SEVERITIES; do
+  case $severity in
+    CRITICAL | HIGH | MEDIUM | LOW) ;;
+    *) fail "SCAN_SEVERITIES must be some of CRITICAL HIGH MEDIUM LOW, separated by spaces, not '$SCAN_SEVERITIES'" ;;
+  esac
+done
 if [ -z "$SCAN_SEVERITIES" ]; then
   say "SCAN_SEVERITIES is empty, so the scan is skipped"
   exit 0
@@ -51,6 +58,6 @@ while read -r id severity link; do
       ;;
   esac
 done < <(sort -u <<<"$found")
-[ "$serious" -eq 0 ] || fail "the image has $serious of them: a new commit builds one on a newer base, or accept one" \
-  "for a limited time in deploy/accepted-vulnerabilities.txt"
-say "the image has no vulnerability of $SCAN_SEVERITIES that is not accepted"
+[ "$serious" -eq 0 ] || fail "the image has $serious such vulnerabilities: a new commit rebuilds it on a newer base" \
+  "image; or accept them for a limited time in deploy/accepted-vulnerabilities.txt"
+say "ECR's scan found no unaccepted vulnerability of severity $SCAN_SEVERITIES"

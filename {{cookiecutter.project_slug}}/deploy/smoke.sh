@@ -15,7 +15,7 @@ sample=$($SAMPLE_COMMAND) || fail "'$SAMPLE_COMMAND' gave no sample request"
 { read -r request && read -r expected && read -r version; } <<<"$sample" ||
   fail "'$SAMPLE_COMMAND' gave no sample request"
 answer=$(ask "$url/predict" "$request") ||
-  fail "$url returned no prediction: can this machine reach it? a service with an API key needs it in API_KEY"
+  fail "$url returned no prediction: can this machine reach it? if the service requires an API key, set it in API_KEY"
 served=$(ask "$url/v2" | sed 's/.*"version":"\([^"]*\)".*/\1/') || served=unknown
 # A model trained on another processor may differ in the last digits.
 [ "$served" = "$version" ] || say "note: $url serves model $served, the local image has $version" >&2

@@ -225,7 +225,9 @@ def files_in_s3(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
 
     def run(*command: str) -> str:
         options = {"cwd": copy, "env": environment, "text": True, "check": True}
-        return subprocess.run(command, stdout=subprocess.PIPE, **options).stdout
+        # A job's progress is not for this terminal.
+        with LOG.open("ab") as log:
+            return subprocess.run(command, stdout=subprocess.PIPE, stderr=log, **options).stdout
 
     python = copy / ".venv/bin/python"
     sample = json.loads(run(str(python), "-m", "inference.expected").splitlines()[4])["instances"]

@@ -34,7 +34,7 @@ prepare_ecs_cli
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 if ! "$ECS_CLI" up --cluster "$CLUSTER" --region "$AWS_REGION" --launch-type FARGATE --azs "${zones//[[:space:]]/,}" \
-  2> >(tee "$errors" >&2); then
+  2>&1 | tee "$errors" >&2; then
   grep -qi "already exists" "$errors" || exit 1
   # Another project is creating it at the same moment.
   say "another run is creating the same cluster"

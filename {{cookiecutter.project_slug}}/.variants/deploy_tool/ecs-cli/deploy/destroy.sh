@@ -4,11 +4,17 @@ set -euo pipefail
 . deploy/ecs-cli.sh
 say "deleting $SERVICE from account $AWS_ACCOUNT_ID, region $AWS_REGION"
 
+kept=
+keep() {
+  kept=yes
+  say "kept $*"
+}
+
 # may_delete NAME OWNER WHAT: whether something exists and belongs to this service.
 may_delete() {
   [ -n "$1" ] || return 1
   [ "$2" = "$SERVICE" ] || {
-    say "kept $3, which was not created by these steps"
+    keep "$3, which was not created by these steps"
     return 1
   }
 }
@@ -47,11 +53,13 @@ services=$(ask_aws ClusterNotFoundException ecs list-services --cluster "$CLUSTE
 tasks=$(ask_aws ClusterNotFoundException ecs list-tasks --cluster "$CLUSTER" --query taskArns)
 made_by=$(cluster_fact "tags[?key=='created-by'].value | [0]")
 if [ -n "$services$tasks" ]; then
-  say "kept cluster $CLUSTER and its network, in which others are running: $(xargs <<<"$services $tasks")"
+  keep "cluster $CLUSTER and its network, because other services or tasks still run there:" \
+    "$(xargs <<<"$services $tasks")"
 elif stack_exists "$STACK" && [ "$made_by" != "$CLUSTER_MADE_BY" ]; then
   aws cloudformation delete-stack --stack-name "$STACK"
   aws cloudformation wait stack-delete-complete --stack-name "$STACK"
-  say "deleted the network, and kept cluster $CLUSTER, which existed before"
+  say "deleted the network"
+  keep "cluster $CLUSTER, which existed before"
 elif stack_exists "$STACK"; then
   prepare_ecs_cli
   "$ECS_CLI" down --force --cluster "$CLUSTER" --region "$AWS_REGION"
@@ -68,9 +76,9 @@ others=$(FAMILY=$other list_revisions)
 if [ -z "$found" ]; then
   say "there are no images"
 elif ! created_repository; then
-  say "kept the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not create it"
+  keep "the images: 'make ecr-create' found repository $ECR_REPOSITORY, and did not create it"
 elif [ -n "$others" ]; then
-  say "kept the images: $other needs them"
+  keep "the images: $other needs them"
 else
   delete "the images" aws ecr delete-repository --repository-name "$ECR_REPOSITORY" --force
 fi
@@ -89,4 +97,8 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
     delete "role $role" aws iam delete-role --role-name "$role"
   fi
 done
-say "nothing of $SERVICE is left"
+if [ -n "$kept" ]; then
+  say "nothing else of $SERVICE is left: what was kept is listed above"
+else
+  say "nothing of $SERVICE is left"
+fi

@@ -7,13 +7,15 @@ if "$ECS_CLI" --version 2>/dev/null | grep -q " $ECS_CLI_VERSION "; then
   say "$ECS_CLI is version $ECS_CLI_VERSION"
   exit 0
 fi
+case $(uname -sm) in
+  "Linux x86_64") system=linux ;;
+  # On Apple's processors Rosetta runs it.
+  Darwin*) system=darwin ;;
+  *) fail "there is no ecs-cli for $(uname -sm), only for x86-64 Linux and macOS: build it from" \
+    "https://github.com/aws/amazon-ecs-cli, and set ECS_CLI to its path" ;;
+esac
 command -v gpg >/dev/null || fail "gpg is not installed, and without it the download cannot be verified:" \
   "install the package gnupg"
-case $(uname -s) in
-  Linux) system=linux ;;
-  Darwin) system=darwin ;;
-  *) fail "there is no ecs-cli for $(uname -s)" ;;
-esac
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

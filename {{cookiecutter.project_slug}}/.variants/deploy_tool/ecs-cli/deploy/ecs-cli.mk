@@ -59,7 +59,7 @@ service-up: account ## Run this image as the service and wait until it is runnin
 	deploy/service-up.sh
 
 .PHONY: ps
-ps: account ## Show the service's tasks and their addresses
+ps: account ## Show the cluster's tasks and their addresses
 	deploy/ps.sh
 
 .PHONY: deploy

@@ -4,7 +4,11 @@
 set -euo pipefail
 . deploy/ecs-cli.sh
 
-policy "deploy/${FOR:-deployer}-policy.json" | "$PYTHON" -c '
+case ${FOR:=deployer} in
+  deployer | release | batch) ;;
+  *) fail "FOR=$FOR must be release or batch, or be left out" ;;
+esac
+policy "deploy/$FOR-policy.json" | "$PYTHON" -c '
 import json, os, sys
 document = json.load(sys.stdin)
 for statement in document["Statement"]:

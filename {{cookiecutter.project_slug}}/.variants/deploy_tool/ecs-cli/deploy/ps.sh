@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# List the service's tasks with their addresses and revisions.
+# List the cluster's tasks, also those of other services, with their addresses and revisions.
 set -euo pipefail
 . deploy/ecs-cli.sh
 prepare_ecs_cli

@@ -23,6 +23,12 @@ if [ -z "$name" ]; then
   say "created the service"
 fi
 wait_for_others
+if [ -n "$name" ]; then
+  current=$(service_fact taskDefinition)
+  runs=$(image_of "$current")
+  # ecs-cli caches revisions: it would release an older image as its old one, before which a rollback finds no release.
+  [ "$runs" = "$IMAGE" ] || rm -rf ~/.cache/ecs-cli/tdcache
+fi
 # Enable the circuit breaker, which ecs-cli neither supports nor changes: watch_rollouts ROLLBACK, true or false.
 watch_rollouts() {
   aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --deployment-configuration \
@@ -45,7 +51,7 @@ newest_revision() {
 }
 
 before=$(newest_revision)
-# No timeout: ecs-cli's wait takes a rollback for a success, and does not see that a service will never run.
+# No timeout: ecs-cli's own wait reports a rollback as success, and does not notice a service that cannot start.
 # The service was created without tasks: the breaker watches the first one only in a forced deployment.
 compose_service up --launch-type FARGATE --timeout 0 ${first:+--force-deployment}
 wait_for_rollout

@@ -42,8 +42,19 @@ asks_for_sign_in() {
   false
 }
 
+# number NAME FILE: print the first setting of that name, if it is a number and not 0.
+number() {
+  sed -nE "/^ *$1:/{s/^[^:]*: *[\"']?([1-9][0-9]*)[\"']? *(#.*)?\$/\1/p;q;}" "$2"
+}
+
 # Print the input of the cost estimate, as explained at the top of cost.sh.
 size() {
-  sed -nE 's/^ *cpu_limit: "?([0-9]+)"? *$/cpu \1/p; s/^ *mem_limit: "?([0-9]+)"? *$/memory \1/p' ecs-params.yml
+  local cpu memory workers
+  cpu=$(number cpu_limit ecs-params.yml)
+  memory=$(number mem_limit ecs-params.yml)
+  [[ -n $cpu && -n $memory ]] ||
+    fail "cpu_limit and mem_limit in ecs-params.yml must be plain numbers, of CPU units and MiB"
+  workers=$(number WORKERS docker-compose.yml)
+  printf '%s %s\n' cpu "$cpu" memory "$memory" ${workers:+workers "$workers"}
   echo least 1 most 1 addresses-of-tasks 1
 }

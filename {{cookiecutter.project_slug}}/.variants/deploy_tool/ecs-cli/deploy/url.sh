@@ -15,4 +15,5 @@ interface=$(aws ecs describe-tasks --cluster "$CLUSTER" --tasks $tasks --output 
 [ -n "${interface/None/}" ] || fail "no task of $SERVICE is running yet: see 'make ps'"
 address=$(aws ec2 describe-network-interfaces --network-interface-ids "$interface" --output text --query \
   'NetworkInterfaces[0].Association.PublicIp')
+[ -n "${address/None/}" ] || fail "the task has no public address: see assign_public_ip in ecs-params.yml"
 echo "http://$address:$SERVICE_PORT"

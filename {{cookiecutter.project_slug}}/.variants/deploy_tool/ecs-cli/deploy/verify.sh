@@ -14,5 +14,7 @@ if [ "$runs" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$running" -gt 0 ]; t
 fi
 
 say "the rollout of $IMAGE failed; ${revision##*/} is the service's revision, its state is $state" >&2
-deploy/explain.sh
+if ! deploy/explain.sh; then
+  say "could not ask ECS why" >&2
+fi
 exit 1
