@@ -910,6 +910,7 @@ def tool(generated, monkeypatch):
     """deploy/stack.py, whose answers of AWS are in ``answers`` by verb."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module = module_in(generated.path / "deploy" / "stack.py")
+    monkeypatch.setenv("ENV", "production")
     module.answers = {}
     module.aws = lambda _, verb, *arguments: module.answers[verb]
     return module
@@ -921,7 +922,10 @@ def test_half_deleted_stack_is_left_to_destroy(tool, capsys):
     for use in (tool.Stack.settle, tool.Stack.standing):
         with pytest.raises(SystemExit):
             use(tool.Stack("x"))
-        assert "x is DELETE_FAILED: finish it with 'make destroy'" in capsys.readouterr().err
+        assert (
+            "x is DELETE_FAILED: finish it with 'make destroy ENV=production'"
+            in capsys.readouterr().err
+        )
 
 
 def test_identity_provider_is_looked_up_after_a_failed_bootstrap(tool, monkeypatch):

@@ -164,7 +164,8 @@ class Stack:
     def require_whole(self, status: str) -> None:
         """Fail if a part of it is deleted."""
         if status == "DELETE_FAILED":
-            fail(f"{self.name} is DELETE_FAILED: finish it with 'make destroy'")
+            finish = f"make destroy ENV={os.environ['ENV']}"
+            fail(f"{self.name} is DELETE_FAILED: finish it with '{finish}'")
 
     def outputs(self) -> dict[str, str]:
         """Return its outputs by name; empty if it does not exist."""

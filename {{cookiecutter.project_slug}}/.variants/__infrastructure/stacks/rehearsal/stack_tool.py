@@ -4,7 +4,7 @@ MAKEFILE = "deploy/stacks.mk"
 CLUSTER = "{CLUSTER}-staging"
 # Environment variables passed through to locate the tool.
 KEPT: set[str] = set()
-# Environment variables of the steps if no registry takes ECR's place.
+# Environment variables of the steps if no registry stands in for ECR.
 NO_REGISTRY = {"IMAGE_CHECK": "true"}
 
 # Tools that targets need in addition to the AWS CLI.

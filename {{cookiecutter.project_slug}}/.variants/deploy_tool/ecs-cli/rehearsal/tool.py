@@ -9,7 +9,7 @@ MAKEFILE = "deploy/ecs-cli.mk"
 CLUSTER = "{CLUSTER}"
 # Environment variables passed through to locate the tool.
 KEPT = {"ECS_CLI"}
-# Environment variables of the steps if no registry takes ECR's place.
+# Environment variables of the steps if no registry stands in for ECR.
 NO_REGISTRY: dict[str, str] = {}
 
 # Tools that targets need in addition to the AWS CLI.
