@@ -590,7 +590,7 @@ def test_missing_role_stops_the_pipeline(released):
 @pytest.mark.slow
 def test_role_that_does_not_trust_this_branch_stops_the_pipeline(released):
     with canned_endpoint({"AssumeRoleWithWebIdentity": (403, DENIED)}) as endpoint:
-        run = stopped(released, "docker-push", "docker-push", AWS_ENDPOINT_URL_STS=endpoint)
+        run = stopped(released, "docker-push", AWS_ENDPOINT_URL_STS=endpoint)
     expected = "check the CI/CD variables, see docs/pipeline.md (An error occurred (AccessDenied)"
     assert f"{REGION}: {expected}" in run.of("docker-push")
 

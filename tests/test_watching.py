@@ -418,6 +418,7 @@ def prometheus(tmp_path):
         )
         with (tmp_path / "prometheus.log").open("wb") as log:
             started.append(subprocess.Popen(command, stdout=log, stderr=log))
+        wait_for(lambda: ask_for(f"http://127.0.0.1:{port}/-/ready")[0] == 200)
 
         def query(expression):
             address = f"http://127.0.0.1:{port}/api/v1/query?"
