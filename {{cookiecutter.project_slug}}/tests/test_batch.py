@@ -14,12 +14,14 @@ from multiprocessing import get_context
 from unittest.mock import Mock
 
 import msgspec
+import obstore
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from inference.batch import source
-from inference.batch.__main__ import main
+from inference.batch.__main__ import NOT_DONE, main
+from inference.batch.files import AsFile
 from inference.batch.job import Job, processes
 from inference.batch.parts import Part, plan
 from inference.batch.target import ERRORS, Files
@@ -526,3 +528,23 @@ def test_jobs_share_the_rows_of_a_parquet_file(tmp_path, monkeypatch, jobs):
     monkeypatch.delenv("AWS_BATCH_JOB_ARRAY_INDEX")
     assert main([str(path), str(tmp_path / "whole.csv")]) == 1
     assert found == read_csv(tmp_path / "whole.csv")[1:]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_each_format_is_read_from_an_object_store(kind, tmp_path):
+    content = {".csv": b"a,b\n1,2\n", ".jsonl": b"[1, 2]\n"}.get(kind)
+    if content is None:
+        pyarrow.parquet.write_table(pyarrow.table({"a": [1.0], "b": [2.0]}), tmp_path / "x")
+        content = (tmp_path / "x").read_bytes()
+    store = obstore.store.MemoryStore()
+    obstore.put(store, "x", content)
+    read = source.SOURCES[kind](AsFile(obstore.open_reader(store, "x")))
+    assert sum(block.rows for block in read.blocks(read.begin)) >= 1
+
+
+def test_error_of_its_own_is_no_failed_row(model_path, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MODEL_PATH", str(model_path))
+    monkeypatch.setattr(Job, "run", Mock(side_effect=AttributeError("nothing of that name")))
+    (tmp_path / "rows.csv").write_text("1,2\n")
+    assert main([str(tmp_path / "rows.csv"), str(tmp_path / "scores.csv")]) == NOT_DONE
+    assert "nothing of that name" in capsys.readouterr().err

@@ -11,6 +11,7 @@ Exits with 1 if rows have no answer, which OUT.errors.csv lists, and with 2 if a
 import os
 import sys
 import time
+import traceback
 from concurrent.futures import Executor
 
 from inference.batch.job import Job, processes
@@ -76,6 +77,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped: run the same command again to resume.", file=sys.stderr)
         return 130
+    except Exception:
+        # Python's own exit code would be that of failed rows.
+        traceback.print_exc()
+        return NOT_DONE
     if code != NOT_DONE:
         for job in jobs:
             job.forget()

@@ -11,7 +11,7 @@ S3 = "s3://"
 
 
 class AsFile:
-    """An obstore reader or writer as a Python file, whose ``closed`` is an attribute instead of a method.
+    """An obstore reader or writer as a Python file: it reads bytes, and ``closed`` is an attribute, not a method.
 
     It never closes by itself, since a partly written object must not appear.
     """
@@ -20,6 +20,10 @@ class AsFile:
 
     def __init__(self, opened: Any) -> None:
         self._opened = opened
+
+    def read(self, size: int | None = None) -> bytes:
+        """Read as bytes; obstore's own type lacks most of their methods."""
+        return bytes(self._opened.read(size))
 
     def __getattr__(self, name: str) -> Any:
         """Delegate all other attributes."""
