@@ -247,6 +247,10 @@ def test_job_distinguishes_failed_rows_from_unfinished_parts(tool):
     assert f"wrote {wrong['OUT']}, and files that end with .errors.csv" in output
     assert s3("cp", f"{wrong['OUT']}a.jsonl", "-")
     assert s3("cp", f"{wrong['OUT']}b.jsonl.errors.csv", "-").splitlines()[1].startswith("0,")
+    one = {"IN": f"{wrong['IN']}b.jsonl", "OUT": f"{BUCKET}/answers.csv"}
+    assert "answers.csv.errors.csv, which lists the rows" in account.fails("batch-aws", **one)
+    one["IN"] = f"{BUCKET}/none.csv"
+    assert "the task ended with 2: " in account.fails("batch-aws", **one)
     output = account.fails("batch-aws", **{**wrong, "OUT": "s3://nowhere-at-all/x/"})
     assert "these parts are not done" in output
     assert re.search(r"^  \S+:1\t2\t", output, re.MULTILINE), output

@@ -223,7 +223,7 @@ class Scheduler:
                 self._mark_stopped(task, str(error))
                 return
             for each in task.containers:
-                each.exit_code = code
+                each.exitCode = code
             self._mark_stopped(task, "Essential container in task exited")
 
         threading.Thread(target=run, daemon=True).start()
