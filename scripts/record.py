@@ -28,7 +28,8 @@ def record() -> list[tuple[float, str]]:
     started, lines = time.monotonic(), []
     while not lines or "Press Ctrl-C" not in lines[-1][1]:
         demo.expect("\r\n")
-        lines.append((time.monotonic() - started, WRITTEN_OVER.sub("", demo.before)))
+        line = re.sub(r"/tmp/demo-\w+", "/tmp/demo", WRITTEN_OVER.sub("", demo.before))
+        lines.append((time.monotonic() - started, line))
     demo.sendintr()
     demo.expect(pexpect.EOF)
     return lines
