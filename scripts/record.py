@@ -18,7 +18,9 @@ from rich.text import Text
 WIDTH = 110
 SECONDS = 10
 PROMPT = "$ make demo"
-# A line as the demo leaves it on the terminal, without what it wrote over.
+# The demo's folder, whose name differs each time.
+FOLDER = re.compile(r"/\S*demo-\w+")
+# What a line of the demo overwrote, and control sequences.
 WRITTEN_OVER = re.compile(r".*\r\x1b\[K|\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -28,7 +30,7 @@ def record() -> list[tuple[float, str]]:
     started, lines = time.monotonic(), []
     while not lines or "Press Ctrl-C" not in lines[-1][1]:
         demo.expect("\r\n")
-        line = re.sub(r"/tmp/demo-\w+", "/tmp/demo", WRITTEN_OVER.sub("", demo.before))
+        line = FOLDER.sub("demo", WRITTEN_OVER.sub("", demo.before))
         lines.append((time.monotonic() - started, line))
     demo.sendintr()
     demo.expect(pexpect.EOF)
