@@ -20,7 +20,7 @@ test: setup ## Run all tests
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that install no project
-	$(BIN)/python -m pytest --numprocesses=auto -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check the template's own code
