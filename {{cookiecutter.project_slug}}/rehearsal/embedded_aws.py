@@ -63,8 +63,8 @@ class Scheduler:
         self._launch = launch
         self._launched: dict[str, Launched] = {}
         # As on Fargate, every task has its own address. The random part avoids clashes with other rehearsals here.
-        network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
-        self._addresses = (f"{network}.{number}" for number in itertools.count(1))
+        self._network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
+        self._numbers = itertools.count(1)
         self._rollouts = threading.Lock()
         self._state = threading.RLock()
         self._is_closing = False
@@ -168,7 +168,9 @@ class Scheduler:
         )
         task.last_status, task.desired_status = "PENDING", "RUNNING"
         port = revision.container_definitions[0]["portMappings"][0]["containerPort"]
-        address = next(free for free in self._addresses if not answers(free, port))
+        address = self._next_address()
+        while answers(address, port):
+            address = self._next_address()
         interfaces(task)[interface_id(task)].public_ip = address
         backend.tasks.setdefault(service.cluster_name, {})[task.task_arn] = task
         try:
@@ -196,10 +198,14 @@ class Scheduler:
             traceback.print_exc()
             raise LaunchError(f"The embedded AWS failed: {error!r}") from error
 
+    def _next_address(self) -> str:
+        """Return an address that no other task has; children of an array job start in threads at once."""
+        return f"{self._network}.{next(self._numbers)}"
+
     def run_alone(self, name: str, revision: Any) -> int:
         """Run a task that ends by itself, and keep its output; return its exit code. Raises LaunchError."""
         command = revision.container_definitions[0]["command"]
-        launched = self._begin(revision, next(self._addresses), 80, command)
+        launched = self._begin(revision, self._next_address(), 80, command)
         self._launched[name] = launched
         while (code := launched.exit_code()) is None:
             time.sleep(0.1)
