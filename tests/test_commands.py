@@ -95,7 +95,7 @@ TEMPLATE = ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}")
 
 
 def copy_template(folder):
-    """Put the template as it is today into a folder, committed or not, in place of what it has of it."""
+    """Copy the template into a folder as it is today, committed or not, in place of another version."""
     for entry in TEMPLATE:
         if (ROOT / entry).is_dir():
             shutil.rmtree(folder / entry, ignore_errors=True)

@@ -130,7 +130,7 @@ def test_commands_of_a_project_do_what_its_pages_say(owner):
             ran.append(command)
             prepare.get(command, lambda: None)()
             if command == "make run":
-                # Serves until it is ended: beside the next command.
+                # It serves until it is stopped: run it with the next command.
                 continue
             if command.startswith("curl "):
                 environment = owner.environment
@@ -188,7 +188,7 @@ FROM_NOTHING = ("README.md", "docs/tutorial.md", "docs/upgrading.md")
 @pytest.mark.slow
 @pytest.mark.parametrize("page", FROM_NOTHING)
 def test_commands_of_the_template_generate_and_update_projects(page, home, versions, tmp_path):  # noqa: F811
-    """All but those of make and curl, which the pages of a project have, too."""
+    """Skip those of make and curl, which the pages of a project also show."""
     here = tmp_path / "work"
     here.mkdir()
     configuration = tmp_path / "home/.gitconfig"

@@ -277,7 +277,8 @@ class Scheduler:
         """Stop all tasks, including those of a rollout in progress."""
         self._is_closing = True
         with self._rollouts:
-            for launched in self._launched.values():
+            # A task that ends removes itself meanwhile.
+            for launched in list(self._launched.values()):
                 launched.stop()
 
 

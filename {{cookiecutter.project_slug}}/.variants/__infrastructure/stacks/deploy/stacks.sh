@@ -13,6 +13,11 @@ tool_remedy() {
   echo "apt-get install $1"
 }
 
+# A parameter of ENV.
+parameter() {
+  "$PYTHON" deploy/stack.py parameter "$1"
+}
+
 # An output of the stack, or nothing if it does not exist.
 stack_output() {
   ask_aws "does not exist" cloudformation describe-stacks --stack-name "$STACK" \

@@ -11,11 +11,6 @@ check_tool() {
   fi
 }
 
-# A parameter of ENV.
-parameter() {
-  "$PYTHON" deploy/stack.py parameter "$1"
-}
-
 # Whether new tasks are tested before a client reaches them.
 tries_new_tasks() {
   local url
