@@ -742,6 +742,20 @@ def test_csv_file_with_quoted_text_and_gaps_is_answered(browser, passengers, tmp
     assert {first["survived"], second["survived"]} <= {"true", "false"}
 
 
+def test_csv_file_with_difficult_column_names_is_answered(browser, train, tmp_path):
+    names = ["Länge, in cm", 'say "when"', "[0]", "back\\slash", " blank "]
+    values = [["1.5", "-0.5", "été", "0.25", "2"], ["-1.5", "0.5", "a,b", "0", "-2"]]
+    path = tmp_path / "difficult.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *values])
+    with serving_model(train, tmp_path, "unicode_labels") as url:
+        browser.get(url)
+        assert upload(browser, path) == "2 of 2 rows"
+        answers = downloaded(browser, tmp_path)
+    assert [[row[name] for name in names] for row in answers] == values
+    assert [row["Größe"] for row in answers] == ["größer, ja", "日本語 'no'"]
+
+
 def paste(page, name, text):
     """Paste text into a field."""
     script = """
