@@ -96,11 +96,10 @@ def quick_plan() -> Plan:
 
 
 def partial_plan(scenarios: Sequence[str]) -> Plan:
-    """Return a plan with the cells of some scenarios, limited to the subjects of their targets."""
+    """Return a plan with the cells of some scenarios, for the subjects of their targets and the limits."""
     return Plan(
         cells=[cell for scenario in scenarios for cell in cells_of(scenario)],
         settings=[OURS, *filter(is_rival, SETTINGS)],
-        limits=[],
         screening_seconds=0,
         own_loads=[],
     )

@@ -316,18 +316,25 @@ SETTINGS: tuple[Setting, ...] = (
     flask("gunicorn", gunicorn),
 )
 
-LIMITS: tuple[Setting, ...] = (
-    # It answers setosa to every request.
-    Setting(
-        peer="event loop's hello",
+
+def limit(name: str, file: str, model: str) -> Setting:
+    """A program that shows how fast any server in Python could be; its answers are not checked."""
+    return Setting(
+        peer=name,
         name="uvloop, httptools",
         environment="fastapi",
         command=with_environment(
-            lambda launch: [str(launch.python), str(PEERS / "limits" / "hello.py")],
+            lambda launch: [str(launch.python), str(PEERS / "limits" / file)],
             PORT=port,
             WORKERS=workers,
         ),
         encodings={"json": predictions()},
-        models=("logistic",),
-    ),
+        models=(model,),
+    )
+
+
+LIMITS: tuple[Setting, ...] = (
+    # It answers setosa to every request.
+    limit("event loop's hello", "hello.py", "logistic"),
+    limit("event loop with the model alone", "mixed.py", MIXED),
 )
