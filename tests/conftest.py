@@ -1,6 +1,8 @@
 """The ``bake`` fixture: render a project from answers, and helpers to inspect it."""
 
 import ctypes
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -248,24 +250,49 @@ ENVIRONMENTS = {
 
 
 @pytest.fixture(scope="session")
-def train(cookies_session):
-    """Bake, install and train a project; projects with the same lock share an environment."""
-    made = {}
+def install(tmp_path_factory):
+    """Install an environment of a project; all projects with the same lock share one, in all workers."""
+    # Workers have folders beside each other.
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def train(rehearses=False, **answers):
-        project = BakedProject(bake_with(cookies_session, answers).project_path)
-        for name, (lock, complete) in ENVIRONMENTS.items():
-            folder, pinned = project.path / name, project.read(lock)
-            if name == ".venv" or rehearses:
-                if pinned in made:
-                    folder.symlink_to(made[pinned])
-                    # make compares its timestamp with the lock's.
-                    (folder / complete).touch()
-                else:
-                    project.check("make", f"{name}/{complete}")
-                    made[pinned] = folder
+    def install(project, name):
+        lock, complete = ENVIRONMENTS[name]
+        digest = hashlib.sha256(project.read(lock).encode()).hexdigest()
+        folder = project.path / name
+        with (shared / f"environment-{digest}").open("a+") as place:
+            fcntl.flock(place, fcntl.LOCK_EX)
+            place.seek(0)
+            if there := place.read():
+                folder.symlink_to(there)
+                # make compares its timestamp with the lock's.
+                (folder / complete).touch()
+            else:
+                project.check("make", f"{name}/{complete}")
+                place.write(str(folder))
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def train(cookies_session, install, tmp_path_factory):
+    """Bake, install and train a project; return a copy that a test may change."""
+
+    @cache
+    def trained(*answers):
+        project = BakedProject(bake_with(cookies_session, dict(answers)).project_path)
+        install(project, ".venv")
         project.check("make", "train")
         return project
+
+    def train(rehearses=False, **answers):
+        original = trained(*answers.items()).path
+        copy = BakedProject(tmp_path_factory.mktemp("trained") / original.name)
+        shutil.copytree(original, copy.path, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+        for name in ENVIRONMENTS:
+            if name == ".venv" or rehearses:
+                install(copy, name)
+        return copy
 
     return train
 
