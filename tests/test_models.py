@@ -77,6 +77,8 @@ UNFIT = """
 import numpy as np
 from sklearn.neighbors import LocalOutlierFactor, KNeighborsClassifier
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer
 
 from training.dataset import Dataset
 
@@ -106,6 +108,12 @@ def fit(data):
             "(60, 2)",
             "LocalOutlierFactor(novelty=True, n_neighbors=5, metric='canberra').fit(data.rows)",
             ["LocalOutlierFactor: ", "model_framework python"],
+        ),
+        # Not the last step, which the converter had not reached.
+        (
+            "(60, 2)",
+            "make_pipeline(KBinsDiscretizer(), KNeighborsClassifier()).fit(data.rows, data.labels)",
+            ["cannot convert KBinsDiscretizer: onehot", "model_framework python"],
         ),
         ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
     ],

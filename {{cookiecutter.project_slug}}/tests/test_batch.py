@@ -530,16 +530,29 @@ def test_jobs_share_the_rows_of_a_parquet_file(tmp_path, monkeypatch, jobs):
     assert found == read_csv(tmp_path / "whole.csv")[1:]
 
 
-@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
-def test_each_format_is_read_from_an_object_store(kind, tmp_path):
-    content = {".csv": b"a,b\n1,2\n", ".jsonl": b"[1, 2]\n"}.get(kind)
+@pytest.fixture(params=[".csv", ".jsonl", ".parquet"])
+def in_store(request, tmp_path):
+    """A reader of an object with a row in each format, and what reads rows from it."""
+    content = {".csv": b"a,b\n1,2\n", ".jsonl": b"[1, 2]\n"}.get(request.param)
     if content is None:
         pyarrow.parquet.write_table(pyarrow.table({"a": [1.0], "b": [2.0]}), tmp_path / "x")
         content = (tmp_path / "x").read_bytes()
     store = obstore.store.MemoryStore()
     obstore.put(store, "x", content)
-    read = source.SOURCES[kind](AsFile(obstore.open_reader(store, "x")))
-    assert sum(block.rows for block in read.blocks(read.begin)) >= 1
+    reader = Mock(wraps=obstore.open_reader(store, "x"))
+    return reader, source.SOURCES[request.param](AsFile(reader, "s3://bucket/x"))
+
+
+def test_each_format_is_read_from_an_object_store(in_store):
+    _, rows = in_store
+    assert sum(block.rows for block in rows.blocks(rows.begin)) >= 1
+
+
+def test_object_whose_transfer_breaks_off_is_named(in_store):
+    reader, rows = in_store
+    reader.read.side_effect = OSError("response body error")
+    with pytest.raises(StartupError, match="Could not read s3://bucket/x: response body error"):
+        list(rows.blocks(rows.begin))
 
 
 def test_error_of_its_own_is_no_failed_row(model_path, monkeypatch, tmp_path, capsys):

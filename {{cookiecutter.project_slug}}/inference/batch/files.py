@@ -11,19 +11,23 @@ S3 = "s3://"
 
 
 class AsFile:
-    """An obstore reader or writer as a Python file: it reads bytes, and ``closed`` is an attribute, not a method.
+    """An obstore reader or writer of ``place`` as a Python file: it reads bytes, and ``closed`` is an attribute.
 
     It never closes by itself, since a partly written object must not appear.
     """
 
     closed = False
 
-    def __init__(self, opened: Any) -> None:
+    def __init__(self, opened: Any, place: str) -> None:
         self._opened = opened
+        self._place = place
 
     def read(self, size: int | None = None) -> bytes:
-        """Read as bytes; obstore's own type lacks most of their methods."""
-        return bytes(self._opened.read(size))
+        """Read as bytes, since obstore's own type lacks most of their methods; raises StartupError if that fails."""
+        try:
+            return bytes(self._opened.read(size))
+        except OSError as error:
+            raise StartupError(f"Could not read {self._place}: {first_line(error)}") from error
 
     def __getattr__(self, name: str) -> Any:
         """Delegate all other attributes."""
@@ -94,7 +98,7 @@ def reading(place: str) -> Iterator[tuple[BinaryIO, str]]:
         with as_startup_error(f"Could not read {place}"):
             store, key = store_of(place)
             about = obstore.head(store, key)
-            remote: Any = AsFile(obstore.open_reader(store, key))
+            remote: Any = AsFile(obstore.open_reader(store, key), place)
         yield remote, f"{about['size']} {about['e_tag']}"
         return
     with ExitStack() as stack:

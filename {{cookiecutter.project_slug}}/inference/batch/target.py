@@ -165,7 +165,7 @@ class Objects:
                 obstore.open_writer(*store_of(place)) for place in self._places
             )
             if suffix_of(self._places[0]) == ".parquet":
-                self._output = ParquetWriter(AsFile(self._output))
+                self._output = ParquetWriter(AsFile(self._output, self._places[0]))
             self._output.write(head)
             self._errors.write(to_csv([HEAD_OF_ERRORS]))
         return Progress(identity, position)

@@ -7,6 +7,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any
 
 import msgspec
@@ -235,11 +236,18 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
         name_outputs(onnx.graph, model, card.outputs)
     except Exception as error:
         raise UnfitError(
-            f"skl2onnx cannot convert {name_of(model)}: {first_line(error)}\n{OTHERWISE}"
+            f"skl2onnx cannot convert {name_of(culprit(model, error))}: {first_line(error)}\n{OTHERWISE}"
         ) from error
     # The order comes from a set, so it would change from run to run.
     onnx.opset_import.sort(key=lambda opset: opset.domain)
     return onnx
+
+
+def culprit(model: BaseEstimator, error: Exception) -> BaseEstimator:
+    """Return the part of ``model`` that skl2onnx was converting when it raised ``error``."""
+    for frame, _ in walk_tb(error.__traceback__):
+        model = getattr(frame.f_locals.get("operator"), "raw_operator", model)
+    return model
 
 
 def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> ModelProto:
