@@ -327,6 +327,27 @@ def test_job_installs_the_tools_that_its_image_lacks(bake, tmp_path, has_apt):
     assert expected in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("no such manifest: registry/model:tag", 1),
+        ("manifest unknown", 1),
+        ("Get https://registry/v2/: connection refused", 2),
+        ("unauthorized: authentication required", 2),
+    ],
+)
+def test_image_of_a_registry_that_does_not_answer_is_not_taken_for_missing(
+    bake_once, tmp_path, said, code
+):
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    docker.chmod(0o755)
+    environment = {"DOCKER": str(docker), "IMAGE": "registry/model:tag"}
+    result = bake_once().run("deploy/image-pushed.sh", **environment)
+    assert result.returncode == code
+    assert (said in result.stderr) == (code == 2)
+
+
 def test_step_without_what_it_needs_says_so_and_goes_no_further(bake_once, tmp_path):
     project = bake_once(deploy_tool="ecs-cli")
     # AWS has no credentials, and Docker gets no password.

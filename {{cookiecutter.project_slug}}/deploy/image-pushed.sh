@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check whether the registry has the image. Exits with 0 if it does, 1 if it does not, 2 if AWS does not answer.
+# Check whether the registry has the image. Exits with 0 if it does, 1 if it does not, 2 if it does not say.
 set -euo pipefail
 . deploy/common.sh
 
@@ -13,6 +13,11 @@ case $IMAGE in
   *)
     # The registry is not ECR.
     # shellcheck disable=SC2086 # options
-    "$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" >/dev/null 2>&1 || exit 1
+    if ! said=$("$DOCKER" manifest inspect ${MANIFEST_OPTIONS:-} "$IMAGE" 2>&1 >/dev/null); then
+      case $said in
+        *"no such manifest"* | *"manifest unknown"* | *"name unknown"*) exit 1 ;;
+        *) (fail "the registry does not say whether it has $IMAGE ($said)") || exit 2 ;;
+      esac
+    fi
     ;;
 esac
