@@ -973,6 +973,8 @@ def test_lost_network_is_not_reported_as_wrong_credentials(deployed):
 def test_destroy_of_nothing_and_of_a_partial_deployment_succeeds(account):
     assert f"nothing of {SERVICE} is left" in account.make("destroy", "FORCE=1")
     boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    account.make("iam-role")
+    # A role that exists gets it as well.
     account.make("iam-role", "cluster-up", PERMISSIONS_BOUNDARY=boundary)
     roles = [account.aws("iam", "get-role", "--role-name", name) for name in account.roles()]
     bounds = [role["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] for role in roles]

@@ -853,6 +853,16 @@ def test_policies_of_ecs_cli_do_not_cover_neighbours(bake_once):
                     assert value == "${SERVICE}", (name, key)
 
 
+@pytest.mark.parametrize("purpose", ["", "release", "batch"])
+def test_policy_with_the_longest_names_is_no_longer_than_iam_allows(bake_once, purpose):
+    longest = {"project_slug": "a" * 31, "cluster_name": "c" * 31, "aws_region": "us-gov-west-1"}
+    project = bake_once(deploy_tool="ecs-cli", **longest)
+    boundary = f"arn:aws-us-gov:iam::123456789012:policy/{'b' * 40}"
+    command = ("make", "--silent", "iam-policy", "ENV=staging", f"FOR={purpose}")
+    policy = project.check(*command, PERMISSIONS_BOUNDARY=boundary)
+    assert len(re.sub(r"\s", "", policy)) <= 6144
+
+
 def test_boundary_is_demanded_of_each_role_of_ecs_cli(bake_once):
     project = bake_once(deploy_tool="ecs-cli")
 

@@ -13,6 +13,8 @@ for role in "$SERVICE-execution" "$SERVICE-task"; do
     require_ours "$owner" "role $role" "aws iam tag-role --role-name $role --tags Key=service,Value=$SERVICE"
     aws iam update-assume-role-policy --role-name "$role" \
       --policy-document file://ecs-trust-policy.json
+    [ -z "$PERMISSIONS_BOUNDARY" ] ||
+      aws iam put-role-permissions-boundary --role-name "$role" --permissions-boundary "$PERMISSIONS_BOUNDARY"
     say "role $role exists"
   else
     aws iam create-role --role-name "$role" \
