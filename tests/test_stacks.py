@@ -297,11 +297,25 @@ def test_scale_sets_the_number_of_tasks(deployed):
     # Autoscaling may need what is more.
     assert "3 of at least 2 tasks are running" in deployed.make("scale", N="2")
     assert deployed.make("ps").count(f"task-definition/{STACK}:") == 3
-    assert "its session-manager-plugin" in deployed.fails("exec")
-    with parameters(deployed, Exec="false"):
-        deployed.make("service-up")
-        assert "set Exec to true in deploy/staging.json" in deployed.fails("exec")
-    deployed.make("service-up")
+
+
+def test_parameters_are_applied_with_the_running_image(deployed):
+    assert "set Exec to true in deploy/staging.json" in deployed.fails("exec")
+    before = given(deployed)
+    with parameters(deployed, Exec="true"):
+        deployed.make("configure", IMAGE_TAG="never", SAMPLE_COMMAND="false")
+        assert given(deployed) == {**before, "Exec": "true"}
+        assert "its session-manager-plugin" in deployed.fails("exec")
+    deployed.make("configure")
+    assert given(deployed) == before
+
+
+@pytest.mark.parametrize("name", ["InternalLoadBalancer", "VpcCidr"])
+def test_parameter_that_needs_another_load_balancer_is_refused(deployed, name):
+    value = {"InternalLoadBalancer": "true", "VpcCidr": "10.9.0.0/16"}[name]
+    with parameters(deployed, **{name: value}):
+        for target in ("diff", "service-up"):
+            assert f"{name} of {STACK} cannot change from" in deployed.fails(target)
 
 
 FAULTS = {

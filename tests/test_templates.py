@@ -907,12 +907,17 @@ def test_dependencies_share_their_condition(service):
 
 @pytest.fixture
 def tool(generated, monkeypatch):
-    """deploy/stack.py, whose answers of AWS are in ``answers`` by verb."""
+    """deploy/stack.py, whose answers of AWS are in ``answers`` by verb, and the verbs that it asked."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module = module_in(generated.path / "deploy" / "stack.py")
     monkeypatch.setenv("ENV", "production")
-    module.answers = {}
-    module.aws = lambda _, verb, *arguments: module.answers[verb]
+    module.answers, module.asked = {}, []
+
+    def aws(_, verb, *arguments):
+        module.asked.append(verb)
+        return module.answers[verb]
+
+    module.aws = aws
     return module
 
 
@@ -956,6 +961,42 @@ def test_live_target_group_is_found_behind_sign_in(tool):
     actions = [{"Type": "authenticate-oidc"}, forward]
     tool.answers["describe-rules"] = {"Rules": [{"Actions": actions}]}
     assert tool.place(tool.Stack("x"), {}) == {"LiveTargetGroup": "ALTERNATE"}
+
+
+def test_requests_are_pinned_to_the_running_tasks_before_anything_else_changes(tool, monkeypatch):
+    for name, value in {"STACK": "x", "IMAGE_TAG": "t", "IMAGE": "r:t", "CLUSTER": "c"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ENV", "staging")
+    given = [
+        {"ParameterKey": name, "ParameterValue": value}
+        for name, value in {**tool.defaults(), "LiveTargetGroup": "PRIMARY"}.items()
+    ]
+    tool.answers["describe-stacks"] = {
+        "Stacks": [{"StackStatus": "UPDATE_COMPLETE", "Parameters": given}]
+    }
+    for name in ("check_image", "check_secret", "follow_requests"):
+        monkeypatch.setattr(tool, name, lambda *_: None)
+    monkeypatch.setattr(tool, "keep_image", lambda: None)
+    monkeypatch.setattr(tool, "template", lambda _: [])
+    monkeypatch.setattr(tool.Stack, "settle", lambda _: True)
+    monkeypatch.setattr(tool, "place", lambda *_: {"LiveTargetGroup": "ALTERNATE"})
+    changes = []
+    monkeypatch.setattr(tool.Stack, "change", lambda _, arguments, *__: changes.append(arguments))
+    tool.deploy(execute=True, metrics="")
+    first, second = (json.loads(arguments[-1]) for arguments in changes)
+    assert changes[0][0] == "--use-previous-template"
+    changed = {each["ParameterKey"]: each.get("ParameterValue") for each in first}
+    assert changed.pop("LiveTargetGroup") == "ALTERNATE"
+    assert set(changed.values()) == {None}
+    assert {"ParameterKey": "LiveTargetGroup", "ParameterValue": "ALTERNATE"} in second
+
+
+@pytest.mark.parametrize("status", ["REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS"])
+def test_stack_that_another_run_creates_is_not_deleted(tool, status):
+    tool.answers["describe-stacks"] = {"Stacks": [{"StackStatus": status}]}
+    tool.answers |= {"delete-change-set": {}, "delete-stack": {}}
+    tool.Stack("x")._discard("CREATE", ["--stack-name", "x", "--change-set-name", "y"])
+    assert ("delete-stack" in tool.asked) == (status == "REVIEW_IN_PROGRESS")
 
 
 WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"

@@ -296,11 +296,10 @@ class Stack:
             time.sleep(POLL_SECONDS)
 
     def _discard(self, kind: str, change_set: list[str]) -> None:
-        """Delete a change set and, if it would have created the stack, the empty stack."""
-        if kind == "CREATE":
+        """Delete a change set and, unless another run has begun to create the stack, an empty stack."""
+        aws("cloudformation", "delete-change-set", *change_set)
+        if kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
             aws("cloudformation", "delete-stack", "--stack-name", self.name)
-        else:
-            aws("cloudformation", "delete-change-set", *change_set)
 
 
 def show(event: Json) -> None:
@@ -449,8 +448,16 @@ def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def deploy(execute: bool) -> None:
-    """Make the stack match the files, or only show the changes."""
+def configure() -> None:
+    """Make the stack match the files, but keep its image."""
+    before = living(Stack(os.environ["STACK"]))
+    tag, repository = before["ImageTag"], before["ImageRepository"]
+    os.environ |= {"IMAGE_TAG": tag, "IMAGE": f"{repository}:{tag}"}
+    deploy(execute=True, metrics=before.get("ModelMetrics", ""))
+
+
+def deploy(execute: bool, metrics: str | None = None) -> None:
+    """Make the stack match the files, or only show the changes; without ``metrics``, the image's model has them."""
     stack = Stack(os.environ["STACK"])
     parameters = {
         **parameters_of(os.environ["ENV"]),
@@ -463,14 +470,21 @@ def deploy(execute: bool) -> None:
         check_image(parameters)
         check_secret(parameters.get("ApiKeyArn", ""))
         keep_image()
-        parameters["ModelMetrics"] = model_metrics()
+        parameters["ModelMetrics"] = model_metrics() if metrics is None else metrics
         is_there = stack.settle()
     else:
         say(f"what 'make deploy' would change in {stack.name}:")
         if (status := stack.status()) in DEAD:
             fail(f"{stack.name} is {status}: 'make deploy' deletes it and creates all of it again")
         is_there = True
-    parameters = {**place(stack, parameters), **parameters}
+    placed = place(stack, parameters)
+    before = parameters_in(stack.standing()) if is_there else {}
+    check_fixed(stack, before, parameters)
+    live = placed.get("LiveTargetGroup")
+    if execute and live and live != before.get("LiveTargetGroup", live):
+        # By itself: a rollback of the other changes must not send the requests to the group without tasks.
+        keep(stack, {"LiveTargetGroup": live}, before)
+    parameters = {**placed, **parameters}
     if not is_there and parameters.get("DeletionProtection") == "true":
         # Protect it only once it is complete: after a failure, it must be deletable.
         unprotected = {**parameters, "DeletionProtection": "false"}
@@ -478,6 +492,17 @@ def deploy(execute: bool) -> None:
     if execute:
         follow_requests(stack, parameters)
     stack.change([*template("service.yml"), *listed(parameters)], execute)
+
+
+def check_fixed(stack: Stack, before: dict[str, str], parameters: dict[str, str]) -> None:
+    """Fail if a parameter changes whose new load balancer could not take over the target groups of the old one."""
+    now = {**defaults(), **parameters}
+    for name in ("InternalLoadBalancer", "VpcId", "VpcCidr"):
+        if name in before and before[name] != now.get(name):
+            fail(
+                f"{name} of {stack.name} cannot change from {before[name] or 'nothing'} to {now.get(name) or 'nothing'}: "
+                f"run 'make destroy ENV={os.environ['ENV']}' first, or change it back"
+            )
 
 
 def try_tasks(stack: Stack) -> bool:
@@ -648,6 +673,8 @@ def main(verb: str, *arguments: str) -> None:
                 bootstrap()
             case "deploy" | "diff":
                 deploy(execute=verb == "deploy")
+            case "configure":
+                configure()
             case "release":
                 release(*arguments)
             case "scale":

@@ -33,6 +33,10 @@ service-up: account bootstrap ## Create or update the service and its resources 
 	deploy/service-linked-role.sh
 	$(PYTHON) deploy/stack.py deploy
 
+.PHONY: configure
+configure: account bootstrap ## Apply deploy/service.yml and the parameters of ENV, and keep the running image
+	$(PYTHON) deploy/stack.py configure
+
 .PHONY: service-release
 service-release: account ## Run this image instead of the current one, and change nothing else
 	$(PYTHON) deploy/stack.py release

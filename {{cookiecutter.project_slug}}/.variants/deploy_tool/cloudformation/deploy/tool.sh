@@ -9,6 +9,9 @@ check_tool() {
     say "warning: the service answers $(parameter AllowedCidr) over HTTP, without a key: CertificateArn, ApiKeyArn and" \
       "AllowedCidr in deploy/$ENV.json change that"
   fi
+  if [ "$ENV" = production ] && [ -z "$(parameter AlarmTopicArn)" ]; then
+    say "warning: nobody hears of the alarms: AlarmTopicArn in deploy/production.json names no topic"
+  fi
 }
 
 # Whether new tasks are tested before a client reaches them.
