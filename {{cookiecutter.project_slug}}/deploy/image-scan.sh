@@ -58,6 +58,6 @@ while read -r id severity link; do
       ;;
   esac
 done < <(sort -u <<<"$found")
-[ "$serious" -eq 0 ] || fail "the image has $serious such vulnerabilities: a new commit rebuilds it on a newer base" \
-  "image; or accept them for a limited time in deploy/accepted-vulnerabilities.txt"
+[ "$serious" -eq 0 ] || fail "the image has $serious such vulnerabilities: build it on a newer base image" \
+  "(a new commit, or a newer digest in the Dockerfile), or accept them for a limited time in deploy/accepted-vulnerabilities.txt"
 say "ECR's scan found no unaccepted vulnerability of severity $SCAN_SEVERITIES"
