@@ -229,10 +229,10 @@ def make_private(project):
     (project / "deploy" / "logs.sh").chmod(0o700)
 
 
-@pytest.mark.parametrize("case", [link_folder, link_file, name_in_latin_1, make_private])
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_links_names_and_permissions_are_preserved(project, tmp_path, case, options):
-    case(project)
+def test_links_names_and_permissions_are_preserved(project, tmp_path, options):
+    for change in (link_folder, link_file, name_in_latin_1, make_private):
+        change(project)
     before = snapshot(tmp_path)
     over(tmp_path, *options)
     after = snapshot(tmp_path)
@@ -242,8 +242,8 @@ def test_links_names_and_permissions_are_preserved(project, tmp_path, case, opti
         assert after[path][1] == mode, path
         if os.path.islink(os.path.join(os.fsencode(tmp_path), path)):
             assert after[path][0] == content
-    kept = [path for path in project.glob(".before-bake/**/*") if path.is_file() and "mine" in path.read_text()]  # fmt: skip
-    assert len(kept) == (0 if options or case is name_in_latin_1 else 1)
+    kept = {str(path.relative_to(project / ".before-bake")) for path in project.glob(".before-bake/**/*") if path.is_file() and "mine" in path.read_text()}  # fmt: skip
+    assert kept == (set() if options else {"inference/config.py", "Dockerfile", "deploy/logs.sh"})
 
 
 def break_link(project):
@@ -267,55 +267,73 @@ def put_pipe_where_file_is(project):
     os.mkfifo(project / "Makefile")
 
 
+# What is in the way of a folder stops every bake; what is in the way of a file, only one that replaces files.
+IN_THE_WAY = {
+    break_link: "inference: is not a folder",
+    put_file_where_folder_is: "deploy: is not a folder",
+}
+IN_PLACE_OF_A_FILE = {
+    break_link_of_file: "Dockerfile: is not a file",
+    put_folder_where_file_is: "application.py: is not a file",
+    put_pipe_where_file_is: "Makefile: is not a file",
+}
+
+
 @pytest.mark.parametrize(
-    ("case", "obstacle", "stops_skipping"),
-    [
-        (break_link, "inference: is not a folder", True),
-        (break_link_of_file, "Dockerfile: is not a file", False),
-        (put_file_where_folder_is, "deploy: is not a folder", True),
-        (put_folder_where_file_is, "application.py: is not a file", False),
-        (put_pipe_where_file_is, "Makefile: is not a file", False),
-    ],
+    ("cases", "options"),
+    [(IN_THE_WAY | IN_PLACE_OF_A_FILE, ()), (IN_THE_WAY, ("-s",))],
+    ids=["-f", "-f -s"],
 )
-@pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_obstacles_are_named_and_nothing_changed(tmp_path, case, obstacle, stops_skipping, options):
-    project = tmp_path / SLUG
-    project.mkdir()
-    case(project)
+def test_obstacles_are_named_and_nothing_changed(tmp_path, cases, options):
+    (tmp_path / SLUG).mkdir()
+    for case in cases:
+        case(tmp_path / SLUG)
     before = snapshot(tmp_path)
     done = cookiecutter(tmp_path, "-f", *options)
-    if options and not stops_skipping:
-        assert done.returncode == 0
-        after = snapshot(tmp_path)
-        assert {path: after[path] for path in before} == before
-    else:
-        assert done.returncode != 0
-        lines = done.stderr.split("ERROR")[0].splitlines()
-        assert lines[0] == "The project was not generated, your files are unchanged:"
-        assert lines[1].startswith(f"  {obstacle}, and the template has one of that name")
-        assert len(lines) == 2
-        assert snapshot(tmp_path) == before
+    assert done.returncode != 0
+    first, *lines = done.stderr.split("ERROR")[0].splitlines()
+    assert first == "The project was not generated, your files are unchanged:"
+    for line, obstacle in zip(lines, sorted(cases.values()), strict=True):
+        assert line.startswith(f"  {obstacle}, and the template has one of that name")
+    assert snapshot(tmp_path) == before
+
+
+def test_whatever_is_in_place_of_a_file_is_skipped(tmp_path):
+    (tmp_path / SLUG).mkdir()
+    for case in IN_PLACE_OF_A_FILE:
+        case(tmp_path / SLUG)
+    before = snapshot(tmp_path)
+    over(tmp_path, "-s")
+    after = snapshot(tmp_path)
+    assert {path: after[path] for path in before} == before
 
 
 # Without these capabilities, permissions bind root, too.
 AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]  # fmt: skip
 
 
+FILES = {"Dockerfile": 0o444, "Makefile": 0o000}
+CANNOT_READ = "cannot be read or written; change its permissions"
+CANNOT_WRITE = "inference/static: cannot be written to; change its permissions"
+CANNOT_MOVE = "could not move existing files aside: [Errno 13] Permission denied: "
+
+
 @pytest.mark.parametrize(
-    ("path", "mode", "message", "stops_skipping"),
+    ("modes", "options", "messages"),
     [
-        ("Dockerfile", 0o444, "Dockerfile: cannot be read or written; change its permissions", False),
-        ("Makefile", 0o000, "Makefile: cannot be read or written; change its permissions", False),
-        ("inference/static", 0o555, "inference/static: cannot be written to; change its permissions", True),
-        ("deploy", 0o555, "could not move existing files aside: [Errno 13] Permission denied: 'deploy'", True),
-        ("tests", 0o000, "could not move existing files aside: [Errno 13] Permission denied: 'tests'", True),
-        (".", 0o555, "is not writable. Change its permissions, or bake elsewhere", True),
+        (
+            {**FILES, "inference/static": 0o555},
+            (),
+            [*(f"{name}: {CANNOT_READ}" for name in FILES), CANNOT_WRITE],
+        ),
+        (FILES, ("-s",), []),
+        ({"inference/static": 0o555}, ("-s",), [CANNOT_WRITE]),
+        ({"deploy": 0o555}, (), [f"{CANNOT_MOVE}'deploy'"]),
+        ({"tests": 0o000}, (), [f"{CANNOT_MOVE}'tests'"]),
+        ({".": 0o555}, (), ["is not writable. Change its permissions, or bake elsewhere"]),
     ],
-)  # fmt: skip
-@pytest.mark.parametrize("options", [(), ("-s",)], ids=["-f", "-f -s"])
-def test_missing_permission_is_named_and_nothing_changed(
-    owned, path, mode, message, stops_skipping, options
-):
+)
+def test_missing_permission_is_named_and_nothing_changed(owned, modes, options, messages):
     if os.geteuid() == 0 and not shutil.which("setpriv"):
         pytest.skip("needs setpriv, or a user that is not root")
     project, _ = owned
@@ -323,21 +341,24 @@ def test_missing_permission_is_named_and_nothing_changed(
     with open(project / "Makefile", "a") as file:
         file.write("# mine\n")
     before = snapshot(project)
-    usual = (project / path).stat().st_mode
-    (project / path).chmod(mode)
+    usual = {path: (project / path).stat().st_mode for path in modes}
+    for path, mode in modes.items():
+        (project / path).chmod(mode)
     user = AS_A_USER if os.geteuid() == 0 else []
     done = subprocess.run(
         [*user, COOKIECUTTER, "--no-input", "--default-config", "-o", project.parent, ROOT, "-f", *options],
         capture_output=True,
         text=True,
     )  # fmt: skip
-    assert (project / path).stat().st_mode & 0o777 == mode
-    (project / path).chmod(usual)
+    for path, mode in modes.items():
+        assert (project / path).stat().st_mode & 0o777 == mode
+        (project / path).chmod(usual[path])
     after = snapshot(project)
     assert {name: after.get(name) for name in before} == before
-    if not options or stops_skipping:
+    if messages:
         assert done.returncode != 0
-        assert message in done.stderr.split("ERROR")[0]
+        for message in messages:
+            assert message in done.stderr.split("ERROR")[0]
         assert after == before
     else:
         assert done.returncode == 0, done.stderr
