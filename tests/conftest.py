@@ -140,6 +140,18 @@ def name_of(answers):
     )
 
 
+def pack(cases):
+    """Merge cases that set different names, so that few runs try them all; a name has one value in a run."""
+    packs = []
+    for case in cases:
+        merged = next((each for each in packs if not each.keys() & case.keys()), None)
+        if merged is None:
+            packs.append(dict(case))
+        else:
+            merged.update(case)
+    return packs
+
+
 def environment_with(**variables):
     """Return the environment with ``variables``, and with the template's own tools on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

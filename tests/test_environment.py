@@ -15,7 +15,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import ROOT, environment_with
+from conftest import ROOT, environment_with, pack
 from test_project import ask, free_port, running
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def plan(project, environment):
     return done.stdout
 
 
-@pytest.mark.parametrize("variables", VARIABLES.values(), ids=VARIABLES)
+@pytest.mark.parametrize("variables", pack(VARIABLES.values()))
 def test_shell_variables_change_nothing(repository, variables):
     environment = changed(variables)
     assert plan(repository, environment) == plan(repository, changed({}))
@@ -150,9 +150,8 @@ def test_ignored_environment_from_the_shell_is_reported(bake, tool):
     assert project.run("make", ENV="dev").stderr == ""
 
 
-@pytest.mark.parametrize("settings", GIT_SETTINGS.values(), ids=GIT_SETTINGS)
-def test_git_settings_change_neither_tag_nor_date(repository, tmp_path, settings):
-    (tmp_path / "gitconfig").write_text(f"{settings}\n")
+def test_git_settings_change_neither_tag_nor_date(repository, tmp_path):
+    (tmp_path / "gitconfig").write_text("\n".join(GIT_SETTINGS.values()))
     mine = changed({"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")})
     tag = re.search(r"REVISION=(\w+-dirty-\w+)", plan(repository, mine))
     assert tag

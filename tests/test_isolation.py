@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, bake_with
+from conftest import ROOT, bake_with, pack
 
 COPY = """
 import sys
@@ -34,7 +34,6 @@ SETTINGS = {
     "commit-template": {"commit.template": "HOME/nowhere"},
     "message-cleaned": {"commit.cleanup": "nonsense"},
     "no-own-repository": {"safe.directory": "", "safe.bareRepository": "explicit"},
-    "no-configuration": None,
 }
 # Variables that a git hook or a shell may have set.
 VARIABLES = {
@@ -121,10 +120,10 @@ def plain(cookies_session, tmp_path_factory):
 @pytest.mark.parametrize(
     ("settings", "variables"),
     [
-        *((settings or {}, {}) for settings in SETTINGS.values()),
-        *(({}, variables) for variables in VARIABLES.values()),
+        ({}, {}),
+        *((settings, {}) for settings in pack(SETTINGS.values())),
+        *(({}, variables) for variables in pack(VARIABLES.values())),
     ],
-    ids=[*SETTINGS, *(f"variables-{name}" for name in VARIABLES)],
 )
 def test_git_settings_have_no_effect_on_the_copy(plain, home, tmp_path, settings, variables):
     project, expected = plain
