@@ -29,12 +29,13 @@ def free_port():
 class Client:
     """Connections to a service on this machine."""
 
-    def __init__(self, port):
+    def __init__(self, port, host="127.0.0.1"):
         self.port = port
+        self.host = host
 
     def connect(self, timeout=30):
         """Open a new connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout)
+        return socket.create_connection((self.host, self.port), timeout)
 
     def exchange(self, *parts):
         """Send parts on a new connection; return everything received until it closes."""
@@ -48,7 +49,7 @@ class Server(Client):
     """``python -m inference`` in this project, or in a copy in ``folder``, with a limit of open ``files``."""
 
     def __init__(self, log, folder=ROOT, files=None, **variables):
-        super().__init__(free_port())
+        super().__init__(free_port(), variables.get("HOST", "127.0.0.1"))
         self.log = log
         command = [sys.executable, "-m", "inference"]
         if files:
@@ -58,7 +59,7 @@ class Server(Client):
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=os.environ | {"HOST": "127.0.0.1", "PORT": str(self.port)} | given,
+                env=os.environ | {"HOST": self.host, "PORT": str(self.port)} | given,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -25,7 +25,6 @@ from inference.http import server as server_module
 from inference.http.connection import Request
 from inference.http.healthcheck import is_healthy
 from inference.runtime import artifact
-from inference.runtime.artifact import checksum_path
 from inference.runtime.signature import count
 from tests.server import Server, free_port, read_all, read_answer, serving, serving_here
 from training.output import write_model
@@ -75,12 +74,6 @@ def ask(server, request):
     with server.connect() as connection:
         connection.sendall(request)
         return read_answer(connection)
-
-
-def status_of(server, raw):
-    """Return the status of the response to raw bytes, or None if the server closes without one."""
-    answer = server.exchange(raw)
-    return int(answer.split(b" ")[1]) if answer else None
 
 
 @pytest.mark.parametrize(
@@ -293,7 +286,7 @@ def test_head_and_upgrade_are_answered_like_get(server):
     assert rest == b""
     assert int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
     upgrade = b"GET /ping HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
-    assert status_of(server, upgrade) == 200
+    assert ask(server, upgrade)[0] == 200
 
 
 def test_header_with_an_underscore_is_not_a_key(make_service, body):
@@ -495,7 +488,7 @@ def test_unread_log_blocks_neither_responses_nor_shutdown(model_path, body):
     server = Server(Path(f"/proc/self/fd/{pipe}"), MODEL_PATH=model_path, WORKERS=1)
     os.close(pipe)
     try:
-        wait_for_listening(server)
+        server.wait()
         with server.connect() as connection:
             for _ in range(300):
                 connection.sendall(post(body))
@@ -506,14 +499,6 @@ def test_unread_log_blocks_neither_responses_nor_shutdown(model_path, body):
     finally:
         server.process.kill()
         os.close(reader)
-
-
-def wait_for_listening(server):
-    def answers():
-        with contextlib.suppress(OSError):
-            return ask(server, PING)[0] == 200
-
-    wait_for(answers)
 
 
 def test_idle_clients_get_a_last_response_at_shutdown(model_path, body, tmp_path):
@@ -699,13 +684,3 @@ def test_error_in_the_owners_code_is_shown_and_stops_the_startup(model_path, tmp
     assert done.returncode == 1
     assert "RuntimeError: my own mistake" in done.stderr
     assert "The service did not start: worker " in done.stderr
-
-
-def test_model_that_fails_stops_the_startup_with_one_line(tmp_path):
-    copy = tmp_path / "model"
-    copy.write_bytes(b"not a model")
-    checksum_path(copy).write_text("0" * 64)
-    server = Server(tmp_path / "log", MODEL_PATH=copy, WORKERS=2)
-    assert server.process.wait(timeout=60) == 1
-    (line,) = server.log.read_text().splitlines()
-    assert str(copy) in line

@@ -1,18 +1,17 @@
 """Settings, the model file's checksum, and startup that must fail or succeed."""
 
 import os
+import re
 import subprocess
 import sys
-import time
-from http.client import HTTPConnection
 
 import pytest
 
-from inference.app import create_app
 from inference.config import ROOT, Settings, available_cpus
 from inference.errors import StartupError
 from inference.runtime import artifact
-from tests.server import free_port
+from inference.runtime.artifact import checksum_path
+from tests.server import Server, serving
 from training.output import write_model
 
 
@@ -74,42 +73,30 @@ def test_quota_of_either_cgroup_version_limits_the_cpus(tmp_path, monkeypatch, f
     assert available_cpus(tmp_path) == expected
 
 
-def test_missing_model_is_refused(tmp_path):
-    with pytest.raises(StartupError, match="make train"):
-        artifact.read(tmp_path / "model")
-
-
-def test_missing_checksum_is_refused(copy):
-    artifact.checksum_path(copy).unlink()
-    with pytest.raises(
-        StartupError, match=r"model\.sha256: No such file.*sha256sum model >model\.sha256"
-    ):
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda model: model.unlink(), "make train"),
+        (lambda model: model.write_bytes(b"x"), r"is not the file that model\.sha256 names"),
+        (lambda model: write_model(model, b"version https://git-lfs.x/v1\n"), "git lfs pull"),
+        (
+            lambda model: checksum_path(model).unlink(),
+            r"model\.sha256: No such file.*sha256sum model >model\.sha256",
+        ),
+        (lambda model: checksum_path(model).write_bytes(b""), r"sha256: not a checksum file"),
+        (lambda model: checksum_path(model).write_bytes(b"\xff"), r"sha256: not a checksum file"),
+    ],
+)
+def test_model_that_is_not_as_it_was_written_is_refused(copy, spoil, fault):
+    spoil(copy)
+    with pytest.raises(StartupError, match=fault):
         artifact.read(copy)
 
 
 def test_checksum_may_be_in_upper_case(copy):
-    checksum = artifact.checksum_path(copy)
+    checksum = checksum_path(copy)
     checksum.write_text(checksum.read_text().upper())
     assert artifact.read(copy).content == copy.read_bytes()
-
-
-def test_git_lfs_pointer_is_reported_as_such(copy):
-    write_model(copy, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    with pytest.raises(StartupError, match="git lfs pull"):
-        artifact.read(copy)
-
-
-@pytest.mark.parametrize("text", [b"", b"\xff"])
-def test_unreadable_checksum_is_refused(copy, text):
-    artifact.checksum_path(copy).write_bytes(text)
-    with pytest.raises(StartupError, match=r"model\.sha256: not a checksum file"):
-        artifact.read(copy)
-
-
-def test_modified_model_is_refused(copy):
-    copy.write_bytes(copy.read_bytes() + b"\0")
-    with pytest.raises(StartupError, match=r"is not the file that model\.sha256 names"):
-        artifact.read(copy)
 
 
 def test_folder_is_read_if_each_file_matches_its_checksum(folder, tmp_path):
@@ -137,26 +124,6 @@ def test_modified_folder_is_refused(folder, spoil, name):
         artifact.read(folder)
 
 
-def test_file_that_is_not_a_model_is_refused(copy):
-    write_model(copy, b"not a model")
-    with pytest.raises(StartupError, match=r"Could not load .*; train or export it again"):
-        create_app(Settings(model_path=str(copy)))
-
-
-def serve(**variables):
-    given = {name: str(value) for name, value in variables.items()}
-    # Another program may use the default port.
-    environment = os.environ | {"HOST": "127.0.0.1", "PORT": str(free_port())} | given
-    return subprocess.Popen(
-        [sys.executable, "-m", "inference"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -166,49 +133,31 @@ def serve(**variables):
         ({"HOST": "no.such.host.invalid"}, "Could not listen at HOST=no.such.host.invalid PORT="),
     ],
 )
-def test_server_refuses_to_start_with_one_line(model_path, variables, message):
-    server = serve(**{"MODEL_PATH": model_path} | variables)
-    _, errors = server.communicate(timeout=30)
-    assert server.returncode == 1
-    assert message in errors
-    assert errors.count("\n") == 1
+def test_server_refuses_to_start_with_one_line(model_path, tmp_path, variables, message):
+    server = Server(tmp_path / "log", **{"MODEL_PATH": model_path} | variables)
+    assert message in refusal(server)
 
 
-def test_server_gives_up_if_no_worker_can_load_the_model(copy):
+def test_model_that_no_worker_can_load_is_reported_once(copy, tmp_path):
     write_model(copy, b"not a model")
-    server = serve(MODEL_PATH=copy, WORKERS=1)
-    _, errors = server.communicate(timeout=60)
-    assert server.returncode == 1
-    assert f"Could not load {copy}" in errors
-    assert "Traceback" not in errors
+    server = Server(tmp_path / "log", MODEL_PATH=copy, WORKERS=2)
+    assert re.search(rf"Could not load {copy}: .*; train or export it again$", refusal(server))
 
 
-def test_server_at_a_host_name_responds_and_stops_when_told(model_path):
-    host, port = "localhost", free_port()
-    server = serve(MODEL_PATH=model_path, HOST=host, PORT=port, WORKERS=1)
-    try:
-        assert wait_for_ping(host, port) == 200
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
-    assert server.returncode == 0
-    with pytest.raises(OSError, match="refused"):
-        wait_for_ping(host, port, 0)
+def refusal(server):
+    """Return the only line of a server that must not start."""
+    assert server.process.wait(timeout=60) == 1
+    (line,) = server.log.read_text().splitlines()
+    return line
 
 
-def wait_for_ping(host, port, seconds=30):
-    deadline = time.monotonic() + seconds
-    while True:
-        connection = HTTPConnection(host, port, timeout=30)
-        try:
-            connection.request("GET", "/ping")
-            return connection.getresponse().status
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        finally:
-            connection.close()
+def test_server_at_a_host_name_responds_and_stops_when_told(model_path, tmp_path):
+    settings = {"MODEL_PATH": model_path, "HOST": "localhost", "WORKERS": 1}
+    with serving(tmp_path / "log", **settings) as server:
+        assert b" 200 OK" in server.wait()
+        assert server.stop() == 0
+        with pytest.raises(OSError, match="refused"):
+            server.connect()
 
 
 def test_nothing_is_written_to_the_home_directory(model_path, tmp_path):
