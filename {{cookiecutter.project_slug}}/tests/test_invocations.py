@@ -26,12 +26,6 @@ def test_json_is_answered_like_predict(client, row):
     assert client.post("/invocations", json=body).json == client.post("/predict", json=body).json
 
 
-def test_csv_is_answered_like_json(client, row):
-    expected = client.post("/predict", json={"instances": [row, row]}).json
-    body = f"{line(row)}\r\n{line(row)}\r\n"
-    assert client.post("/invocations", data=body, headers=CSV).json == expected
-
-
 def test_named_columns_may_come_in_any_order_with_extra_ones(client, names, row):
     expected = client.post("/predict", json={"instances": [row]}).json
     heading = ["id", *reversed(names)]
