@@ -1,5 +1,7 @@
 """Models with every kind of signature, independent of the project's model, and services for them."""
 
+import json
+
 import numpy as np
 
 from inference.app import create_app
@@ -137,3 +139,20 @@ def make_app(card, folder, monkeypatch, **settings):
     monkeypatch.setattr(Predictor, "load", lambda content: Stub(card))
     model = write_model(folder / "model", card.name.encode())
     return create_app(Settings(model_path=str(model.path), **(LIMITS | settings)))
+
+
+def examples_of(client):
+    """Yield path, media type and body of each example in a service's documentation."""
+    for path, operations in client.get("/openapi.json").json["paths"].items():
+        request = operations.get("post", {}).get("requestBody", {"content": {}})
+        for kind, content in request["content"].items():
+            body = content["example"]
+            yield path, kind, body if isinstance(body, str) else json.dumps(body)
+
+
+def metric(client, name, /, **labels):
+    """Return the value of the first metric with these labels."""
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(name) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rsplit(" ", 1)[1])
+    raise KeyError(name)

@@ -11,6 +11,7 @@ import pytest
 
 from inference.errors import InvalidValue
 from inference.formats.tensors import pack
+from inference.http.protocol import COLUMN_DATATYPES
 from inference.runtime.signature import MATRIX, ModelCard
 from tests.models import (
     CARDS,
@@ -24,6 +25,7 @@ from tests.models import (
     SPARSE_TEXT,
     TENSORS,
     Stub,
+    examples_of,
     make_app,
 )
 
@@ -94,10 +96,15 @@ def test_instance_may_be_an_object_in_any_order(client, card):
     assert both == predict(client, card.example, given) == predict(client, given, given)
 
 
+def example_inputs(client):
+    """Return the inputs in the documented example of the protocol."""
+    (body,) = [body for path, _, body in examples_of(client) if path.endswith("/infer")]
+    return json.loads(body)["inputs"]
+
+
 def test_metadata_describes_the_inputs_of_infer(client, card):
     metadata = client.get(f"/v2/models/{card.name}").json
-    example = client.get("/openapi.json").json["paths"][f"/v2/models/{card.name}/infer"]
-    inputs = example["post"]["requestBody"]["content"]["application/json"]["example"]["inputs"]
+    inputs = example_inputs(client)
     assert [given["name"] for given in metadata["inputs"]] == [given["name"] for given in inputs]
     for described, given in zip(metadata["inputs"], inputs, strict=True):
         assert described["datatype"] == given["datatype"]
@@ -131,10 +138,8 @@ def infer(client, card, inputs, is_binary):
 
 @pytest.mark.parametrize("is_binary", [False, True], ids=["json", "binary"])
 def test_tensors_are_answered_like_json(client, card, is_binary):
-    example = client.get("/openapi.json").json["paths"][f"/v2/models/{card.name}/infer"]
-    given = example["post"]["requestBody"]["content"]["application/json"]["example"]["inputs"]
     inputs = {}
-    for tensor in given:
+    for tensor in example_inputs(client):
         kind = object if tensor["datatype"] == "BYTES" else DTYPES[tensor["datatype"]]
         values = np.array(tensor["data"], kind).reshape(tensor["shape"])
         inputs[tensor["name"]] = tensor["datatype"], np.concatenate([values, values])
@@ -157,21 +162,19 @@ def test_table_of_numbers_may_be_sent_as_one_tensor_per_column(client, card, sha
     assert outputs["predictions"] == predict(client, card.example, card.example)["predictions"]
 
 
-def table(card, *rows, heading=True):
-    """Return rows as CSV."""
+def table(*rows):
+    """Return rows, the first of which may be the heading, as CSV."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    if heading:
-        writer.writerow(column.name for column in card.columns)
     for row in rows:
-        writer.writerow(json.dumps(v) if isinstance(v, bool) else v for v in row)
+        csv.writer(text).writerow(json.dumps(v) if isinstance(v, bool) else v for v in row)
     return text.getvalue().encode()
 
 
 @only(*TABLES)
-@pytest.mark.parametrize("heading", [True, False])
-def test_csv_is_answered_like_json(client, card, heading):
-    body = table(card, card.example, card.example, heading=heading)
+@pytest.mark.parametrize("has_heading", [True, False])
+def test_csv_is_answered_like_json(client, card, has_heading):
+    heading = [named(card, card.example)] if has_heading else []
+    body = table(*heading, card.example, card.example)
     response = client.post("/invocations", data=body, headers=CSV)
     assert response.json == predict(client, card.example, card.example)
     response = client.post("/invocations", data=body, headers={**CSV, "Accept": "text/csv"})
@@ -204,26 +207,20 @@ def test_object_may_be_empty_if_nothing_is_required(client, card):
 
 @only(GAPS, MIXED, HARD_NAMES)
 def test_missing_value_is_null_absent_empty_or_nan(client, card):
-    names = [column.name for column in card.columns]
-    for place, column in enumerate(card.columns):
+    for column in card.columns:
         if column.required:
             continue
-        row = [*card.example[:place], None, *card.example[place + 1 :]]
+        row = changed(card, column.name, None)
         expected = predict(client, row)
         assert (
             expected["predictions"] != predict(client, card.example)["predictions"] or card is MIXED
         )
-        absent = {name: value for name, value in named(card, row).items() if name != column.name}
-        assert predict(client, absent) == expected
-        assert predict(client, named(card, row)) == expected
-        assert client.post("/invocations", data=table(card, row), headers=CSV).json == expected
-        rest = [name for name in names if name != column.name]
-        without = io.StringIO()
-        writer = csv.writer(without)
-        writer.writerow(rest)
-        writer.writerow(json.dumps(v) if isinstance(v, bool) else v for v in absent.values())
-        given = client.post("/invocations", data=without.getvalue().encode(), headers=CSV)
-        assert given.json == expected
+        absent = {name: value for name, value in row.items() if name != column.name}
+        for given in (absent, list(row.values())):
+            assert predict(client, given) == expected
+        for given in (row, absent):
+            body = table(given, given.values())
+            assert client.post("/invocations", data=body, headers=CSV).json == expected
         if column.type == "string":
             assert predict(client, changed(card, column.name, "")) == expected
 
@@ -250,9 +247,8 @@ def test_nan_in_a_tensor_is_a_missing_value_only_if_allowed(client, card):
 
 @only(MIXED)
 def test_input_of_an_optional_column_may_be_omitted(client, card):
-    kinds = {"string": "BYTES", "number": "FP32", "integer": "INT64", "boolean": "BOOL"}
     inputs = {
-        column.name: (kinds[column.type], np.array([column.example], object))
+        column.name: (COLUMN_DATATYPES[column.type], np.array([column.example], object))
         for column in card.columns
         if column.required
     }
@@ -298,7 +294,8 @@ def test_value_of_another_type_is_refused_by_row_and_column(client, card, name, 
     ],
 )
 def test_cell_of_another_type_is_refused_by_line_and_column(client, card, name, cell, fault):
-    body = table(card, card.example, changed(card, name, cell).values())
+    wrong = changed(card, name, cell)
+    body = table(wrong, card.example, wrong.values())
     response = client.post("/invocations", data=body, headers=CSV)
     assert response.status_code == 422
     assert response.json["detail"] == f"line 3, {name}: {fault}"
@@ -320,12 +317,7 @@ def test_cell_of_another_type_is_refused_by_line_and_column(client, card, name, 
     ],
 )
 def test_tensor_of_another_type_is_refused_by_name(client, card, name, datatype, values, fault):
-    kinds = {"string": "BYTES", "number": "FP32", "integer": "INT64", "boolean": "BOOL"}
-    inputs = [
-        {"name": c.name, "shape": [1], "datatype": kinds[c.type], "data": [c.example]}
-        for c in card.columns
-        if c.name != name
-    ]
+    inputs = [tensor for tensor in example_inputs(client) if tensor["name"] != name]
     shape = list(np.array(values, object).shape)
     inputs.append({"name": name, "shape": shape, "datatype": datatype, "data": values})
     response = client.post(f"/v2/models/{card.name}/infer", json={"inputs": inputs})
@@ -416,13 +408,9 @@ def test_openapi_and_page_match_the_signature(client, card):
     assert list(row["properties"]) == [part.name for part in (*card.columns, *card.tensors)]
     needed = [column.name for column in card.columns if column.required]
     assert row["required"] == (needed or [tensor.name for tensor in card.tensors])
-    for path, operations in document["paths"].items():
-        content = operations.get("post", {}).get("requestBody", {}).get("content", {})
-        for kind, media in content.items():
-            body = media["example"]
-            data = body if isinstance(body, str) else json.dumps(body)
-            response = client.post(path, data=data.encode(), content_type=kind)
-            assert response.status_code == 200, (path, kind, response.text)
+    for path, kind, body in examples_of(client):
+        response = client.post(path, data=body, content_type=kind)
+        assert response.status_code == 200, (path, kind, response.text)
     assert client.get("/").status_code == 200
 
 

@@ -19,11 +19,11 @@ HEADER = "Inference-Header-Content-Length"
 def infer(client, card):
     """Send an inference request; ``raw`` follows the JSON."""
 
-    def infer(body, raw=b"", path="", **headers):
+    def infer(body, raw=b"", **headers):
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
         if raw:
             headers.setdefault(HEADER, str(len(text)))
-        url = f"/v2/models/{card.name}{path}/infer"
+        url = f"/v2/models/{card.name}/infer"
         return client.post(url, data=text + raw, headers=headers)
 
     return infer

@@ -2,17 +2,13 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from inference.app import create_app
 from inference.config import Settings
 from inference.errors import StartupError
-from inference.formats.csv import Cells, holds
 from inference.monitoring import logs, request_sample
-from inference.runtime.signature import to_inputs
-from tests.models import CARDS, MIXED, NUMBERS, SEVERAL, make_app
+from tests.models import CARDS, MIXED, NUMBERS, SEVERAL, examples_of, make_app, metric
 from tests.server import serving
 from training.live import evaluate, read, to_frame
 
@@ -33,24 +29,19 @@ def sampled(app, lines):
 
 
 def ask_at_every_door(card, client):
-    """Send the example to each route; return how many rows were answered."""
-    client.post("/predict", json={"instances": [card.example]})
-    rows = 1
-    if holds(card):
-        headers = {"Content-Type": "text/csv"}
-        client.post("/invocations", data=Cells(card).example().encode(), headers=headers)
-        rows += 1
-    client.post("/invocations", json={"instances": [card.example, card.example]})
-    metadata = client.get(f"/v2/models/{card.name}").json
-    inputs = to_inputs(card, [card.example])
-    tensors = [
-        {**given, "shape": list(np.shape(inputs[given["name"]])), "data": inputs[given["name"]].ravel().tolist()}
-        for given in metadata["inputs"]
-    ]  # fmt: skip
-    for path in ("", f"/versions/{metadata['versions'][0]}"):
-        answer = client.post(f"/v2/models/{card.name}{path}/infer", json={"inputs": tensors})
+    """Send the example to each route, and twice to one of them; return how many rows were answered."""
+    version = client.get("/ping").headers["X-Model-Version"]
+    examples = [*examples_of(client)]
+    examples += [
+        (path.replace("/infer", f"/versions/{version}/infer"), kind, body)
+        for path, kind, body in examples
+        if path.endswith("/infer")
+    ]
+    for path, kind, body in examples:
+        answer = client.post(path, data=body, content_type=kind)
         assert answer.status_code == 200, answer.text
-    return rows + 4
+    client.post("/invocations", json={"instances": [card.example, card.example]})
+    return len(examples) + 2
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
@@ -95,11 +86,9 @@ def test_a_share_is_sampled(tmp_path, monkeypatch, lines):
     assert 22 < len(sampled(client.application, lines)) < 178
 
 
-def metric(client, result):
+def count(client, result):
     """Return how many rows the sample has kept or dropped."""
-    start = f'inference_sample_rows_total{{result="{result}"}} '
-    (line,) = [x for x in client.get("/metrics").text.splitlines() if x.startswith(start)]
-    return float(line.split()[-1])
+    return metric(client, "inference_sample_rows_total", result=result)
 
 
 class Broken:
@@ -137,12 +126,12 @@ def test_failed_write_is_retried(to_bucket, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "Could not store the sample: no such bucket"
     ]
-    assert (metric(client, "kept"), metric(client, "dropped")) == (0, 0)
+    assert (count(client, "kept"), count(client, "dropped")) == (0, 0)
     kept._target.is_broken = False
     kept._put()
     (content,) = kept._target.objects
     assert len(content.splitlines()) == 3
-    assert (metric(client, "kept"), metric(client, "dropped")) == (3, 0)
+    assert (count(client, "kept"), count(client, "dropped")) == (3, 0)
 
 
 def test_excess_and_final_rows_are_dropped_and_counted(to_bucket, monkeypatch):
@@ -151,14 +140,14 @@ def test_excess_and_final_rows_are_dropped_and_counted(to_bucket, monkeypatch):
     for _ in range(20):
         client.post("/predict", json={"instances": [NUMBERS.example]})
     kept._take()
-    dropped = metric(client, "dropped")
+    dropped = count(client, "dropped")
     assert 0 < dropped < 20
     kept.flush()
-    assert metric(client, "dropped") == 20
+    assert count(client, "dropped") == 20
     monkeypatch.setattr(request_sample, "MOST_REQUESTS", 2)
     for _ in range(5):
         client.post("/predict", json={"instances": [NUMBERS.example]})
-    assert metric(client, "dropped") == 23
+    assert count(client, "dropped") == 23
 
 
 def test_only_columns_can_be_excluded(tmp_path, monkeypatch):
@@ -232,7 +221,3 @@ def test_labels_that_do_not_fit_say_why(labels, reason):
     ]
     with pytest.raises(Exception, match=reason):
         evaluate(rows, pd.DataFrame(labels), NUMBERS)
-
-
-def test_service_starts_with_a_sample(model_path):
-    create_app(Settings(model_path=str(model_path), sample_share=0.5))
