@@ -1,6 +1,6 @@
 // Sends the rows of a CSV file to the service in parts, and offers the file with its predictions for download.
 import { decode, parse, quote, separatorOf } from "./csv.js";
-import { controls } from "./form.js";
+import { controls, meterRow } from "./form.js";
 import { send } from "./request.js";
 
 const PART = 1000;
@@ -162,18 +162,7 @@ function count(values) {
 function showCounts(values) {
   const counts = count(values);
   histogram.tBodies[0].replaceChildren(
-    ...counts.map(([name, size]) => {
-      const row = document.createElement("tr");
-      const heading = document.createElement("th");
-      heading.scope = "row";
-      heading.textContent = name;
-      const meter = document.createElement("meter");
-      Object.assign(meter, { max: values.length, value: size, ariaLabel: name });
-      row.append(heading);
-      row.insertCell().append(meter);
-      row.insertCell().append(size.toLocaleString("en"));
-      return row;
-    }),
+    ...counts.map(([name, size]) => meterRow(name, { max: values.length, value: size }, size.toLocaleString("en"))),
   );
   histogram.hidden = false;
 }

@@ -48,6 +48,20 @@ export function svg(name, attributes) {
   return node;
 }
 
+// Create a row of a table: a name, a bar and the number that it shows.
+export function meterRow(name, attributes, number) {
+  const row = document.createElement("tr");
+  const heading = document.createElement("th");
+  heading.scope = "row";
+  heading.textContent = name;
+  const meter = document.createElement("meter");
+  Object.assign(meter, { ...attributes, ariaLabel: name });
+  row.append(heading);
+  row.insertCell().append(meter);
+  row.insertCell().append(number);
+  return row;
+}
+
 // Set the value of a control, or clear it.
 export function put(control, value) {
   if (control.type === "checkbox") {

@@ -1,5 +1,5 @@
 // Sends the form's values to the service, shows the answer, and keeps the history of this visit.
-import { controls, form, instanceOf, isOutside, readable, svg } from "./form.js";
+import { controls, form, instanceOf, isOutside, meterRow, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
@@ -98,24 +98,10 @@ function show({ predictions, probabilities }) {
   const table = document.getElementById("probabilities");
   const classes = classesOf(probabilities?.[0]);
   table.hidden = classes.length === 0;
-  table.tBodies[0].replaceChildren(...classes.map(probabilityRow));
+  table.tBodies[0].replaceChildren(...classes.map(([name, value]) => meterRow(name, { value }, percent(value))));
   const strange = controls.filter(isOutside).map(({ name }) => name);
   outside.hidden = strange.length === 0;
   outside.textContent = `Outside of the training data: ${strange.slice(0, MOST_COLUMNS).join(", ")}. The model has seen nothing like it.`;
-}
-
-function probabilityRow([name, probability]) {
-  const row = document.createElement("tr");
-  const heading = document.createElement("th");
-  heading.scope = "row";
-  heading.textContent = name;
-  const meter = document.createElement("meter");
-  meter.value = probability;
-  meter.ariaLabel = name;
-  row.append(heading);
-  row.insertCell().append(meter);
-  row.insertCell().append(percent(probability));
-  return row;
 }
 
 // The text for a control in the history.
