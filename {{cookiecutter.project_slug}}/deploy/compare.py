@@ -73,22 +73,17 @@ def columns_of(answer: dict[str, Any]) -> dict[str, list[Scalar]]:
     return {"": predictions}
 
 
-def is_number(value: Scalar) -> bool:
-    """Whether a prediction is a number and not a class."""
-    return isinstance(value, float)
-
-
 def differ(new: Sequence[Scalar], running: Sequence[Scalar]) -> list[bool]:
-    """Return for each instance whether two predictions differ: in the class, or much as numbers.
+    """Return for each instance whether two predictions differ: in the class, or much as numbers, which are floats.
 
     Raise ValueError if the numbers of instances differ.
     """
-    if not all(map(is_number, running)):
+    if not all(isinstance(value, float) for value in running):
         return [one != other for one, other in zip(new, running, strict=True)]
     numbers = [float(value) for value in running]
     most = max(SPAN_SHARE * (max(numbers) - min(numbers)), 1e-4 * max(map(abs, numbers)))
     return [
-        not is_number(one) or not abs(float(one) - other) <= most
+        not isinstance(one, float) or not abs(one - other) <= most
         for one, other in zip(new, numbers, strict=True)
     ]
 

@@ -11,14 +11,7 @@ from msgspec import Meta
 from werkzeug.exceptions import BadRequest
 
 from inference.errors import InvalidInstances, escape
-from inference.formats.decoding import (
-    LARGE_BYTES,
-    DuplicateKeyError,
-    check_keys,
-    one_at_a_time,
-    skip_mark,
-    too_many_rows,
-)
+from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, too_many_rows, turn
 from inference.runtime.signature import MATRIX, Column, Inputs, ModelCard, Tensor, to_inputs
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -99,10 +92,8 @@ class InstancesDecoder:
         Raises BadRequest if the body is not JSON, and InvalidInstances, which names the row
         and the column, if the JSON does not match the model.
         """
-        if len(body) > LARGE_BYTES:
-            with one_at_a_time:
-                return self._decode(body)
-        return self._decode(body)
+        with turn(len(body)):
+            return self._decode(body)
 
     def _decode(self, body: bytes) -> Inputs:
         try:

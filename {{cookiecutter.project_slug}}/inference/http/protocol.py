@@ -16,14 +16,7 @@ from inference.formats.tensors import InferenceResponse, InputTensor, RequestedO
 from inference.http.routes import JSON, JSON_LENGTH, respond, to_json
 from inference.http.service import Asked, Door, Encode, Reply
 from inference.runtime.engine import Engine
-from inference.runtime.signature import (
-    DATATYPES,
-    MATRIX,
-    Inputs,
-    ModelCard,
-    Predictions,
-    to_array,
-)
+from inference.runtime.signature import DATATYPES, MATRIX, Inputs, ModelCard, Predictions, to_array
 
 COLUMN_DATATYPES = {"number": "FP32", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
 OUTPUT_DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}

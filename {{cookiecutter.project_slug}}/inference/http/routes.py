@@ -1,7 +1,6 @@
 """The routes of the native API, the SageMaker API, and the web page."""
 
-from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 
 import msgspec
 from flask import Blueprint, Response, current_app, render_template, request
@@ -26,9 +25,14 @@ to_json = msgspec.json.Encoder().encode
 
 def make_doors(card: ModelCard, decoder: InstancesDecoder) -> dict[str, Door]:
     """Create the doors of the native API and of a SageMaker endpoint."""
-    encode_json = partial(to_json_reply, card, [class_names(output) for output in card.outputs])
-    encode_csv = partial(to_csv_reply, card)
+    classes = [class_names(output) for output in card.outputs]
     cells = cache(lambda: csv.Cells(card))
+
+    def encode_json(predictions: Predictions) -> Reply:
+        return Reply(to_json(answer(card, classes, predictions)), JSON)
+
+    def encode_csv(predictions: Predictions) -> Reply:
+        return Reply(csv.encode(predictions, card), f"{CSV}; charset=utf-8")
 
     def predict(asked: Asked) -> tuple[Inputs, Encode]:
         if mimetype(asked) != JSON:
@@ -119,15 +123,3 @@ def wants_csv(accept: str) -> bool:
     if not accept or accept == "*/*":
         return False
     return parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
-
-
-def to_json_reply(
-    card: ModelCard, classes: Sequence[Sequence[str]], predictions: Predictions
-) -> Reply:
-    """Encode the predictions as JSON; ``classes`` of each output are the keys of its probabilities."""
-    return Reply(to_json(answer(card, classes, predictions)), JSON)
-
-
-def to_csv_reply(card: ModelCard, predictions: Predictions) -> Reply:
-    """Encode the predictions as CSV."""
-    return Reply(csv.encode(predictions, card), f"{CSV}; charset=utf-8")

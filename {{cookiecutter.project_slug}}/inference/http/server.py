@@ -127,6 +127,8 @@ class Server:
         """Serve until SIGTERM, then finish open requests; ``ready`` is called once the server listens."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        # Calls a function after everything that has arrived by now was handled.
+        self.later = self._loop.call_soon
         self._stopped = asyncio.Event()
         self._sweep()
         self._loop.add_signal_handler(signal.SIGTERM, self.drain)
@@ -378,10 +380,6 @@ class Server:
                 self._loop.call_soon_threadsafe(finish)
 
         job.future.add_done_callback(done)
-
-    def later(self, function: Callable[[], None]) -> None:
-        """Call a function after everything that has arrived by now was handled."""
-        self._loop.call_soon(function)
 
     def _end_job(self, job: Job, finish: Callable[..., Reply] | None = None) -> None:
         call = job.call

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from inference.config import Settings
@@ -64,8 +64,8 @@ class Service:
     # The largest number of rows that may be predicted on the event loop.
     inline_rows: int
     # The Flask views of the doors, by endpoint.
-    views: Mapping[str, Callable[..., object]] = field(default_factory=dict)
-    places: list[None] = field(default_factory=list)
+    views: Mapping[str, Callable[..., object]]
+    places: list[None]
 
     def begin(self) -> None:
         """Count a request as in flight."""

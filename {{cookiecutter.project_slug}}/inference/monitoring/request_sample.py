@@ -62,13 +62,7 @@ class Sample:
     Raises StartupError if the settings do not match the model.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        card: ModelCard,
-        version: str,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, settings: Settings, card: ModelCard, version: str, metrics: Metrics) -> None:
         names = [column.name for column in card.columns]
         names += [tensor.name for tensor in card.tensors]
         for name in settings.left_out:
