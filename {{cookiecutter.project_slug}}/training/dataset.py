@@ -123,20 +123,15 @@ class Dataset:
 
         Raises UnfitError, which names the column, for one that cannot be served.
         """
-        if isinstance(self.rows, pd.DataFrame):
-            columns = [describe(str(name), self.rows[name]) for name in self.rows]
-        elif not self.is_tensors:
-            values = self.rows.astype(float).T
-            columns = [
-                describe(name, pd.Series(column))
-                for name, column in zip(self.features, values, strict=True)
-            ]
-        else:
+        if self.is_tensors:
             return ()
-        is_frame = isinstance(self.rows, pd.DataFrame)
-        if is_frame and all(column.type in ("number", "integer") for column in columns):
+        frame = self.rows
+        if not isinstance(frame, pd.DataFrame):
+            frame = pd.DataFrame(frame.astype(float), columns=self.features)
+        columns = [describe(str(name), frame[name]) for name in frame]
+        if all(column.type in ("number", "integer") for column in columns):
             # A matrix has one type, and columns of whole numbers may get fractions later.
-            columns = [as_number(column, self.rows[column.name]) for column in columns]
+            columns = [as_number(column, frame[column.name]) for column in columns]
         return tuple(
             msgspec.structs.replace(column, unit=self.units.get(column.name, ""))
             for column in columns

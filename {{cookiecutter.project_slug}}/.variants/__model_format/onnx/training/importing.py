@@ -209,9 +209,7 @@ def read_mlflow(folder: Path) -> Found:
     saved = import_framework("mlflow").read(folder)
     found = read(saved.path)
     return found._replace(
-        kind=f"{found.kind}, saved by MLflow",
-        names=found.names or saved.names,
-        rows=saved.rows,
+        kind=f"{found.kind}, saved by MLflow", names=found.names or saved.names, rows=saved.rows
     )
 
 

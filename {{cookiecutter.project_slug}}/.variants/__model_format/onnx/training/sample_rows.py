@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from inference.errors import first_line
 from training.dataset import UnfitError
 
 NAME_THEM = "name them with NAMES=a,b,c, or give rows with a header line with SAMPLE=rows.csv."
@@ -25,14 +26,11 @@ def read(path: Path) -> Any:
     if path.suffix not in readers:
         raise UnfitError(f"SAMPLE must be a {KINDS} file, {path} is not.")
     try:
-        rows = readers[path.suffix](path)
+        return readers[path.suffix](path)
     except OSError as error:
         raise UnfitError(f"Could not read SAMPLE: {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise UnfitError(
-            f"Could not read SAMPLE: {path}: {str(error).partition(chr(10))[0]}"
-        ) from error
-    return rows
+        raise UnfitError(f"Could not read SAMPLE: {path}: {first_line(error)}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -361,11 +361,7 @@ def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) 
 
 
 def compare(
-    model: BaseEstimator,
-    predictor: Predictor,
-    data: Dataset,
-    instances: Sequence[Any],
-    what: str,
+    model: BaseEstimator, predictor: Predictor, data: Dataset, instances: Sequence[Any], what: str
 ) -> tuple[int, float]:
     """Return how many predictions agree with scikit-learn, and their largest difference; UnfitError if too few."""
     card = predictor.card
