@@ -49,10 +49,7 @@ class Authority:
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (x509.SubjectAlternativeName([x509.DNSName(host)]), False),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-            (
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                False,
-            ),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
         )
         file = self._folder / f"{host}.pem"
         file.write_bytes(certificate + pem(key))
@@ -90,7 +87,5 @@ def name(text: str) -> x509.Name:
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """Serialize a key for OpenSSL."""
     return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -30,10 +30,7 @@ NUMBERS = make_card(
 )
 GAPS = make_card(
     "gaps",
-    columns=(
-        Column(name="age", required=False, example=28.0),
-        Column(name="fare", example=7.25),
-    ),
+    columns=(Column(name="age", required=False, example=28.0), Column(name="fare", example=7.25)),
     outputs=(Output(name="price"),),
 )
 # All columns are optional.

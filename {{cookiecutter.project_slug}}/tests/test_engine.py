@@ -228,10 +228,7 @@ def answers(value, probabilities=None):
         ((answers("a"), ("x", " ")), "the name of column 1 is ' '"),
         ((answers("a"), ("x\n",)), r"the name of column 0 is 'x\\n'"),
         ((answers("a"), ("x\u202e",)), r"the name of column 0 is 'x\\u202e'"),
-        (
-            (answers("a"), ("x",), ("a", "b", "a")),
-            "the card has a duplicate class of 'kind': 'a'",
-        ),
+        ((answers("a"), ("x",), ("a", "b", "a")), "the card has a duplicate class of 'kind': 'a'"),
         ((answers("a"), ("x",), ("a", "b\0")), "the name of class of 'kind' 1"),
         ((answers("c"),), "the model answers 'c', its card has"),
         ((answers(1),), "the model answers 1, its card says string"),
