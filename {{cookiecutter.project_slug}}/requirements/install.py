@@ -55,7 +55,7 @@ def main(folder, lock, *options):
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
         if uv is None:
             uv = install_uv(python, settings, environment)
-        if not can_write(cache_folder(uv, environment)):
+        if not can_cache(uv, environment):
             environment["UV_NO_CACHE"] = "1"
         target = create_environment(folder)
         print(f"Installing the packages of {lock} ...", flush=True)
@@ -142,18 +142,14 @@ def install_uv(python, settings, environment):
     )
 
 
-def cache_folder(uv, environment):
-    """Return uv's cache folder, or None if uv cannot tell."""
+def can_cache(uv, environment):
+    """Whether files can be created in uv's cache folder, creating the folder if needed."""
     answer = subprocess.run(
         [uv, "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True
     )
-    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
-
-
-def can_write(folder):
-    """Whether files can be created in a folder, creating the folder if needed."""
-    if folder is None:
+    if answer.returncode:
         return False
+    folder = Path(answer.stdout.strip())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -52,7 +52,7 @@ class Middleware:
         service = self.service
         call = current.call = Call.of(environ)
         call.more_headers = service.origins.headers(environ.get("HTTP_ORIGIN", ""))
-        service.begin()
+        service.metrics.enter()
         try:
             status, headers, body = self._admit(call, environ)
         except HTTPException as error:

@@ -268,7 +268,7 @@ class Server:
         call = current.call = call_of(request, path)
         if self.service.origins:
             call.more_headers = self.service.origins.headers(request.header("origin"))
-        self.service.begin()
+        self.service.metrics.enter()
         return call
 
     def _predict(
@@ -300,19 +300,16 @@ class Server:
                 work = lambda: service.finish(call, inputs, predict(inputs), encode)  # noqa: E731
                 self._submit(connection, request, call, work)
             elif len(self.connections) > 1:
-                self._predict_soon(Light(connection, request, call, inputs, rows, encode))
+                # The model is faster on many rows: predict with the requests that arrive by then.
+                self._batch.append(Light(connection, request, call, inputs, rows, encode))
+                if len(self._batch) == 1:
+                    self._loop.call_soon(self._predict_batch)
             else:
                 predictions = service.engine.predict(inputs)
                 reply = service.finish(call, inputs, predictions, encode)
                 self._answer(connection, request, call, reply)
         except Exception as error:
             self._answer_fault(connection, request, call, error)
-
-    def _predict_soon(self, light: Light) -> None:
-        """Predict on the event loop, with the requests that have arrived by then: the model is faster on many rows."""
-        self._batch.append(light)
-        if len(self._batch) == 1:
-            self._loop.call_soon(self._predict_batch)
 
     def _predict_batch(self) -> None:
         """Answer the collected requests, with no more rows at a time than may be predicted on the event loop."""

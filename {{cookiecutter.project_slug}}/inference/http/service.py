@@ -67,10 +67,6 @@ class Service:
     views: Mapping[str, Callable[..., object]]
     places: list[None]
 
-    def begin(self) -> None:
-        """Count a request as in flight."""
-        self.metrics.enter()
-
     def end(self, call: Call, status: int) -> None:
         """Count a request as finished, and log it."""
         seconds = time.perf_counter() - call.started

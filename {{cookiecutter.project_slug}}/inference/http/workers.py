@@ -95,7 +95,7 @@ class Supervisor:
                     continue
                 if has_served:
                     self._fork(number, describe(pid, status))
-                elif self._serves():
+                elif any(share != NONE_TAKEN for share in self._shares):
                     # Read the report each time: unread ones would fill the pipe and block the next worker.
                     self._due[number] = time.monotonic() + RETRY_SECONDS, self._reason(pid, status)
                 else:
@@ -104,9 +104,6 @@ class Supervisor:
                     self._stop()
             self._keep_time()
         return code
-
-    def _serves(self) -> bool:
-        return any(share != NONE_TAKEN for share in self._shares)
 
     def _fork(self, number: int, replaces: str = "") -> None:
         self._shares[number] = NONE_TAKEN

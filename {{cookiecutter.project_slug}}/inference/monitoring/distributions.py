@@ -142,7 +142,9 @@ def of_column(column: Column) -> Distribution:
         return Distribution(column.name, values=column.categories, **known)
     if column.type == "string":
         return Distribution(column.name, edges=column.edges, measured="characters", **known)
-    edges = column.edges or known_range(column)
+    edges = column.edges
+    if not edges and column.minimum is not None and column.maximum is not None:
+        edges = column.minimum, column.maximum
     return Distribution(column.name, edges=edges, is_float32=column.type == "number", **known)
 
 
@@ -164,13 +166,6 @@ def of_output(output: Output) -> Distribution:
         measured=measured,
         role="output",
     )
-
-
-def known_range(column: Column) -> tuple[float, ...]:
-    """Return the range of a column that has no bins in the model file."""
-    if column.minimum is None or column.maximum is None:
-        return ()
-    return column.minimum, column.maximum
 
 
 def measure_text(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from inference.formats.answers import answer
 from inference.monitoring import logs
 from inference.monitoring.background import Background
 from inference.monitoring.metrics import Metrics
-from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names
+from inference.runtime.signature import MATRIX, Inputs, ModelCard, Predictions, class_names, take
 
 logger = logging.getLogger("inference.sample")
 
@@ -158,14 +158,7 @@ class Sample:
         self, at: datetime, request_id: str, inputs: Inputs, predictions: Predictions
     ) -> list[bytes]:
         rows = min(len(predictions[0].values), MOST_ROWS)
-        kept = tuple(
-            part._replace(
-                values=part.values[:rows],
-                probabilities=None if part.probabilities is None else part.probabilities[:rows],
-            )
-            for part in predictions
-        )
-        given = answer(self._card, self._classes, kept)
+        given = answer(self._card, self._classes, take(predictions, 0, rows))
         instances = self._instances(inputs, rows)
         probabilities: Sequence[Any] = given.probabilities or [None] * rows
         return [

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from inference.errors import InvalidInstances, Overloaded
 from inference.runtime.contract import check_finite
-from inference.runtime.signature import Inputs, Prediction, Predictions, count
+from inference.runtime.signature import Inputs, Predictions, count, take
 
 # A batch with this many rows takes no further requests.
 BATCH_ROWS = 64
@@ -120,11 +120,3 @@ def predict_alone(run: Run, inputs: Inputs) -> Predictions | Exception:
 def concatenate(requests: Sequence[Inputs]) -> Inputs:
     """Concatenate the instances of all requests; raises ValueError if free dimensions differ in size."""
     return {name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]}
-
-
-def take(predictions: Predictions, start: int, end: int) -> Predictions:
-    """Return the predictions for a slice of the instances."""
-    return tuple(
-        Prediction(values[start:end], None if probabilities is None else probabilities[start:end])
-        for values, probabilities in predictions
-    )

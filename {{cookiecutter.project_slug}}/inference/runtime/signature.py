@@ -190,6 +190,14 @@ Predictions = tuple[Prediction, ...]
 Predict = Callable[[Inputs], Prediction | Mapping[str, Prediction]]
 
 
+def take(predictions: Predictions, start: int, end: int) -> Predictions:
+    """Return the predictions for a slice of the instances."""
+    return tuple(
+        Prediction(values[start:end], None if probabilities is None else probabilities[start:end])
+        for values, probabilities in predictions
+    )
+
+
 def to_inputs(card: ModelCard, instances: Sequence[Any]) -> Inputs:
     """Convert instances that match the card to the model's inputs."""
     if card.is_matrix:
