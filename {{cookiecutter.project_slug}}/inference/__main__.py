@@ -16,7 +16,6 @@ import asyncio
 import atexit
 import errno
 import logging
-import logging.config
 import os
 import resource
 import signal
@@ -95,7 +94,7 @@ def allow_descriptors(connections: int) -> None:
 
 def serve(settings: Settings, listener: socket.socket, worker: Worker) -> None:
     """Load the model and answer requests; this is what a worker runs."""
-    logging.config.dictConfig(logs.config(settings.log_level))
+    logging.basicConfig(handlers=[logs.Handler()], level=settings.log_level, force=True)
     shared.choose(worker.number)
     try:
         from application import app, application

@@ -71,18 +71,15 @@ def test_valid_keys_pass_however_they_are_written(a):
     ("change", "key"),
     [
         ((b'"shape"', b'"name": "x", "shape"'), "name"),
-        ((b'{"inputs"', b'{"inputs": [], "inputs"'), "inputs"),
+        ((b'{"inputs"', b'{"inputs": [' + GOOD + b'], "inputs"'), "inputs"),
         ((b'{"inputs"', b'{"parameters": {"p": 1, "p": 2}, "inputs"'), "p"),
         ((b'"shape"', rb'"n\u0061me": "\"", "shape"'), "name"),
         ((b'{"inputs"', b'{"outputs": [{"name": "x", "name": "y"}], "inputs"'), "name"),
     ],
 )
 def test_duplicate_key_in_a_tensor_request_is_refused(change, key):
-    body = INFER.replace(*change)
-    if key == "inputs":
-        body = INFER.replace(b'{"inputs"', b'{"inputs": [' + GOOD + b'], "inputs"')
     with pytest.raises(BadRequest) as error:
-        infer(body)
+        infer(INFER.replace(*change))
     assert error.value.description == f"duplicate key {key} in an object"
 
 

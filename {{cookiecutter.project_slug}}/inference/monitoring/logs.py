@@ -109,16 +109,6 @@ class Handler(logging.Handler):
         return to_line(record.levelname, record.name, fields).decode()
 
 
-def config(level: str) -> dict[str, Any]:
-    """Return the logging configuration of the service for ``logging.config.dictConfig``."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "handlers": {"stdout": {"()": Handler}},
-        "root": {"handlers": ["stdout"], "level": level},
-    }
-
-
 access = logging.getLogger("inference.access")
 
 
