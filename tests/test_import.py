@@ -301,6 +301,10 @@ torch.save(torch.nn.Linear(4, 3).state_dict(), "weights.pt")
     project.check(*command)
     project.check("ruff", "check")
     project.check("ruff", "format", "--check")
+    # What the project does next with an imported model, although its sample is another one.
+    assert "Nothing to train" in project.check(".venv/bin/python", "-m", "training")
+    tests = ("tests/test_service.py", "tests/test_training.py", "tests/test_startup.py")
+    project.check(".venv/bin/python", "-m", "pytest", "-q", *tests)
     with serving(project) as url:
         card = json.loads(ask(f"{url}/openapi.json")[1])
         instance = {

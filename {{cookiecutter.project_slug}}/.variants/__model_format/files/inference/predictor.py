@@ -1,20 +1,12 @@
 """The model behind the service: replace this worked example with your own."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import numpy as np
 
 from inference.runtime.signature import MATRIX, Inputs, ModelCard, Prediction
-
-
-class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The fitted parameters, of shapes (classes, features), (classes, features) and (classes,)."""
-
-    means: list[list[float]]
-    variances: list[list[float]]
-    priors: list[float]
 
 
 class Predictor:
@@ -29,18 +21,19 @@ class Predictor:
 
     may_block: ClassVar[bool] = True
 
-    def __init__(self, card: ModelCard, parameters: Parameters) -> None:
+    def __init__(self, card: ModelCard, parameters: dict[str, Any]) -> None:
         self.card = card
-        self._means = np.array(parameters.means)
-        self._variances = np.array(parameters.variances)
-        self._offsets = np.log(parameters.priors) - 0.5 * np.log(self._variances).sum(axis=1)
+        # Of the shapes (classes, columns), (classes, columns) and (classes,).
+        self._means = np.array(parameters["means"])
+        self._variances = np.array(parameters["variances"])
+        self._offsets = np.log(parameters["priors"]) - 0.5 * np.log(self._variances).sum(axis=1)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Create a predictor from the files in a folder, whose checksums were verified; raises if they are invalid."""
         card = msgspec.json.decode((folder / "card.json").read_bytes())
-        parameters = (folder / "parameters.json").read_bytes()
-        return cls(ModelCard.read(card), msgspec.json.decode(parameters, type=Parameters))
+        parameters = msgspec.json.decode((folder / "parameters.json").read_bytes())
+        return cls(ModelCard.read(card), parameters)
 
     def predict(self, inputs: Inputs) -> Prediction:
         """Predict the rows of ``inputs``, which holds a float32 array of shape (rows, columns)."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from inference.config import Settings
+from inference.errors import message_of
 from inference.runtime.contract import keep
 from inference.runtime.engine import Engine
 from inference.runtime.signature import to_inputs
@@ -31,14 +32,18 @@ def take(path: Path, source: Source) -> None:
         fetched = sources.fetch(source.model, stack)
         content: Content = fetched if fetched.is_dir() else {fetched.name: fetched.read_bytes()}
         rows = read_rows(source.sample) if source.sample else []
+        where = ""
         try:
             with loaded(content) as predictor:
                 card = Engine(predictor, queue=False, seconds_to_wait=1).card
-                for row in rows:
+                for number, row in enumerate(rows):
+                    where = f" for row {number} of {source.sample}"
                     keep(card, predictor.predict(to_inputs(card, [row])), 1)
         except Exception as error:
+            reason = f"{type(error).__name__}: {message_of(error)}"
             raise UnfitError(
-                f"Predictor cannot serve {source.model}: {error!r}\nChange inference/predictor.py so that it does."
+                f"Predictor cannot serve {source.model}{where}: {reason}\n"
+                "Change inference/predictor.py so that it does."
             ) from error
         print(f"{source.model}: served by Predictor as {card.name}")
         print(f"The example and {len(rows)} rows of a sample are answered")

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 from msgspec.json import encode
 
-from inference.predictor import Parameters
 from inference.runtime.signature import ModelCard, Output
 from training.dataset import Dataset
 
 
-def infer_signature(model: Parameters, data: Dataset) -> dict[str, Any]:
+def infer_signature(model: object, data: Dataset) -> dict[str, Any]:
     """Return the inputs and outputs of the model, as fields of the model card."""
     classes = tuple(np.unique(data.labels).tolist())
     output = Output(name=data.targets[0], type="string", classes=classes)
@@ -18,6 +17,6 @@ def infer_signature(model: Parameters, data: Dataset) -> dict[str, Any]:
     return {"columns": columns, "tensors": tensors, "outputs": (output,)}
 
 
-def export(model: Parameters, card: ModelCard, data: Dataset) -> dict[str, bytes]:
+def export(model: object, card: ModelCard, data: Dataset) -> dict[str, bytes]:
     """Return the files that ``Predictor.load`` reads, by name; ``data`` may be used to check the result."""
     return {"card.json": encode(card), "parameters.json": encode(model)}
