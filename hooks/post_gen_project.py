@@ -317,7 +317,11 @@ def write(plan: Plan, texts: dict[str, str], keep: bool) -> str:
 def report(plan: Plan, others: set[str], keep: bool, folder: str) -> Iterator[str]:
     """Yield what a bake over a project did with the existing files, one line each."""
     if plan.differing and keep:
-        yield f"Kept files that differ from the template: {name_some(plan.differing)}."
+        names = ", ".join(sorted(plan.differing))
+        yield (
+            f"Kept files that differ from the template: {names}.\n"
+            "A bake with -f and without -s replaces them, and keeps the old ones beside."
+        )
     elif plan.differing:
         yield (
             f"Replaced files that differed from the template: {name_some(plan.differing)}.\n"
@@ -389,11 +393,14 @@ def main() -> int:
         header = f"The project was not generated, {result}:"
         print(header, *faults, sep="\n  ", file=sys.stderr)
         return 1
+    first = "  make setup train test    install, train the sample model, run the tests"
+    if lines:
+        first = "  make setup train test    install, train and test, once all files are as you want them"
     print(
         *lines,
         f"Generated {answers['project_slug']}. Next:",
         f"  cd {answers['project_slug']}",
-        "  make setup train test    install, train the sample model, run the tests",
+        first,
         "  make run                 serve it on this machine",
         "  make targets             everything else, up to make deploy",
         sep="\n",
