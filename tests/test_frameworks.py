@@ -34,7 +34,7 @@ def test_own_model_as_the_readme_describes_it(project, tmp_path):
         pytest.skip("trains no model")
     copy = BakedProject(tmp_path / "copy")
     shutil.copytree(project.path, copy.path, symlinks=True)
-    follow_readme(copy, *MODEL_TESTS)
+    follow_readme(copy)
 
 
 def test_page_answers_the_sample(project, browser):

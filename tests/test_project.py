@@ -196,8 +196,8 @@ def test_own_model_as_the_readme_describes_it(copy):
     follow_readme(copy)
 
 
-def follow_readme(copy, *tests):
-    """Follow training/README.md to the letter, with all tests or some."""
+def follow_readme(copy):
+    """Follow training/README.md to the letter, with the tests of the model."""
     readme = copy.read("training/README.md")
     steps = re.findall(r"`([a-z_/]+\.py)`, ([^\n]*):\n\n```python\n(.*?)```", readme, re.DOTALL)
     assert len(steps) >= 2
@@ -206,7 +206,7 @@ def follow_readme(copy, *tests):
         if where.startswith("below"):
             code = f"{first_line}\n\n{code}"
         (copy.path / file).write_text(code)
-    copy.check("make", "train", "test", f"PYTEST_ARGS={' '.join(tests)}")
+    copy.check("make", "train", "test", f"PYTEST_ARGS={' '.join(MODEL_TESTS)}")
     copy.check(".venv/bin/python", "-m", "mypy")
     copy.check("ruff", "check")
     port = free_port()
