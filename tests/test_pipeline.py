@@ -340,6 +340,7 @@ def test_policy_of_the_deploying_user_allows_exactly_what_deploy_does(installed,
         "logs:TagResource",
         "ec2:RevokeSecurityGroupIngress",  # if the port or the network of callers has changed
         "iam:PassRole",  # a permission without an action
+        "iam:PutRolePermissionsBoundary",  # of a role that exists, with PERMISSIONS_BOUNDARY
         "inspector2:ListCoverage",  # by ECR, if Inspector scans the account's images; so is the next
         "inspector2:ListFindings",
         "logs:FilterLogEvents",  # make logs
