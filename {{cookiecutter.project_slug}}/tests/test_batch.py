@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import select
 import signal
 import sys
@@ -26,7 +27,7 @@ from inference.batch.job import Job, processes
 from inference.batch.parts import Part, plan
 from inference.batch.target import ERRORS, Files
 from inference.config import Settings
-from inference.errors import StartupError
+from inference.errors import InvalidInstances, StartupError
 from inference.formats.csv import Cells, holds
 from tests.models import CARDS, MIXED, NUMBERS, TENSORS, Stub, make_app
 
@@ -217,7 +218,7 @@ def test_rows_that_the_model_cannot_answer_are_named(numbers, tmp_path, monkeypa
 @pytest.mark.parametrize("heading", ["", "a/b~c,width,height: cm,length\n"])
 def test_numbers_parsed_in_bulk_are_the_same(text, is_quick, heading):
     cells = Cells(NUMBERS)
-    places = cells.find_columns(heading.strip().split(","))
+    places, _ = cells.find_columns(heading.strip().split(","))
     quick = cells.read_numbers(text.encode(), places, 4)
     assert (quick is not None) is is_quick
     if is_quick:
@@ -414,15 +415,55 @@ def test_impossible_job_says_why(numbers, given, reason, tmp_path, monkeypatch, 
     assert [*tmp_path.rglob("*")] == before
 
 
-def test_heading_without_a_column_says_which(numbers, tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_text("length,width,height: cm,colour\n1,2,3,4\n")
-    with pytest.raises(StartupError, match="the first line is missing 'a/b~c'"):
-        run(numbers, path, tmp_path / "scores.csv")
-    assert [file.name for file in tmp_path.iterdir() if "scores" in file.name] == []
-    # A row is not a heading, even if it is invalid.
-    path.write_text("1,2,x,4\n1,2,3,4\n")
-    assert run(numbers, path, tmp_path / "scores.csv").failed == 1
+@pytest.mark.parametrize(
+    ("heading", "fault"),
+    [
+        ("port,island,age,note,member,clas", "has no column 'class'; unknown: 'clas'; name them"),
+        ("port,island,age,note,member", "The first line has no column 'class'"),
+        (
+            "a,b,c,d,e,f",
+            "has no column 'island', 'port', 'age', 'note', 'member', 'class'; unknown",
+        ),
+        (
+            "id,island,port,member,class,ages",
+            "no column 'age'; unknown: 'id', 'ages'; name them as the model does, or leave out the unknown ones",
+        ),
+        ("island,port,member,class,AGE,a_g_e", "The first line names age twice"),
+    ],
+)
+def test_heading_that_does_not_match_is_refused(mixed, tmp_path, capsys, heading, fault):
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    path.write_text(f"{heading}\nBiscoe,C,1,x,true,3\n")
+    assert main([str(path), str(target)]) == NOT_DONE
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path}: ")
+    assert fault in said
+    assert not [*tmp_path.glob("scores*")]
+    with pytest.raises(InvalidInstances, match=re.escape(fault)):
+        Cells(MIXED).decode(path.read_bytes(), 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("id,survived,island,port,age,note,member,class\n7,1,Dream,C,1,x,true,3\n", ""),
+        ("Class ,IS-LAND,member,_port,id\n3,Dream,true,C,7\n", "'age', 'note'; not used: 'id'\n"),
+        (
+            "island,port,member,class,age\nDream,C,true,3,1\n",
+            "rows.csv: counted as missing: 'note'\n",
+        ),
+        # A row is not a heading, even if it is invalid, or a text in it is the name of a column.
+        ("Dream,C,1,island,true,3\nDream,C,x,x,true,3", ""),
+    ],
+)
+def test_columns_without_which_the_model_can_do_are_named(mixed, tmp_path, capsys, text, note):
+    path, target = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    path.write_text(text)
+    assert main([str(path), str(target)]) == int("x,x" in text)
+    assert len(read_csv(target)) == 2
+    said = capsys.readouterr().err
+    assert note in said
+    assert bool(note) == ("counted" in said)
 
 
 def test_model_that_cannot_be_served_says_why(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -78,7 +79,7 @@ class Job:
                 source.narrow(*self._piece)
             heading = tuple(source.heading) if isinstance(source, Csv) else ()
             form = Form(suffix_of(self.source), heading, self._form)
-            has_heading, head, version = pool.submit(describe, form).result()
+            has_heading, head, version, note = pool.submit(describe, form).result()
             begin = source.begin
             if isinstance(source, Csv) and has_heading:
                 begin = source.after_heading
@@ -86,6 +87,8 @@ class Job:
             progress = self._opened.begin(identity, begin, head)
             if progress.is_done:
                 return progress
+            if note:
+                print(f"{self.source}: {note}", file=sys.stderr)
             first = progress.rows + (begin if isinstance(source, Parquet) else 0)
             scored = in_order(
                 pool, form, source.blocks(progress.position), first, self._workers * AHEAD
@@ -161,10 +164,10 @@ def scorer_of(form: Form) -> "Scorer":
     return Scorer(get_model(), form)
 
 
-def describe(form: Form) -> tuple[bool, bytes, str]:
-    """Return whether the source names its columns, the first line of the answers, and the model's version."""
+def describe(form: Form) -> tuple[bool, bytes, str, str]:
+    """Return whether the source names its columns, the first line of the answers, the model's version, and a note."""
     scorer = scorer_of(form)
-    return scorer.has_heading, scorer.head, scorer.version
+    return scorer.has_heading, scorer.head, scorer.version, scorer.note
 
 
 def score(form: Form, block: Block, first: int) -> "Scored":

@@ -53,7 +53,7 @@ class Scorer:
     """Reads rows and writes answers in the formats of ``form``.
 
     ``has_heading`` says whether the first CSV record names the columns, ``head`` is the first line of the answers.
-    Raises StartupError if the model does not accept such rows.
+    ``note`` tells the user which columns are missing. Raises StartupError if the model does not accept such rows.
     """
 
     def __init__(self, model: Model, form: Form) -> None:
@@ -61,6 +61,7 @@ class Scorer:
         engine, self.version = model
         self.card: ModelCard = engine.card
         self.has_heading = False
+        self.note = ""
         self._run = engine.run
         self._read: Callable[[bytes], tuple[list[Part], list[Fault]]]
         if kind == ".csv":
@@ -68,12 +69,10 @@ class Scorer:
                 raise StartupError("a line of CSV cannot hold what the model takes: use JSON lines")
             self._cells = Cells(self.card)
             try:
-                self._places = self._cells.find_columns(heading)
+                self._places, self.note = self._cells.find_columns(heading)
             except InvalidInstances as error:
                 raise StartupError(str(error.description)) from error
             self.has_heading = bool(self._places)
-            if not self.has_heading:
-                check_heading(heading, self._cells)
             self._width = len(heading) if self._places else len(self._cells.columns)
             self._read = self._read_csv
         else:
@@ -208,18 +207,6 @@ def to_numbers(columns: Sequence[Any]) -> NDArray[np.float32] | None:
     if not (np.abs(values) <= FLOAT32_MAX).all():
         return None
     return values.astype(np.float32)
-
-
-def check_heading(first: Sequence[str], cells: Cells) -> None:
-    """Raise StartupError if the first line names some columns but not all required ones: every row would fail."""
-    names = [cell.strip() for cell in first]
-    missing = [
-        column.name
-        for column in cells.columns
-        if column.required and column.name.strip() not in names
-    ]
-    if len(missing) < sum(column.required for column in cells.columns):
-        raise StartupError(f"IN: the first line is missing {', '.join(map(repr, missing))}")
 
 
 def is_utf8(record: Sequence[str]) -> bool:

@@ -5,7 +5,9 @@ import io
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from itertools import chain
 from typing import Any
 
@@ -30,6 +32,8 @@ from inference.runtime.signature import (
 # Limit for the characters of a line, plus some more for each column.
 LINE_CHARS = 65_536
 COLUMN_CHARS = 100
+# Limit for the pairs of a missing and an unknown column that are compared, each in microseconds.
+PAIRS = 2_500
 NEWLINE, COMMA = b"\n,"
 # Cells with the former need quotes; texts with the latter are written differently in JSON.
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -91,7 +95,7 @@ class Cells:
             reader = csv.reader(lines, strict=True)
             records = filter(None, reader)
             first = next(records, [])
-            places = self.find_columns(first)
+            places, _ = self.find_columns(first)
             width = len(first) if places else len(self.columns)
             for cells in records if places or not first else chain([first], records):
                 if len(rows) == max_rows:
@@ -163,19 +167,69 @@ class Cells:
         named = [place for place in places if place is not None]
         return table[:, named] if len(named) == len(places) else None
 
-    def find_columns(self, first: Sequence[str]) -> list[int | None]:
-        """Return the place of each column if the first line names all required ones, or else an empty list."""
+    def find_columns(self, first: Sequence[str]) -> tuple[list[int | None], str]:
+        """Return the place of each column that the first line names, or none if it is a row, and a note for the user.
+
+        Names match exactly or, unless the line has numbers like a row, by letters and digits in any case. Raises
+        InvalidInstances for a heading without a required column, or with a name similar to that of a missing one.
+        """
         names = [cell.strip() for cell in first]
+        fits = [
+            is_value(cell, read)
+            for cell, read, column in zip(names, self._readers, self.columns, strict=False)
+            if cell and column.type != "string"
+        ]
+        key = str if any(fits) else fold
+        similar: dict[str, list[int]] = {}
+        for place, name in enumerate(names):
+            similar.setdefault(key(name), []).append(place)
         wanted = [column.name.strip() for column in self.columns]
-        required = {
-            name for name, column in zip(wanted, self.columns, strict=True) if column.required
-        }
-        if not required <= set(names) or not set(wanted) & set(names):
-            return []
+        same = Counter(map(key, wanted))
+        found: list[list[int]] = []
         for name in wanted:
-            if names.count(name) > 1:
-                raise InvalidInstances(f"The first line names {name} twice", "")
-        return [names.index(name) if name in names else None for name in wanted]
+            alike = similar.get(key(name), [])
+            exact = [place for place in alike if names[place] == name]
+            found.append(exact or (alike if same[key(name)] == 1 else []))
+        pairs = [*zip(self.columns, found, strict=True)]
+        missing = [column for column, at in pairs if not at]
+        needed = [column for column in missing if column.required or len(missing) == len(pairs)]
+        if needed:
+            # A number in a row may be the name of a column by chance.
+            is_named = any(at and c.required and not c.name.isdigit() for c, at in pairs)
+            if (all if is_named else any)(fits or [not is_named]):
+                return [], ""
+        for column, at in pairs:
+            if len(at) > 1:
+                raise InvalidInstances(f"The first line names {column.name.strip()} twice", "")
+        places = [at[0] if at else None for at in found]
+        used = set(places)
+        unknown = [name for place, name in enumerate(names) if name and place not in used]
+        others = [*map(fold, unknown)][: 1 + PAIRS // (1 + len(missing))]
+        lacking = needed or [c for c in missing if get_close_matches(fold(c.name), others)]
+        names_of_missing = ", ".join(repr(column.name) for column in lacking or missing)
+        unused = ", ".join(map(repr, unknown))
+        if lacking:
+            fault = f"The first line has no column {names_of_missing}"
+            if unknown:
+                remedy = "" if needed else ", or leave out the unknown ones"
+                fault += f"; unknown: {unused}; name them as the model does{remedy}"
+            raise InvalidInstances(fault, "")
+        note = f"counted as missing: {names_of_missing}" if missing else ""
+        return places, note + (f"; not used: {unused}" if missing and unknown else "")
+
+
+def fold(name: str) -> str:
+    """Return the letters and digits of a name, in lower case, or the name if it has none."""
+    return "".join(filter(str.isalnum, name)).lower() or name
+
+
+def is_value(cell: str, read: Callable[[str], Any]) -> bool:
+    """Whether a column's function can read a cell."""
+    try:
+        read(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def holds(card: ModelCard) -> bool:
