@@ -196,6 +196,8 @@ class Cells:
         if needed:
             # A number in a row may be the name of a column by chance.
             is_named = any(at and c.required and not c.name.isdigit() for c, at in pairs)
+            if not is_named:
+                check_separator(first, len(pairs))
             if (all if is_named else any)(fits or [not is_named]):
                 return [], ""
         for column, at in pairs:
@@ -230,6 +232,16 @@ def is_value(cell: str, read: Callable[[str], Any]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_separator(first: Sequence[str], columns: int) -> None:
+    """Raise InvalidInstances if semicolons or tabs seem to separate the cells of the first line."""
+    for mark in ";\t":
+        cells = ",".join(first).count(mark) + 1
+        if len(first) != columns and (cells == columns or len(first) == 1 < cells):
+            raise InvalidInstances(
+                f"{mark!r} seems to separate the cells: use commas, and points in decimals", ""
+            )
 
 
 def holds(card: ModelCard) -> bool:
