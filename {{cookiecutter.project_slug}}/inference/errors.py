@@ -1,6 +1,6 @@
 """Errors at startup and in requests."""
 
-from werkzeug.exceptions import ServiceUnavailable, UnprocessableEntity
+from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable, UnprocessableEntity
 
 
 class StartupError(Exception):
@@ -44,6 +44,15 @@ def message_of(error: Exception) -> str:
 def escape(name: str) -> str:
     """Escape a name for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+class BodyTooLarge(RequestEntityTooLarge):
+    """The body of a request has more bytes than the limit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"The body has more than {max_bytes} bytes: send less at once, or raise MAX_BODY_BYTES"
+        )
 
 
 class Overloaded(ServiceUnavailable):

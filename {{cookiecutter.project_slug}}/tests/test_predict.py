@@ -110,6 +110,9 @@ def test_too_large_a_body_is_refused(client):
     response = post(client, b" " * 65_537)
     assert response.status_code == 413
     assert response.mimetype == "application/problem+json"
+    assert response.json["detail"] == (
+        "The body has more than 65536 bytes: send less at once, or raise MAX_BODY_BYTES"
+    )
 
 
 @pytest.mark.parametrize(("length", "status"), [(65_536, 200), (65_537, 413)])

@@ -267,8 +267,9 @@ def test_connection_is_kept_or_closed_as_the_client_requests(server, body):
 def test_response_before_the_whole_body_announces_the_close(server):
     with server.connect() as connection:
         connection.sendall(post(b"x" * 300_000))
-        status, headers, _ = read_answer(connection)
+        status, headers, answer = read_answer(connection)
         assert (status, headers["connection"]) == (413, "close")
+        assert b"more than 65536 bytes" in answer
 
 
 def test_expect_100_continue_is_honoured(server, body):

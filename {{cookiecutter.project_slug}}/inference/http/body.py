@@ -3,13 +3,10 @@
 import zlib
 from typing import Any
 
-from werkzeug.exceptions import (
-    BadRequest,
-    ClientDisconnected,
-    RequestEntityTooLarge,
-    UnsupportedMediaType,
-)
+from werkzeug.exceptions import BadRequest, ClientDisconnected, UnsupportedMediaType
 from werkzeug.wsgi import get_input_stream
+
+from inference.errors import BodyTooLarge
 
 GZIP = 16 + zlib.MAX_WBITS
 # The zlib parameter for each coding; x-gzip is an alias of gzip (RFC 9110).
@@ -32,16 +29,16 @@ class UnsupportedEncoding(UnsupportedMediaType):
 def read_body(max_bytes: int, environ: dict[str, Any]) -> bytes:
     """Return the body of a WSGI request, with its Content-Encoding decoded.
 
-    Raises RequestEntityTooLarge, even if the client declared no length (Werkzeug would truncate
+    Raises BodyTooLarge, even if the client declared no length (Werkzeug would truncate
     the body at the limit) or if the body is too large only after decompression.
     """
     length = environ.get("CONTENT_LENGTH") or ""
     if not length.isdecimal():
         body: bytes = get_input_stream(environ, max_content_length=max_bytes + 1).read()
         if len(body) > max_bytes:
-            raise RequestEntityTooLarge
+            raise BodyTooLarge(max_bytes)
     elif int(length) > max_bytes:
-        raise RequestEntityTooLarge
+        raise BodyTooLarge(max_bytes)
     else:
         body = environ["wsgi.input"].read(int(length))
         if len(body) < int(length):
@@ -54,7 +51,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Decode a Content-Encoding, given in lower case; several gzip members are one body (RFC 1952).
 
     Raises UnsupportedEncoding, BadRequest if the body is not in that coding or incomplete, and
-    RequestEntityTooLarge if it decompresses to more than ``max_bytes``.
+    BodyTooLarge if it decompresses to more than ``max_bytes``.
     """
     if encoding == "identity":
         return body
@@ -70,7 +67,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         except zlib.error as error:
             raise BadRequest(f"The body is not {encoding}: {error}") from None
         if len(content) > max_bytes:
-            raise RequestEntityTooLarge
+            raise BodyTooLarge(max_bytes)
         body = stream.unused_data
         if not stream.eof or not body:
             break

@@ -15,13 +15,12 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     NotImplemented,
-    RequestEntityTooLarge,
     RequestHeaderFieldsTooLarge,
     RequestTimeout,
     RequestURITooLarge,
 )
 
-from inference.errors import Overloaded
+from inference.errors import BodyTooLarge, Overloaded
 
 if TYPE_CHECKING:
     from inference.http.server import Job, Server
@@ -131,7 +130,7 @@ class Connection(asyncio.Protocol):
         if self.reading == HEADERS and self.received > self.server.settings.max_header_bytes:
             self._fail(RequestHeaderFieldsTooLarge())
         elif self.reading == BODY and self.received > self.server.most_bytes:
-            self._fail(RequestEntityTooLarge())
+            self._fail(BodyTooLarge(self.server.settings.max_body_bytes))
         elif self.reading in (HEADERS, BODY) and self.timed != self.reading:
             self._set_deadline()
         if self.fault:
@@ -214,7 +213,7 @@ class Connection(asyncio.Protocol):
             request.body += part
         size = len(request.body)
         if size > self.server.settings.max_body_bytes:
-            self._fail(RequestEntityTooLarge())
+            self._fail(BodyTooLarge(self.server.settings.max_body_bytes))
         elif size > SMALL_BODY:
             held = size - self.held
             if not self.server.hold(held):
@@ -330,7 +329,7 @@ class Connection(asyncio.Protocol):
             return NotImplemented("The Transfer-Encoding is not chunked.")
         length = headers.get(b"content-length")
         if length and int(length) > self.server.settings.max_body_bytes:
-            return RequestEntityTooLarge()
+            return BodyTooLarge(self.server.settings.max_body_bytes)
         return None
 
     def _fail(self, fault: HTTPException) -> None:
