@@ -267,6 +267,8 @@ def test_input_of_an_optional_column_may_be_omitted(client, card):
         ("age", "old", "Expected `float | null`, got `str`"),
         ("age", 1e39, "Expected `float` <="),
         ("note", 1, "Expected `str | null`, got `int`"),
+        ("age", np.nan, "Expected a finite number, or null for a missing value"),
+        ("note", np.nan, "Expected `str | null`, got `float`"),
         ("member", 1, "Expected `bool`, got `int`"),
         ("class", 1.5, "Expected `int`, got `float`"),
         ("class", 2**63, "Expected `int` <="),

@@ -1,5 +1,6 @@
 """Instances of a request: rows as arrays or as objects with named values, or nested lists for tensors."""
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class InstancesDecoder:
         self.names = [part.name for part in parts]
         kinds = [kind_of(part) for part in parts]
         needed = [column.required for column in card.columns] or [True] * len(kinds)
-        self._has_optional = not all(needed)
+        self._optional = {column.name for column in card.columns if not column.required}
         self._may_be_empty = not any(needed)
         # A column's name need not be an identifier, so fields get generated names.
         fields = [f"field_{index}" for index in range(len(kinds))]
@@ -99,7 +100,7 @@ class InstancesDecoder:
         try:
             instances = self._decoder.decode(body).instances
         except msgspec.ValidationError as error:
-            raise self._explain(error) from None
+            raise self._explain(error, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             after_mark = skip_mark(body)
             if after_mark is not None:
@@ -154,7 +155,7 @@ class InstancesDecoder:
         if (
             colons == 1 + named * self._colons
             and not (self._names_have_colons and b"\\" in body)
-            and not (self._has_optional and named)
+            and not (self._optional and named)
         ):
             return
         try:
@@ -163,11 +164,11 @@ class InstancesDecoder:
             raise InvalidInstances(f"duplicate key {error} in an object", "") from None
 
     def _explain(
-        self, error: msgspec.ValidationError, fault: str | None = None
+        self, error: msgspec.ValidationError, body: bytes = b"", fault: str = ""
     ) -> InvalidInstances:
-        """Translate an error of msgspec from a path to row and column; ``fault`` replaces its reason."""
+        """Translate an error of msgspec from a path to row and column; ``fault`` replaces that of a number's range."""
         reason, _, path = str(error).partition(" - at ")
-        fault = fault or reason
+        fault = fault if fault and reason.startswith("Expected `float` ") else reason
         place = PATH.fullmatch(path.strip("`"))
         if place is None:
             return InvalidInstances(f'{fault}: send an object with a list "instances"', "")
@@ -182,10 +183,15 @@ class InstancesDecoder:
                 f"instances[{row}]{rest}: {fault}", f"/instances/{row}{pointer}"
             )
         name, key = rest[1:], escape(rest[1:])
-        if column := INDEX.fullmatch(rest):
+        # msgspec checks the types of a row before its length.
+        if (values := count_values(body, int(row))) not in (None, len(self.names)):
+            name, fault = "", f"{values} values instead of {len(self.names)}"
+        elif column := INDEX.fullmatch(rest):
             key = column[1]
             name = self.names[int(key)] if int(key) < len(self.names) else ""
             fault = fault if name else "Too many values"
+        if fault != reason and name in self._optional:
+            fault += ", or null for a missing value"
         if name:
             return InvalidInstances(f"instances[{row}].{name}: {fault}", f"/instances/{row}/{key}")
         return InvalidInstances(
@@ -197,7 +203,7 @@ class InstancesDecoder:
         try:
             msgspec.convert(json.loads(body), self.request)
         except msgspec.ValidationError as invalid:
-            return self._explain(invalid, "Expected a finite number")
+            return self._explain(invalid, body, "Expected a finite number")
         except (ValueError, RecursionError):
             pass
         return BadRequest(f"The body is not JSON: {error}")
@@ -214,6 +220,14 @@ class InstancesDecoder:
                     f"/instances/{row}",
                 )
         raise AssertionError
+
+
+def count_values(body: bytes, row: int) -> int | None:
+    """Return the number of values in an instance, or None if it is no list."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        instance = json.loads(body)["instances"][row]
+        return len(instance) if type(instance) is list else None
+    return None
 
 
 def kind_of(part: Column | Tensor) -> Any:
