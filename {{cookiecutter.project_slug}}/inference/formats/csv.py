@@ -198,7 +198,9 @@ class Cells:
             is_named = any(at and c.required and not c.name.isdigit() for c, at in pairs)
             if not is_named:
                 check_separator(first, len(pairs))
-            if (all if is_named else any)(fits or [not is_named]):
+            # A row has a value where a column needs one; with a name among them, in each such place.
+            is_row = (all(fits) if is_named else any(fits)) if fits else not is_named
+            if is_row:
                 return [], ""
         for column, at in pairs:
             if len(at) > 1:
