@@ -80,6 +80,11 @@ def make(**parts):
         ({"labels": [0, 0, 0, 1, 1, 1], "classes": ["only"]}, "indices of the 1 classes"),
         ({"labels": np.ones((6, 2))}, "target must name 2 column"),
         ({"rows": pd.DataFrame({"a": [1] * 6, "b": [{}] * 6})}, "column 'b' holds dict"),
+        (
+            {"rows": pd.DataFrame({"a": pd.Categorical([1] * 6)})},
+            r"'a' holds int: .*\.astype\(int\)",
+        ),
+        ({"target": "b"}, "target 'b' is a column of rows too: take it out"),
         ({"rows": pd.DataFrame({"a": [1] * 6, "b": [None] * 6})}, "column 'b' has no value"),
         ({"rows": pd.DataFrame({"a": [True, None] * 3})}, "'a' is boolean and has missing values"),
         ({"rows": pd.DataFrame({"a": [1e39] * 6})}, "'a' holds a number that float32 cannot hold"),

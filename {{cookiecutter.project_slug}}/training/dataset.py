@@ -78,6 +78,11 @@ class Dataset:
         if len(self.targets) != width:
             raise UnfitError(f"target must name {width} column(s) of labels, not {self.targets}")
         names = rows.columns if isinstance(rows, pd.DataFrame) else self.features
+        for name in self.targets:
+            if labels is not None and name in names:
+                raise UnfitError(
+                    f"the target {name!r} is a column of rows too: take it out with frame.pop({name!r})"
+                )
         for name in self.units:
             if name not in [*names, *self.targets]:
                 raise UnfitError(f"units names {name!r}, which is neither a column nor a target")
@@ -400,8 +405,8 @@ def type_of(name: str, values: "pd.Series[Any]") -> Any:
     if kinds == {bool}:
         return "boolean"
     raise UnfitError(
-        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: convert it to numbers, "
-        "booleans or text in load_data()"
+        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: convert it to numbers "
+        "(.astype(int)), booleans (.astype(bool)) or text (.astype(str)) in load_data()"
     )
 
 
