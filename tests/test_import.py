@@ -127,6 +127,16 @@ def test_refused_model_keeps_the_one_in_service(project, models):
     assert model_of(project) == before
 
 
+def test_classes_are_as_many_as_scores_and_a_path_outside_is_warned_of(project, models):
+    command = ("make", "import", f"MODEL={models / 'old.onnx'}", "NAMES=a,b,c,d")
+    result = project.run(*command, "CLASSES=x,y")
+    assert result.returncode != 0
+    assert "CLASSES names 2, and the model has 3 (0, 1, 2)" in result.stderr
+    output = project.check(*command, "CLASSES=x,y,z")
+    assert "answers prediction (x, y, z)" in output
+    assert f"Warning: the pipeline cannot read {models / 'old.onnx'}" in output
+
+
 def test_changed_model_no_longer_counts_as_imported(project):
     (project.path / "model/model.onnx").write_bytes(b"another")
     result = project.run("make", "train")

@@ -14,6 +14,7 @@ from inference.runtime.signature import Scalar
 from training.dataset import UnfitError
 
 PATH = ROOT / "model" / "source.json"
+REMOTE = ("s3://", "models:/")
 # Overrides the model for this run.
 OTHER = os.environ.get("MODEL_SOURCE", "")
 
@@ -49,6 +50,10 @@ def read() -> Source | None:
 
 def write(source: Source) -> None:
     """Make the next ``make train``, here and in the pipeline, use the same model."""
+    for path in (source.model, source.sample):
+        is_inside = not os.path.isabs(path) and Path(path).resolve().is_relative_to(ROOT)
+        if not path.startswith(REMOTE) and not is_inside:
+            print(f"Warning: the pipeline cannot read {path}: copy it into the project first")
     PATH.write_bytes(msgspec.json.format(msgspec.json.encode(source), indent=2) + b"\n")
 
 
@@ -68,7 +73,7 @@ def fetch(address: str, stack: ExitStack) -> Path:
 
     Raises UnfitError if it cannot be fetched.
     """
-    if not address.startswith(("s3://", "models:/")):
+    if not address.startswith(REMOTE):
         path = Path(address)
         if not path.exists():
             raise UnfitError(

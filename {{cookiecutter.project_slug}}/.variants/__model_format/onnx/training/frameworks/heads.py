@@ -59,9 +59,12 @@ def find_heads(
             )
     # Only for text: whole numbers may be the targets of a regressor.
     is_text = bool(classes) and isinstance(classes[0], str)
-    if is_text and not any(head.output.classes for head in heads):
+    known = [head.output.classes for head in heads]
+    if is_text and not any(set(classes) <= set(each) for each in known):
+        most = max(known, key=len)
         raise UnfitError(
-            f"CLASSES names {len(classes)}, and no output of the model has as many scores."
+            f"CLASSES names {len(classes)}, and the model has {len(most)} ({', '.join(map(str, most[:5]))}): name all, "
+            "in the order of its scores."
         )
     if len(targets) == len(heads):
         heads = [
