@@ -113,7 +113,10 @@ def fit(data):
         (
             "(60, 2)",
             "make_pipeline(KBinsDiscretizer(), KNeighborsClassifier()).fit(data.rows, data.labels)",
-            ["cannot convert KBinsDiscretizer: onehot", "model_framework python"],
+            [
+                "cannot convert KBinsDiscretizer: onehot",
+                'encode="onehot-dense" or encode="ordinal"',
+            ],
         ),
         ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
     ],
@@ -137,14 +140,18 @@ import json, sys
 import numpy as np
 import pandas as pd
 from inference.runtime.signature import ModelCard
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 from training import export
 from training.dataset import Dataset, UnfitError
 
@@ -153,7 +160,8 @@ for model, rows, labels in json.loads(sys.argv[1]):
     random = np.random.default_rng(0)
     rows = eval(rows)
     data = Dataset(name="x", features=["a", "b"], rows=rows, labels=eval(labels))
-    model = eval(model).fit(data.rows, data.labels)
+    model = eval(model)
+    model = model.fit(data.rows, data.labels)
     try:
         fields = export.infer_signature(model, data)
         card = ModelCard(name="x", dataset="x", trained_on="", metrics={}, **fields)
@@ -175,6 +183,16 @@ SGD = "SGDClassifier(loss='log_loss', random_state=0)"
 BOOSTING = "HistGradientBoostingClassifier(max_iter=5, categorical_features={})"
 WORDS = "make_pipeline(make_column_transformer((TfidfVectorizer({}), 'a')), LogisticRegression())"
 ASCII = "token_pattern='[a-zA-Z0-9_]+'"
+MIXED = """pd.DataFrame({"a": random.normal(size=200), "b": random.random(200) > 0.5,
+    "c": random.choice(["x", "y", "z"], 200)})"""
+BOOLEAN = f"{MIXED}[['a', 'b']]"
+GAPS = f"{MIXED}.assign(b=1, c=lambda t: t.c.where(t.a < 1))"
+ENCODED = "make_pipeline(make_column_transformer(({}, ['{}']), ('passthrough', ['a'])), {})"
+LOGISTIC = "LogisticRegression()"
+IMPUTED = "make_pipeline(SimpleImputer(strategy='most_frequent'{}), OneHotEncoder(handle_unknown='ignore'))"
+ENCODER = "OneHotEncoder(handle_unknown='{}'{})"
+INNER = ENCODED.format(ENCODER.format("ignore", ""), "c", LOGISTIC)
+STACK = "StackingClassifier([('one', {})])"
 # The estimator, its rows and labels, and the message of the refusal: empty if it is served.
 DOUBTFUL = [
     ("KNeighborsClassifier()", CODES, RARE, "among equally distant neighbours: use another"),
@@ -188,6 +206,47 @@ DOUBTFUL = [
     (f"make_pipeline(OrdinalEncoder(), {BOOSTING.format(None)})", CODES, PARITY, ""),
     (WORDS.format(""), TEXTS, HALVES, f"splits text differently: give the vectorizer {ASCII}"),
     (WORDS.format(ASCII), TEXTS, HALVES, ""),
+    # Errors of the conversion, and what is served after the cure.
+    (LOGISTIC, BOOLEAN, HALVES, 'frame["b"].astype(int)'),
+    (f"make_pipeline(StandardScaler(), {LOGISTIC})", BOOLEAN, HALVES, 'frame["b"].astype(int)'),
+    (LOGISTIC, f"{BOOLEAN} * 1", HALVES, ""),
+    (ENCODED.format("OneHotEncoder()", "b", LOGISTIC), BOOLEAN, HALVES, '("passthrough", ["b"])'),
+    (ENCODED.format("OrdinalEncoder()", "b", LOGISTIC), BOOLEAN, HALVES, '("passthrough", ["b"])'),
+    (ENCODED.format("'passthrough'", "b", LOGISTIC), BOOLEAN, HALVES, ""),
+    (ENCODED.format(IMPUTED.format(""), "c", LOGISTIC), GAPS, HALVES, 'missing_values=""'),
+    (
+        ENCODED.format(IMPUTED.format(", missing_values=''"), "c", LOGISTIC),
+        f"{GAPS}.fillna({{'c': ''}})",
+        HALVES,
+        "",
+    ),
+    (f"CalibratedClassifierCV({INNER})", MIXED, HALVES, "columns, CalibratedClassifierCV(...))"),
+    (STACK.format(INNER), MIXED, HALVES, "make_pipeline(columns, StackingClassifier(...))"),
+    (
+        ENCODED.format("OneHotEncoder()", "c", f"CalibratedClassifierCV({LOGISTIC})"),
+        MIXED,
+        HALVES,
+        "",
+    ),
+    (ENCODED.format("OneHotEncoder()", "c", STACK.format(LOGISTIC)), MIXED, HALVES, ""),
+    (
+        ENCODED.format(ENCODER.format("infrequent_if_exist", ", min_frequency=67"), "c", LOGISTIC),
+        MIXED,
+        HALVES,
+        "Group rare values in load_data()",
+    ),
+    (f"make_pipeline(FunctionTransformer(np.abs), {LOGISTIC})", NUMBERS, HALVES, "in load_data()"),
+    # Different answers.
+    (INNER, GAPS, "rows.c.isna()", 'frame["c"].fillna("")'),
+    (
+        f"CalibratedClassifierCV(make_pipeline(StandardScaler(), {LOGISTIC}))",
+        NUMBERS,
+        HALVES,
+        "differently.\n",
+    ),
+    # skl2onnx adds an option that this estimator lacks.
+    ("make_pipeline(StandardScaler(), LinearSVC())", NUMBERS, THIRDS, ""),
+    ("GridSearchCV(make_pipeline(LinearSVC()), {})", NUMBERS, HALVES, ""),
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_string_dtype
 
 from inference.errors import first_line
 from training.dataset import UnfitError
@@ -84,6 +85,12 @@ def choose_columns(rows: Any, names: Sequence[str], source: str) -> Any:
         f"The {source} have no column {missing[0]!r}, which the model takes: they have "
         f"{', '.join(map(str, rows.columns))}."
     )
+
+
+def texts_with_gaps(rows: pd.DataFrame) -> list[Any]:
+    """Return the names of the columns of text with missing values."""
+    gaps = rows.columns[rows.isna().any() & rows.notna().any()]
+    return [name for name in gaps if is_string_dtype(rows[name].dropna())]
 
 
 def make_up_columns(names: Sequence[str], kinds: Sequence[str]) -> pd.DataFrame:

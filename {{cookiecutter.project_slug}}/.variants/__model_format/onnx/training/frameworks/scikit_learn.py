@@ -4,7 +4,9 @@ This includes estimators of XGBoost and LightGBM, alone and in a pipeline.
 """
 
 import contextlib
+import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from traceback import walk_tb
@@ -61,6 +63,8 @@ from training.verification import (
 BOOSTERS = ("lightgbm", "xgboost")
 OLDER_OPSET = {"": 18, "ai.onnx.ml": 3}
 UNSEEN = "never seen in training"
+# Rounding to float32 changes a smaller share of the predictions than this.
+NEARLY_ALL = 0.9
 TYPES: dict[str, Any] = {
     "number": FloatTensorType,
     "integer": Int64TensorType,
@@ -68,6 +72,18 @@ TYPES: dict[str, Any] = {
     "string": StringTensorType,
 }
 OTHERWISE = "Use another estimator, or bake with model_framework python, which serves any code."
+# Cures of errors, by the pattern of a clue, see ``cure``; the first match counts.
+CURES = {
+    "around columns: .* 1 input": "Put it at the end of the pipeline: make_pipeline(columns, {part}(...)).",
+    r"Encoder: .*BooleanTensor|tensor\(bool": 'Do not encode booleans: ("passthrough", ["{boolean}"]).',
+    "1 input.* boolean|BooleanTensor": 'Make booleans numbers in load_data(): frame["{boolean}"].astype(int).',
+    "1 input.* string": 'Encode text in a ColumnTransformer: (OneHotEncoder(sparse_output=False), ["{string}"]).',
+    "values are string": 'Write frame["{string}"].fillna("") in load_data(), and SimpleImputer(missing_values="").',
+    "Unknown Category": 'Write frame["{string}"].fillna("") in load_data(), and handle_unknown="ignore".',
+    "Infrequent": 'Group rare values in load_data(), and write only handle_unknown="ignore".',
+    "onehot encoding not supported": 'Give it encode="onehot-dense" or encode="ordinal".',
+    "FunctionTransformer is not": "Do it in load_data() instead; clients then send the result.",
+}
 
 
 def column_names(model: BaseEstimator) -> list[str]:
@@ -79,6 +95,10 @@ def to_rows(model: BaseEstimator, rows: Any) -> Any:
     """Convert rows to the form that the estimator was fitted on: an array if it knows no names."""
     if isinstance(rows, dict):
         rows = pd.DataFrame(rows)
+    known = [values for part in parts_of(model) for values in getattr(part, "categories_", ())]
+    if isinstance(rows, pd.DataFrame) and not any(pd.isna(values).any() for values in known):
+        # As the service, unless an encoder was fitted on missing values.
+        rows = rows.fillna(dict.fromkeys(sample_rows.texts_with_gaps(rows), ""))
     if isinstance(rows, np.ndarray) and column_names(model):
         return pd.DataFrame(rows, columns=column_names(model))
     width = 1 if takes_texts(model) else getattr(model, "n_features_in_", rows.shape[1])
@@ -150,10 +170,13 @@ def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
     row[column.name] = UNSEEN
     try:
         model.predict(as_fitted(model, row))
-    except ValueError:
-        if column.categories:
+    except Exception as error:
+        if isinstance(error, ValueError) and column.categories:
             return replace(column, is_closed=True)
-        raise
+        raise UnfitError(
+            f"{name_of(model)} fails on a new {column.name}: {first_line(error)}\n"
+            'Give its encoder handle_unknown="ignore", or drop the column in load_data().'
+        ) from error
     return column
 
 
@@ -235,8 +258,9 @@ def convert(model: BaseEstimator, card: ModelCard) -> ModelProto:
             join_columns(onnx.graph)
         name_outputs(onnx.graph, model, card.outputs)
     except Exception as error:
+        part = culprit(model, error)
         raise UnfitError(
-            f"skl2onnx cannot convert {name_of(culprit(model, error))}: {first_line(error)}\n{OTHERWISE}"
+            f"skl2onnx cannot convert {name_of(part)}: {first_line(error)}\n{cure(part, error, card)}"
         ) from error
     # The order comes from a set, so it would change from run to run.
     onnx.opset_import.sort(key=lambda opset: opset.domain)
@@ -248,6 +272,15 @@ def culprit(model: BaseEstimator, error: Exception) -> BaseEstimator:
     for frame, _ in walk_tb(error.__traceback__):
         model = getattr(frame.f_locals.get("operator"), "raw_operator", model)
     return model
+
+
+def cure(part: BaseEstimator, error: Exception, card: ModelCard) -> str:
+    """Return what to do about an error of a part of a model."""
+    first: dict[str, Any] = {column.type: column.name for column in reversed(card.columns)}
+    around = " around columns" if knows_names(part) else ""
+    clue = f"{name_of(part)}{around}: {' '.join(str(error).split())} {' '.join(first)}"
+    known = (found for pattern, found in CURES.items() if re.search(pattern, clue))
+    return next(known, OTHERWISE).format_map(defaultdict(str, first, part=name_of(part)))
 
 
 def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> ModelProto:
@@ -272,7 +305,8 @@ def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> 
         try:
             onnx = to_onnx(model, initial_types=inputs, name=name, options=options)
         except NameError:
-            options.pop(id(model), None)
+            # Without an entry, skl2onnx adds the option for the last step of a pipeline.
+            options |= {id(part): {} for part in parts_of(model) if is_classifier(part)}
             onnx = to_onnx(model, initial_types=inputs, name=name, options=options)
     except RuntimeError as error:
         # Some converters do not support newer opsets.
@@ -293,7 +327,7 @@ def knows_names(model: BaseEstimator) -> bool:
 
 
 def parts_of(model: Any) -> Iterator[Any]:
-    """Yield a model and its parts, if it is a pipeline, a column transformer or a wrapper around another model."""
+    """Yield a model and its parts, if it is a pipeline, a column transformer or a wrapper around other models."""
     yield model
     for name in ("best_estimator_", "estimator"):
         if hasattr(model, name) and not isinstance(getattr(model, name), str):
@@ -301,7 +335,8 @@ def parts_of(model: Any) -> Iterator[Any]:
     if isinstance(model, Pipeline):
         for _, step in model.steps:
             yield from parts_of(step)
-    for _, part, _ in getattr(model, "transformers_", ()):
+    inner = [part for _, part, _ in getattr(model, "transformers_", ())]
+    for part in [*inner, *getattr(model, "named_estimators_", {}).values()]:
         if not isinstance(part, str):
             yield from parts_of(part)
 
@@ -355,7 +390,7 @@ def check(model: BaseEstimator, card: ModelCard, content: bytes, data: Dataset) 
         raise
     except Exception as error:
         raise UnfitError(
-            f"ONNX Runtime cannot run {name_of(model)}: {first_line(error)}\n{OTHERWISE}"
+            f"ONNX Runtime cannot run {name_of(model)}: {first_line(error)}\n{cure(model, error, card)}"
         ) from error
     return Converted(content, len(instances), agreed, difference)
 
@@ -376,7 +411,7 @@ def compare(
     if 1 - agree.mean() > DISAGREE:
         raise UnfitError(
             f"The ONNX model answers {1 - agree.mean():.1%} of the {what} differently from "
-            f"{name_of(model)}.\n{advice(model)}\n{OTHERWISE}"
+            f"{name_of(model)}.\n{advice(model, data, 1 - agree.mean())}\n{OTHERWISE}"
         )
     return int(agree.sum()), largest_difference(served, expected, agree)
 
@@ -423,9 +458,11 @@ def to_frame(card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: ty
     return frame
 
 
-def advice(model: BaseEstimator) -> str:
-    """Return advice on the likely cause of different predictions."""
+def advice(model: BaseEstimator, data: Dataset, differ: float) -> str:
+    """Return advice on the likely cause of different predictions, for the share that differs."""
     parts = list(parts_of(model))
+    for name in sample_rows.texts_with_gaps(pd.DataFrame(data.rows)):
+        return f'Missing text is served as "": write frame["{name}"].fillna("") in load_data().'
     if any(isinstance(part, CountVectorizer) for part in parts):
         return "ONNX Runtime splits text differently: give the vectorizer token_pattern='[a-zA-Z0-9_]+'."
     if any(getattr(part, "is_categorical_", None) is not None for part in parts):
@@ -435,9 +472,13 @@ def advice(model: BaseEstimator) -> str:
         )
     if any(type(part).__name__.startswith("KNeighbors") for part in parts):
         return "ONNX Runtime chooses differently among equally distant neighbours: use another estimator."
-    if len(parts) > 1 and any(package_of(part) in BOOSTERS for part in parts):
+    has_scaler = any(type(part).__name__.endswith("Scaler") for part in parts)
+    is_boosted = any(package_of(part) in BOOSTERS for part in parts)
+    if has_scaler and is_boosted:
         return "Trees split numbers at thresholds, which scaling moves in float32: leave out the scaler."
-    return "It computes in float32: scale the columns (StandardScaler), or use an estimator that tolerates that."
+    if differ < NEARLY_ALL and not has_scaler and not is_boosted:
+        return "It computes in float32: scale the columns (StandardScaler), or use an estimator that tolerates that."
+    return "skl2onnx converts this estimator differently."
 
 
 def package_of(part: Any) -> str:
