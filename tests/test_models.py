@@ -118,6 +118,7 @@ def fit(data):
                 'encode="onehot-dense" or encode="ordinal"',
             ],
         ),
+        ("(60, 2)", "None", ["fit() returned nothing"]),
         ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
     ],
 )
@@ -161,7 +162,8 @@ for model, rows, labels in json.loads(sys.argv[1]):
     rows = eval(rows)
     data = Dataset(name="x", features=["a", "b"], rows=rows, labels=eval(labels))
     model = eval(model)
-    model = model.fit(data.rows, data.labels)
+    # A booster is fitted already.
+    model = model.fit(data.rows, data.labels) if hasattr(model, "fit") else model
     try:
         fields = export.infer_signature(model, data)
         card = ModelCard(name="x", dataset="x", trained_on="", metrics={}, **fields)
@@ -256,6 +258,31 @@ def test_doubtful_estimator_is_served_or_refused_with_advice(project):
     for (model, *_, refusal), message in zip(DOUBTFUL, json.loads(output), strict=True):
         assert refusal in message if refusal else not message, (model, message)
         assert len(message.splitlines()) <= 3, message
+
+
+LIGHTGBM = """__import__("lightgbm").train(
+    {"objective": "binary", "verbose": -1}, __import__("lightgbm").Dataset(data.rows, data.labels), 5)"""
+XGBOOST = """__import__("xgboost").train(
+    {"objective": "binary:logistic"}, __import__("xgboost").DMatrix(data.rows, data.labels), 5)"""
+ESTIMATOR = {
+    "lightgbm": "__import__('lightgbm').LGBMClassifier(n_estimators=5, verbose=-1)",
+    "xgboost": "__import__('xgboost').XGBClassifier(n_estimators=5, enable_categorical=True)",
+}
+
+
+@pytest.mark.parametrize(("framework", "booster"), [("lightgbm", LIGHTGBM), ("xgboost", XGBOOST)])
+def test_booster_is_served_and_its_categories_are_refused(train, framework, booster):
+    categories = f"{MIXED}[['a', 'c']].astype({{'c': 'category'}})"
+    cases = [(booster, NUMBERS, HALVES), (ESTIMATOR[framework], categories, HALVES)]
+    python = train(model_framework=framework).path / ".venv/bin/python"
+    output = train(model_framework=framework).check(
+        python, "-W", "ignore", "-c", EXPORT, json.dumps(cases)
+    )
+    served, refused = json.loads(output.splitlines()[-1])
+    assert served == ""
+    assert (
+        'Encode text in a ColumnTransformer: (OneHotEncoder(sparse_output=False), ["c"])' in refused
+    )
 
 
 def test_model_file_of_the_previous_release_is_served(project, tmp_path):

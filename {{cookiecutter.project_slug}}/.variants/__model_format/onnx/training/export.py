@@ -30,8 +30,19 @@ def framework_of(model: Any) -> Any:
     )
 
 
+def to_estimator(model: Any) -> Any:
+    """Wrap the booster that ``lightgbm.train`` or ``xgboost.train`` returns; return other models as they are."""
+    package = type(model).__module__.partition(".")[0]
+    if package in ("lightgbm", "xgboost") and type(model).__name__ == "Booster":
+        return import_module(f"training.frameworks.{package}").to_estimator(model)
+    return model
+
+
 def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
     """Return the inputs and outputs of a fitted model, as fields of the model card."""
+    if model is None:
+        raise UnfitError("fit() returned nothing: end it with `return model`.")
+    model = to_estimator(model)
     fields: dict[str, Any] = framework_of(model).infer_signature(model, data, data.known_classes())
     return fields
 
@@ -42,5 +53,6 @@ def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
     Raises UnfitError if the model cannot be converted, or if the converted model and the framework give different
     predictions for the instances of ``data``.
     """
+    model = to_estimator(model)
     content: bytes = framework_of(model).export(model, card, data).content
     return content

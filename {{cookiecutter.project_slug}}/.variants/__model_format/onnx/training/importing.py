@@ -26,7 +26,7 @@ from inference.runtime.signature import ModelCard, class_names
 from training import sample_rows, sources
 from training.dataset import Dataset, UnfitError
 from training.evaluation import describe_metrics, evaluate
-from training.export import framework_of
+from training.export import framework_of, to_estimator
 from training.frameworks.graph import Original
 from training.output import publish, today
 from training.sources import Source
@@ -172,6 +172,7 @@ def read_pickle(path: Path) -> Found:
             ) from error
         except Exception as error:
             raise UnfitError(f"{path} is not a pickle, or is incomplete: {error!r}") from error
+    model = to_estimator(model)
     for warning in caught:
         if original := getattr(warning.message, "original_sklearn_version", ""):
             made_with.append(original)
