@@ -127,6 +127,51 @@ def test_refused_model_keeps_the_one_in_service(project, models):
     assert model_of(project) == before
 
 
+OTHERS = """
+import pickle, sys
+import pandas as pd
+import sklearn
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+rows = pd.DataFrame({"city": ["Rome", "Oslo", None] * 20, "age": [1.0, 2.0, None, 3.0] * 15})
+rows.to_csv("gaps.csv", index=False)
+for name, filled in (("empty", rows.fillna({"city": ""})), ("nan", rows)):
+    columns = make_column_transformer((OneHotEncoder(), ["city"]), (SimpleImputer(), ["age"]))
+    model = make_pipeline(columns, LogisticRegression()).fit(filled, rows["city"].isna())
+    open(f"{name}.pkl", "wb").write(pickle.dumps(model))
+# As an older version, which had no such attribute, or another name for a class.
+del columns.named_transformers_["simpleimputer"]._fill_dtype
+here = sklearn.__version__.encode()
+old = pickle.dumps(model).replace(here, b"1.5.2".ljust(len(here), b"0"))
+open("old.pkl", "wb").write(old)
+open("older.pkl", "wb").write(old.replace(b"SimpleImputer", b"SimpleImputeR"))
+"""
+
+
+def test_gaps_in_text_and_pickles_of_another_version(project):
+    project.check(".venv/bin/python", "-W", "ignore", "-c", OTHERS)
+    output = project.check("make", "import", "MODEL=empty.pkl", "SAMPLE=gaps.csv")
+    assert "60 of 60 rows of gaps.csv get the same answer" in output
+    assert "Warning" not in output
+    # The service would answer differently from what this one learned.
+    result = project.run("make", "import", "MODEL=nan.pkl", "SAMPLE=gaps.csv")
+    assert 'Write frame["city"].fillna("") in load_data()' in result.stderr
+    for name, fault in (("old", "The model fails"), ("older", "another version of a library")):
+        result = project.run("make", "import", f"MODEL={name}.pkl", "SAMPLE=gaps.csv")
+        assert result.returncode != 0
+        assert "Traceback" not in result.stderr
+        assert fault in result.stderr
+        assert re.search(
+            r"saved with scikit-learn 1\.5\.\d+, this project has .*: write scikit-learn==1\.5\.\d+ into "
+            "requirements/train.in, then run `make lock`, then `make setup`",
+            result.stderr,
+        )
+
+
 def test_classes_are_as_many_as_scores_and_a_path_outside_is_warned_of(project, models):
     command = ("make", "import", f"MODEL={models / 'old.onnx'}", "NAMES=a,b,c,d")
     result = project.run(*command, "CLASSES=x,y")

@@ -9,9 +9,10 @@ import importlib
 import re
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,12 +59,13 @@ MOST_NAMED = 12
 
 
 class Found(NamedTuple):
-    """A model read from a file: a description, and column names and rows if the file has them."""
+    """A model read from a file: a description, column names and rows if the file has them, and ``pin``'s result."""
 
     model: Any
     kind: str
     names: Sequence[str] = ()
     rows: Any = None
+    remedy: str = ""
 
 
 def take(path: Path, source: Source) -> None:
@@ -73,6 +75,7 @@ def take(path: Path, source: Source) -> None:
     """
     with ExitStack() as stack:
         found = read(sources.fetch(source.model, stack))
+        stack.enter_context(blaming_version(found.remedy))
         data, origin = make_dataset(found, source)
         framework = framework_of(found.model)
         classes = source.classes or data.known_classes()
@@ -98,6 +101,19 @@ def take(path: Path, source: Source) -> None:
     )
     print(describe(card))
     publish(path, converted.content)
+
+
+@contextmanager
+def blaming_version(remedy: str) -> Iterator[None]:
+    """Add the remedy to errors that another version of scikit-learn may cause."""
+    try:
+        yield
+    except Exception as error:
+        # As UnfitError, only one from an estimator that lacks an attribute.
+        cause = error.__cause__ if isinstance(error, UnfitError) else error
+        if remedy and (cause is error or hasattr(getattr(cause, "obj", None), "get_params")):
+            raise UnfitError(f"The model fails: {cause}\n{remedy}") from error
+        raise
 
 
 def read(path: Path) -> Found:
@@ -162,16 +178,10 @@ def read_pickle(path: Path) -> Found:
         warnings.simplefilter("always")
         try:
             model = joblib.load(path)
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
         except OSError as error:
             raise not_loaded(path, error) from error
-        except (AttributeError, ImportError) as error:
-            raise UnfitError(
-                f"{path} was saved with another version of a library, or with code that is not here: {error}"
-            ) from error
         except Exception as error:
-            raise UnfitError(f"{path} is not a pickle, or is incomplete: {error!r}") from error
+            raise unreadable(path, error) from error
     model = to_estimator(model)
     for warning in caught:
         if original := getattr(warning.message, "original_sklearn_version", ""):
@@ -183,7 +193,34 @@ def read_pickle(path: Path) -> Found:
         )
     library = type(model).__module__.partition(".")[0]
     return Found(
-        model, kind_of(model, library, *made_with[:1]), framework_of(model).column_names(model)
+        model,
+        kind_of(model, library, *made_with[:1]),
+        framework_of(model).column_names(model),
+        remedy=pin("".join(made_with[:1])),
+    )
+
+
+def unreadable(path: Path, error: Exception) -> UnfitError:
+    """Return the error for a pickle that fails to load."""
+    if isinstance(error, ModuleNotFoundError) and not find_spec(str(error.name).partition(".")[0]):
+        return missing(error)
+    fault = f"is not a pickle, or is incomplete: {error!r}"
+    if isinstance(error, AttributeError | ImportError):
+        fault = f"was saved with another version of a library or code that is not here: {error}"
+    # A compressed file does not show it.
+    pattern = rb"_sklearn_version.{1,12}?(\d+(?:\.\d+)+)"
+    made_with = re.search(pattern, path.read_bytes(), re.DOTALL)
+    return UnfitError(f"{path} {fault}\n{pin(made_with[1].decode() if made_with else '')}".strip())
+
+
+def pin(made_with: str) -> str:
+    """Say how to install the scikit-learn that wrote a pickle; empty if it is installed or unknown."""
+    here = version("scikit-learn")
+    if made_with in ("", here):
+        return ""
+    return (
+        f"It was saved with scikit-learn {made_with}, this project has {here}: write scikit-learn=={made_with} into "
+        "requirements/train.in, then run `make lock`, then `make setup`."
     )
 
 
@@ -251,11 +288,12 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and not names:
         raise UnfitError(f"The columns of the {origin} have no names: {sample_rows.NAME_THEM}")
     rows = framework.to_rows(found.model, rows)
+    target = framework.targets(found.model, rows)
     return Dataset(
         name=origin,
         rows=rows,
         features=list(names),
-        target=source.target or framework.targets(found.model, rows),
+        target=source.target or target,
         labels=labels,
     ), origin
 
