@@ -27,8 +27,8 @@ from skl2onnx.common.data_types import (
 )
 from sklearn.base import (
     BaseEstimator,
+    ClusterMixin,
     is_classifier,
-    is_clusterer,
     is_outlier_detector,
     is_regressor,
 )
@@ -196,7 +196,7 @@ def describe_outputs(
         return tuple(map(classified, data.targets, by_target))
     if is_outlier_detector(model):
         return (Output(name=data.targets[0], type="integer", classes=(-1, 1)),)
-    if is_clusterer(model):
+    if isinstance(last_of(model), ClusterMixin):
         clusters = tuple(np.unique(last_of(model).labels_).tolist())
         return (Output(name=data.targets[0], type="integer", classes=clusters),)
     if is_regressor(model):
