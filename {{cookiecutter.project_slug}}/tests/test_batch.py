@@ -418,11 +418,11 @@ def test_impossible_job_says_why(numbers, given, reason, tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     ("heading", "fault"),
     [
-        ("port,island,age,note,member,clas", "has no column 'class'; unknown: 'clas'; name them"),
-        ("port,island,age,note,member", "The first line has no column 'class'"),
+        ("port,island,age,note,member,clas", "no column 'class'; unknown: 'clas'; name them"),
+        ("port,island,age,note,member", "There is no column 'class'"),
         (
             "a,b,c,d,e,f",
-            "has no column 'island', 'port', 'age', 'note', 'member', 'class'; unknown",
+            "no column 'island', 'port', 'age', 'note', 'member', 'class'; unknown",
         ),
         ("island;port;member;class;x", "';' seems to separate the cells"),
         ("Biscoe;C;1,5;;true;3", "';' seems to separate the cells"),
@@ -431,7 +431,7 @@ def test_impossible_job_says_why(numbers, given, reason, tmp_path, monkeypatch, 
             "id,island,port,member,class,ages",
             "no column 'age'; unknown: 'id', 'ages'; name them as the model does, or leave out the unknown ones",
         ),
-        ("island,port,member,class,AGE,a_g_e", "The first line names age twice"),
+        ("island,port,member,class,AGE,a_g_e", "The column age is there twice"),
     ],
 )
 def test_heading_that_does_not_match_is_refused(mixed, tmp_path, capsys, heading, fault):
@@ -444,6 +444,19 @@ def test_heading_that_does_not_match_is_refused(mixed, tmp_path, capsys, heading
     assert not [*tmp_path.glob("scores*")]
     with pytest.raises(InvalidInstances, match=re.escape(fault)):
         Cells(MIXED).decode(path.read_bytes(), 8)
+
+
+def test_columns_of_parquet_are_found_like_those_of_csv(mixed, tmp_path, capsys):
+    path, target = tmp_path / "rows.parquet", tmp_path / "scores.csv"
+    table = pyarrow.table(
+        {"Class ": [3], "IS-LAND": ["Dream"], "member": [True], "port": ["C"], "id": [7]}
+    )
+    pyarrow.parquet.write_table(table, path)
+    assert main([str(path), str(target)]) == 0
+    assert "counted as missing: 'age', 'note'; not used: 'id'\n" in capsys.readouterr().err
+    pyarrow.parquet.write_table(table.append_column("ages", pyarrow.array([1.0])), path)
+    assert main([str(path), str(tmp_path / "others.csv")]) == NOT_DONE
+    assert "There is no column 'age'; unknown: 'id', 'ages'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_csv_column_names_are_stripped():
         # Anything after the first excess row is ignored.
         (b"1,2\n" * 9 + b'x,"', "more than 8 rows: split them into several requests"),
         (b"a,b\n" + b"1,2\n" * 9 + b'x,"', "more than 8 rows: split them into several requests"),
-        (b"a,b,a\n1,2,3\n", "The first line names a twice"),
+        (b"a,b,a\n1,2,3\n", "The column a is there twice"),
         (b"1,2\n" + b"1," * 40_000, "line 2 has more than 65736 characters"),
         (b'1,"' + b"\n" * 200_000, "field larger than field limit"),
     ],

@@ -64,14 +64,16 @@ class Scorer:
         self.note = ""
         self._run = engine.run
         self._read: Callable[[bytes], tuple[list[Part], list[Fault]]]
-        if kind == ".csv":
-            if not holds(self.card):
-                raise StartupError("a line of CSV cannot hold what the model takes: use JSON lines")
+        self._places: list[int | None] = []
+        if kind == ".csv" and not holds(self.card):
+            raise StartupError("a line of CSV cannot hold what the model takes: use JSON lines")
+        if kind == ".csv" or (heading and holds(self.card)):
             self._cells = Cells(self.card)
             try:
                 self._places, self.note = self._cells.find_columns(heading)
             except InvalidInstances as error:
                 raise StartupError(str(error.description)) from error
+        if kind == ".csv":
             self.has_heading = bool(self._places)
             self._width = len(heading) if self._places else len(self._cells.columns)
             self._read = self._read_csv
@@ -186,7 +188,12 @@ class Scorer:
 
         table = pyarrow.ipc.open_stream(content).read_all()
         known = [name for name in self._decoder.names if name in table.column_names]
-        table = table.select(known)
+        places: list[Any] = [*known]
+        if self._places:
+            named = zip(self._decoder.names, self._places, strict=True)
+            pairs = [(name, place) for name, place in named if place is not None]
+            known, places = [name for name, _ in pairs], [place for _, place in pairs]
+        table = table.select(places).rename_columns(known)
         if self.card.is_matrix and len(known) == len(self._decoder.names):
             numbers = to_numbers(table.columns)
             if numbers is not None:

@@ -30,7 +30,10 @@ class Block(NamedTuple):
 
 
 class Form(NamedTuple):
-    """The formats of input (``kind``) and output (``out``), as suffixes; ``heading`` is the first record of CSV."""
+    """The formats of input (``kind``) and output (``out``), as suffixes.
+
+    ``heading`` is the first record of CSV, or the names of a Parquet file's columns.
+    """
 
     kind: str
     heading: tuple[str, ...]
@@ -91,6 +94,7 @@ class Parquet:
             self._file = pyarrow.parquet.ParquetFile(file)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise StartupError(f"The file is not Parquet: {error}") from error
+        self.heading: list[str] = self._file.schema_arrow.names
         self.end = self._file.metadata.num_rows
 
     def narrow(self, index: int, pieces: int) -> None:

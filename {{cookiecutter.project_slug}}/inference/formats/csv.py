@@ -204,7 +204,7 @@ class Cells:
                 return [], ""
         for column, at in pairs:
             if len(at) > 1:
-                raise InvalidInstances(f"The first line names {column.name.strip()} twice", "")
+                raise InvalidInstances(f"The column {column.name.strip()} is there twice", "")
         places = [at[0] if at else None for at in found]
         used = set(places)
         unknown = [name for place, name in enumerate(names) if name and place not in used]
@@ -213,7 +213,7 @@ class Cells:
         names_of_missing = ", ".join(repr(column.name) for column in lacking or missing)
         unused = ", ".join(map(repr, unknown))
         if lacking:
-            fault = f"The first line has no column {names_of_missing}"
+            fault = f"There is no column {names_of_missing}"
             if unknown:
                 remedy = "" if needed else ", or leave out the unknown ones"
                 fault += f"; unknown: {unused}; name them as the model does{remedy}"
