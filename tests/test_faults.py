@@ -131,7 +131,8 @@ TARGETS = {
     },
     "cloudformation": {
         **dict.fromkeys(("bootstrap", "diff", "url", "smoke", "scale", "ps", "releases"), ""),
-        **dict.fromkeys(("image-scan", "service-up", "service-release", "batch-aws"), ""),
+        **dict.fromkeys(("image-scan", "service-up", "configure", "service-release"), ""),
+        "batch-aws": "",
         "batch-aws PARTS=2": "",
         "rollback": "service-release",
     },
