@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import IN_CI, BakedProject
@@ -254,9 +256,47 @@ def test_pushing_another_build_of_a_tag_is_refused(docker, copy, pushed):
     assert f"the registry has another build of {name}" in result.stderr
 
 
-def test_refused_push_fails_and_says_what_to_do(docker, trained, pushed):
+class ReadOnlyRegistry(BaseHTTPRequestHandler):
+    """A registry without images, which takes none."""
+
+    # Docker tries TLS first, and must recognize the response as HTTP.
+    default_request_version = "HTTP/1.0"
+
+    def answer(self, status, code=""):
+        body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_GET(self):
+        self.answer(404, "MANIFEST_UNKNOWN") if "manifests" in self.path else self.answer(200)
+
+    def do_HEAD(self):
+        self.answer(404, "BLOB_UNKNOWN")
+
+    def do_POST(self):
+        self.answer(403, "DENIED")
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def read_only_registry():
+    """The port of a registry without images, which takes none."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), ReadOnlyRegistry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_refused_push_fails_and_says_what_to_do(docker, trained, pushed, read_only_registry):
+    port = read_only_registry
     name, variables = pushed
-    port = free_port()
     refused = {**variables, "ECR_REGISTRY": f"127.0.0.1:{port}"}
     run(docker, "tag", name, f"127.0.0.1:{port}/{trained.path.name}:{variables['IMAGE_TAG']}")
     result = trained.run("make", "docker-push", **refused)

@@ -464,7 +464,9 @@ class Run:
         """Return all findings, and the circumstances."""
         prices = self.places[PROJECT].folder / "deploy" / "prices.tsv"
         settings = [(one, False) for one in self.plan.settings]
-        settings += [(one, True) for one in self.plan.limits]
+        for one in self.plan.limits:
+            if any(self.takes(one, cell) for cell in self.plan.cells):
+                settings.append((one, True))
         return {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "minutes": (time.perf_counter() - self.began) / 60,
