@@ -179,17 +179,8 @@ class Cells:
             for cell, read, column in zip(names, self._readers, self.columns, strict=False)
             if cell and column.type != "string"
         ]
-        key = str if any(fits) else fold
-        similar: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            similar.setdefault(key(name), []).append(place)
         wanted = [column.name.strip() for column in self.columns]
-        same = Counter(map(key, wanted))
-        found: list[list[int]] = []
-        for name in wanted:
-            alike = similar.get(key(name), [])
-            exact = [place for place in alike if names[place] == name]
-            found.append(exact or (alike if same[key(name)] == 1 else []))
+        found = find_names(wanted, names, str if any(fits) else fold)
         pairs = [*zip(self.columns, found, strict=True)]
         missing = [column for column, at in pairs if not at]
         needed = [column for column in missing if column.required or len(missing) == len(pairs)]
@@ -202,24 +193,50 @@ class Cells:
             is_row = (all(fits) if is_named else any(fits)) if fits else not is_named
             if is_row:
                 return [], ""
-        for column, at in pairs:
+        for name, at in zip(wanted, found, strict=True):
             if len(at) > 1:
-                raise InvalidInstances(f"The column {column.name.strip()} is there twice", "")
+                raise InvalidInstances(f"The column {name} is there twice", "")
         places = [at[0] if at else None for at in found]
         used = set(places)
         unknown = [name for place, name in enumerate(names) if name and place not in used]
-        others = [*map(fold, unknown)][: 1 + PAIRS // (1 + len(missing))]
-        lacking = needed or [c for c in missing if get_close_matches(fold(c.name), others)]
-        names_of_missing = ", ".join(repr(column.name) for column in lacking or missing)
-        unused = ", ".join(map(repr, unknown))
-        if lacking:
-            fault = f"There is no column {names_of_missing}"
-            if unknown:
-                remedy = "" if needed else ", or leave out the unknown ones"
-                fault += f"; unknown: {unused}; name them as the model does{remedy}"
-            raise InvalidInstances(fault, "")
-        note = f"counted as missing: {names_of_missing}" if missing else ""
-        return places, note + (f"; not used: {unused}" if missing and unknown else "")
+        return places, describe_missing(missing, needed, unknown)
+
+
+def find_names(
+    wanted: Sequence[str], names: Sequence[str], key: Callable[[str], str]
+) -> list[list[int]]:
+    """Return the places of each wanted name or, if it is not there, of those with the same ``key`` as no other one."""
+    similar: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        similar.setdefault(key(name), []).append(place)
+    same = Counter(map(key, wanted))
+    found = []
+    for name in wanted:
+        alike = similar.get(key(name), [])
+        exact = [place for place in alike if names[place] == name]
+        found.append(exact or (alike if same[key(name)] == 1 else []))
+    return found
+
+
+def describe_missing(
+    missing: Sequence[Column], needed: Sequence[Column], unknown: Sequence[str]
+) -> str:
+    """Return a note about the missing columns.
+
+    Raises InvalidInstances if one of them is needed, or similar to an unknown name, and so perhaps misspelt.
+    """
+    others = [*map(fold, unknown)][: 1 + PAIRS // (1 + len(missing))]
+    lacking = needed or [each for each in missing if get_close_matches(fold(each.name), others)]
+    names = ", ".join(repr(column.name) for column in lacking or missing)
+    unused = ", ".join(map(repr, unknown))
+    if lacking:
+        fault = f"There is no column {names}"
+        if unknown:
+            remedy = "" if needed else ", or leave out the unknown ones"
+            fault += f"; unknown: {unused}; name them as the model does{remedy}"
+        raise InvalidInstances(fault, "")
+    note = f"counted as missing: {names}" if missing else ""
+    return note + (f"; not used: {unused}" if missing and unknown else "")
 
 
 def fold(name: str) -> str:
