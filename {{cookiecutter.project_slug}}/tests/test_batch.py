@@ -29,7 +29,7 @@ from inference.batch.target import ERRORS, Files
 from inference.config import Settings
 from inference.errors import InvalidInstances, StartupError
 from inference.formats.csv import Cells, holds
-from tests.models import CARDS, MIXED, NUMBERS, TENSORS, Stub, make_app
+from tests.models import CARDS, IMAGE, MIXED, NUMBERS, TENSORS, Stub, make_app
 
 ROWS = 53
 # Threads of earlier tests do not matter to a process that loads its own model.
@@ -457,6 +457,15 @@ def test_columns_of_parquet_are_found_like_those_of_csv(mixed, tmp_path, capsys)
     pyarrow.parquet.write_table(table.append_column("ages", pyarrow.array([1.0])), path)
     assert main([str(path), str(tmp_path / "others.csv")]) == NOT_DONE
     assert "There is no column 'age'; unknown: 'id', 'ages'" in capsys.readouterr().err
+
+
+def test_tensor_is_a_column_of_parquet(tmp_path, monkeypatch):
+    # In CSV, it has a column for each of its values.
+    settings = make_app(IMAGE, tmp_path, monkeypatch).extensions["service"].settings
+    table = pyarrow.table({"pixels": [IMAGE.example] * 2})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    progress = run(settings, tmp_path / "rows.parquet", tmp_path / "scores.csv")
+    assert (progress.rows, progress.failed) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,8 @@ class AsFile:
 
     def read(self, size: int | None = None) -> bytes:
         """Read as bytes, since obstore's own type lacks most of their methods; raises StartupError if that fails."""
-        try:
+        with as_startup_error(f"Could not read {self._place}"):
             return bytes(self._opened.read(size))
-        except OSError as error:
-            raise StartupError(f"Could not read {self._place}: {first_line(error)}") from error
 
     def __getattr__(self, name: str) -> Any:
         """Delegate all other attributes."""
@@ -141,10 +139,10 @@ def publish(path: Path, place: str) -> None:
 
 @contextmanager
 def as_startup_error(what: str) -> Iterator[None]:
-    """Turn errors of S3 into StartupError."""
+    """Turn errors of S3 into StartupError; a transfer that breaks off is an OSError."""
     from obstore.exceptions import BaseError
 
     try:
         yield
-    except (BaseError, FileNotFoundError, PermissionError) as error:
+    except (BaseError, OSError) as error:
         raise StartupError(f"{what}: {first_line(error)}") from error

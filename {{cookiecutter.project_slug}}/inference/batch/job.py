@@ -77,8 +77,7 @@ class Job:
             source = SOURCES[suffix_of(self.source)](file)
             if isinstance(source, Parquet):
                 source.narrow(*self._piece)
-            heading = tuple(getattr(source, "heading", ()))
-            form = Form(suffix_of(self.source), heading, self._form)
+            form = Form(suffix_of(self.source), tuple(source.heading), self._form)
             has_heading, head, version, note = pool.submit(describe, form).result()
             begin = source.begin
             if isinstance(source, Csv) and has_heading:

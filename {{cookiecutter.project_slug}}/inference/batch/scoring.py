@@ -67,7 +67,8 @@ class Scorer:
         self._places: list[int | None] = []
         if kind == ".csv" and not holds(self.card):
             raise StartupError("a line of CSV cannot hold what the model takes: use JSON lines")
-        if kind == ".csv" or (heading and holds(self.card)):
+        # Parquet has a column for each tensor, which the decoder finds by name.
+        if kind == ".csv" or (heading and self.card.columns):
             self._cells = Cells(self.card)
             try:
                 self._places, self.note = self._cells.find_columns(heading)

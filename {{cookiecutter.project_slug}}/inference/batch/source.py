@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from inference.errors import StartupError
@@ -70,6 +70,8 @@ class Csv:
 class JsonLines:
     """JSON lines, with an instance on each as ``/predict`` accepts it."""
 
+    heading: Sequence[str] = ()
+
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.end = size_of(file)
@@ -94,7 +96,7 @@ class Parquet:
             self._file = pyarrow.parquet.ParquetFile(file)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise StartupError(f"The file is not Parquet: {error}") from error
-        self.heading: list[str] = self._file.schema_arrow.names
+        self.heading: Sequence[str] = self._file.schema_arrow.names
         self.end = self._file.metadata.num_rows
 
     def narrow(self, index: int, pieces: int) -> None:
