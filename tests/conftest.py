@@ -263,7 +263,10 @@ ENVIRONMENTS = {
 
 @pytest.fixture(scope="session")
 def install(tmp_path_factory):
-    """Install an environment of a project; all projects with the same lock share one, in all workers."""
+    """Install an environment of a project; all projects with the same lock share one, in all workers.
+
+    It is in a copy of the first of them, because pytest-cookies deletes a worker's projects when that worker ends.
+    """
     # Workers have folders beside each other.
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -272,16 +275,15 @@ def install(tmp_path_factory):
         lock, complete = ENVIRONMENTS[name]
         digest = hashlib.sha256(project.read(lock).encode()).hexdigest()
         folder = project.path / name
-        with (shared / f"environment-{digest}").open("a+") as place:
+        owner = BakedProject(shared / f"environment-{digest}")
+        with (shared / f"environment-{digest}.lock").open("w") as place:
             fcntl.flock(place, fcntl.LOCK_EX)
-            place.seek(0)
-            if there := place.read():
-                folder.symlink_to(there)
-                # make compares its timestamp with the lock's.
-                (folder / complete).touch()
-            else:
-                project.check("make", f"{name}/{complete}")
-                place.write(str(folder))
+            if not owner.path.exists():
+                shutil.copytree(project.path, owner.path, ignore=shutil.ignore_patterns(".venv"))
+            owner.check("make", f"{name}/{complete}")
+            folder.symlink_to(owner.path / name)
+            # make compares its timestamp with the lock's.
+            (folder / complete).touch()
 
     return install
 
