@@ -34,15 +34,20 @@ class Hello(asyncio.Protocol):
         self.transport.write(ANSWER)
 
 
-async def serve(listener):
+async def serve(protocol, listener):
     """Serve incoming connections."""
-    server = await asyncio.get_running_loop().create_server(Hello, sock=listener)
+    server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+def run(protocol):
+    """Serve at PORT with a number of WORKERS."""
     listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=1024)
     for _ in range(int(os.environ["WORKERS"]) - 1):
         if not os.fork():
             break
-    uvloop.run(serve(listener))
+    uvloop.run(serve(protocol, listener))
+
+
+if __name__ == "__main__":
+    run(Hello)

@@ -1,15 +1,12 @@
 """The minimum for a row of a mixed table: decode JSON, run the model, and encode its answer, on an event loop."""
 
-import asyncio
 import os
-import socket
 from pathlib import Path
 
-import httptools
 import msgspec
 import numpy as np
 import onnxruntime as ort
-import uvloop
+from hello import Hello, run
 
 DTYPES = {"tensor(string)": object, "tensor(float)": np.float32}
 KINDS = {"tensor(string)": str, "tensor(float)": float}
@@ -29,17 +26,8 @@ decode = msgspec.json.Decoder(request).decode
 encode = msgspec.json.Encoder().encode
 
 
-class Minimum(asyncio.Protocol):
+class Minimum(Hello):
     """Answer each request, whatever its path, without checks of anything but types."""
-
-    def connection_made(self, transport):
-        """Read HTTP from the connection."""
-        self.transport = transport
-        self.parser = httptools.HttpRequestParser(self)
-
-    def data_received(self, data):
-        """Feed the parser."""
-        self.parser.feed_data(data)
 
     def on_body(self, body):
         """Keep the body, which is shorter than a packet."""
@@ -60,15 +48,5 @@ class Minimum(asyncio.Protocol):
         self.transport.write(HEAD % (len(body), body))
 
 
-async def serve(listener):
-    """Serve incoming connections."""
-    server = await asyncio.get_running_loop().create_server(Minimum, sock=listener)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=1024)
-    for _ in range(int(os.environ["WORKERS"]) - 1):
-        if not os.fork():
-            break
-    uvloop.run(serve(listener))
+    run(Minimum)
