@@ -960,7 +960,8 @@ def test_live_target_group_is_found_behind_sign_in(tool):
     forward = {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
     actions = [{"Type": "authenticate-oidc"}, forward]
     tool.answers["describe-rules"] = {"Rules": [{"Actions": actions}]}
-    assert tool.place(tool.Stack("x"), {}) == {"LiveTargetGroup": "ALTERNATE"}
+    stack = tool.Stack("x")
+    assert tool.place(stack, stack.standing(), {}) == {"LiveTargetGroup": "ALTERNATE"}
 
 
 def test_requests_are_pinned_to_the_running_tasks_before_anything_else_changes(tool, monkeypatch):

@@ -422,9 +422,8 @@ def check_secret(arn: str) -> None:
         fail(f"could not query the secret {arn} ({error})")
 
 
-def place(stack: Stack, parameters: dict[str, str]) -> dict[str, str]:
-    """Return the zones and live target group: chosen for a new stack, unchanged for an existing one."""
-    described = stack.standing()
+def place(stack: Stack, described: Json, parameters: dict[str, str]) -> dict[str, str]:
+    """Return the zones and live target group: chosen for a new stack, unchanged for a ``described`` one."""
     if not described:
         if parameters.get("VpcId") or "Zone1" not in defaults():
             return {}
@@ -477,8 +476,8 @@ def deploy(execute: bool, metrics: str | None = None) -> None:
         if (status := stack.status()) in DEAD:
             fail(f"{stack.name} is {status}: 'make deploy' deletes it and creates all of it again")
         is_there = True
-    placed = place(stack, parameters)
-    before = parameters_in(stack.standing()) if is_there else {}
+    described = stack.standing()
+    placed, before = place(stack, described, parameters), parameters_in(described)
     check_fixed(stack, before, parameters)
     live = placed.get("LiveTargetGroup")
     if execute and live and live != before.get("LiveTargetGroup", live):

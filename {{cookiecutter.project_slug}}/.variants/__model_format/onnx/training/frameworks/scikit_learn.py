@@ -461,8 +461,8 @@ def to_frame(card: ModelCard, data: Dataset, instances: Sequence[Any], dtype: ty
 def advice(model: BaseEstimator, data: Dataset, differ: float) -> str:
     """Return advice on the likely cause of different predictions, for the share that differs."""
     parts = list(parts_of(model))
-    for name in sample_rows.texts_with_gaps(pd.DataFrame(data.rows)):
-        return f'Missing text is served as "": write frame["{name}"].fillna("") in load_data().'
+    if gaps := sample_rows.texts_with_gaps(pd.DataFrame(data.rows)):
+        return f'Missing text is served as "": write frame["{gaps[0]}"].fillna("") in load_data().'
     if any(isinstance(part, CountVectorizer) for part in parts):
         return "ONNX Runtime splits text differently: give the vectorizer token_pattern='[a-zA-Z0-9_]+'."
     if any(getattr(part, "is_categorical_", None) is not None for part in parts):
