@@ -184,7 +184,8 @@ class InstancesDecoder:
             )
         name, key = rest[1:], escape(rest[1:])
         # msgspec checks the types of a row before its length.
-        if (values := count_values(body, int(row))) not in (None, len(self.names)):
+        values = None if rest.startswith(".") else count_values(body, int(row))
+        if values not in (None, len(self.names)):
             name, fault = "", f"{values} values instead of {len(self.names)}"
         elif column := INDEX.fullmatch(rest):
             key = column[1]
