@@ -129,6 +129,9 @@ def test_image_describes_itself_and_how_it_runs(docker, image, trained):
 def test_container_runs_unprivileged_answers_and_exits_cleanly(docker, image, framework):
     with container(docker, image, *LOCKED_DOWN, "--env=WORKERS=2") as (name, url, seconds):
         assert_predicts(url, framework)
+        # A request is counted once it is answered.
+        while b"inference_request_rows_count 1.0" not in ask(f"{url}/metrics")[1]:
+            time.sleep(0.05)
         for _ in range(6):
             status, metrics = ask(f"{url}/metrics")
             assert status == 200

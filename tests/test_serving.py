@@ -420,6 +420,9 @@ def test_metrics_add_up_across_workers(project, tmp_path):
     with serving(project, tmp_path, WORKERS="2") as service:
         for _ in range(60):
             assert post(service, "/predict", BODY, Content_Type="application/json") == 200
+        # A request is counted once it is answered.
+        while b"inference_request_rows_sum 60.0" not in ask(f"{service.url}/metrics")[1]:
+            time.sleep(0.05)
         os.kill(service.workers()[0], signal.SIGKILL)
         time.sleep(2)
         for _ in range(5):

@@ -627,6 +627,13 @@ def test_worker_leaves_connections_to_a_less_busy_one_but_not_for_long(app):
         assert len(clients) == 4
 
 
+def request_of(body):
+    request = Request()
+    request.method, request.target, request.body = b"POST", b"/predict", body
+    request.headers = {b"content-type": b"application/json"}
+    return request
+
+
 def test_rows_of_concurrent_clients_are_batched_up_to_a_limit(app, row, monkeypatch):
     monkeypatch.setattr(server_module, "INLINE_BYTES", 16 * len(json.dumps(row)))
     service = app.extensions["service"]
@@ -638,11 +645,7 @@ def test_rows_of_concurrent_clients_are_batched_up_to_a_limit(app, row, monkeypa
     server.connections = dict.fromkeys(clients)
     counts = (1, 2, 1, 3, 4)
     for client, rows in zip(clients, counts, strict=True):
-        request = Request()
-        request.method, request.target = b"POST", b"/predict"
-        request.headers = {b"content-type": b"application/json"}
-        request.body = json.dumps({"instances": [row] * rows}).encode()
-        server.handle(client, request)
+        server.handle(client, request_of(json.dumps({"instances": [row] * rows}).encode()))
     ((later,),) = [call.args for call in server._loop.call_soon.call_args_list]
     later()
     asked = [call.args[0] for call in service.engine.predict_together.call_args_list]
@@ -650,6 +653,22 @@ def test_rows_of_concurrent_clients_are_batched_up_to_a_limit(app, row, monkeypa
     for client, rows in zip(clients, counts, strict=True):
         (answer, _), _ = client.send.call_args
         assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == rows
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_request_is_answered_once_before_it_is_counted(app, body, monkeypatch, caplog, is_valid):
+    server = server_module.Server(app, app, Mock(), memoryview(bytearray(8)).cast("q"), 0)
+    client = Mock()
+
+    def leave(*_):
+        assert client.send.called
+        raise TypeError("unhashable type")
+
+    monkeypatch.setattr(server.service.metrics, "leave", leave)
+    monkeypatch.setattr(server.service, "inline_rows", 1)
+    server.handle(client, request_of(body if is_valid else b"{"))
+    assert client.send.call_count == 1
+    assert "unhashable type" in caplog.text
 
 
 def test_concurrent_clients_each_get_their_own_answer(server, row):

@@ -401,7 +401,6 @@ class Server:
         self._answer_fault(job.connection, job.request, call, Overloaded())
 
     def _answer(self, connection: Connection, request: Request, call: Call, reply: Reply) -> None:
-        self.service.end(call, 200)
         body, content_type, headers = reply
         # Usually the only extra header; the ID was validated, so it needs no check for line breaks.
         more = b"X-Request-ID: %b\r\n" % call.request_id.encode()
@@ -413,6 +412,8 @@ class Server:
             % (self._date, content_type.encode(), len(body), self._head, more, ending, body),
             close,
         )
+        # Once it is sent: no client waits for the statistics and the log.
+        self.service.end(call, 200)
 
     def _answer_fault(
         self, connection: Connection, request: Request, call: Call, error: Exception
@@ -423,8 +424,8 @@ class Server:
         else:
             response = problems.describe_unexpected(error)
         headers = [*response.headers, *self.service.headers, *call.headers()]
-        self.service.end(call, response.status_code)
         connection.send(*self._encode(request, response.status_code, headers, response.get_data()))
+        self.service.end(call, response.status_code)
 
     def _ask_application(self, connection: Connection, request: Request) -> None:
         """Call the WSGI application in a thread; it counts and logs the request itself."""

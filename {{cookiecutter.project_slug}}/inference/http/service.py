@@ -1,5 +1,6 @@
 """Common handling of all requests, with or without Flask: keys, limits, metrics, headers, access log."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from inference.runtime.signature import Inputs, Predictions
 if TYPE_CHECKING:
     # It imports the predictor, which the parent of the workers must not: its libraries may start threads.
     from inference.runtime.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str]]
 
@@ -68,12 +71,16 @@ class Service:
     places: list[None]
 
     def end(self, call: Call, status: int) -> None:
-        """Count a request as finished, and log it."""
+        """Count a request as finished, and log it; an error is only logged, as the client may have its response."""
         seconds = time.perf_counter() - call.started
-        self.metrics.leave(call.route, status, seconds, call.predictions)
-        if call.predictions:
-            self.statistics.add(call.inputs, call.predictions)
-            self.sample.add(call.request_id, call.inputs, call.predictions)
+        try:
+            self.metrics.leave(call.route, status, seconds, call.predictions)
+            if call.predictions:
+                self.statistics.add(call.inputs, call.predictions)
+                self.sample.add(call.request_id, call.inputs, call.predictions)
+        except Exception:
+            # A custom predictor may return anything.
+            logger.exception("Could not count a request")
         call.log(status, seconds)
 
     def predict(self, call: Call, door: Door, asked: Asked) -> Reply:
