@@ -1,8 +1,9 @@
 """Make a release: ``make release VERSION=0.2.0``.
 
 Move the entries below 'Unreleased' in CHANGELOG.md to a section for that version and today's date, set the version in
-pyproject.toml and in the commands of PINNED, and create a commit and an annotated tag ``v0.2.0``. Push nothing. Exit with 1, and change nothing, if
-the version is not a later one (https://semver.org), the working tree has changes, or there is nothing to release.
+pyproject.toml and in the commands of PINNED, and create a commit and an annotated tag ``v0.2.0``. Push nothing. Exit
+with 1, and change nothing, if the version is not a later one (https://semver.org), the working tree has changes, or
+there is nothing to release.
 """
 
 import re
@@ -16,6 +17,8 @@ UNRELEASED = "## Unreleased\n"
 VERSION = re.compile(r'^version = "(.+)"$', re.MULTILINE)
 # Pages whose commands generate a project from this version.
 PINNED = ("README.md", "docs/tutorial.md")
+# Before the first release there is no tag to pin.
+PIN = re.compile(r"(cookiecutter gh:\S+)( --checkout v[0-9.]+)?")
 
 
 def git(*arguments: str) -> str:
@@ -50,7 +53,7 @@ def main(version: str) -> None:
     changelog.write_text(released)
     project.write_text(VERSION.sub(f'version = "{version}"', project.read_text(), count=1))
     for page in (ROOT / name for name in PINNED):
-        page.write_text(re.sub(r"(--checkout )v[0-9.]+", rf"\g<1>v{version}", page.read_text()))
+        page.write_text(PIN.sub(rf"\1 --checkout v{version}", page.read_text()))
     git("commit", "--quiet", "--all", f"--message=Release {version}")
     # Headings begin with the character of a comment.
     message = (f"--message={entries.strip()}", "--cleanup=whitespace")

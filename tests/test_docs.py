@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -234,9 +233,8 @@ def test_pages_of_the_template_show_the_commands_of_a_project(bake):
                 assert command in shown | ELSEWHERE.keys(), (page.name, command)
 
 
-def test_pages_pin_the_version_of_the_template():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+def test_pages_pin_the_newest_release():
+    released = re.findall(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[:1]
     for page in FROM_NOTHING[:2]:
-        assert re.findall("--checkout (.*)$", (ROOT / page).read_text(), re.MULTILINE) == [
-            f"v{version}"
-        ]
+        pinned = re.findall("--checkout v(.*)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert pinned == released

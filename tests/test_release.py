@@ -14,7 +14,7 @@ def repository(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "docs").mkdir()
     for page in ("README.md", "docs/tutorial.md"):
-        (tmp_path / page).write_text("cookiecutter gh:x/y --checkout v0.0.0\n")
+        (tmp_path / page).write_text("cookiecutter gh:x/y\n")
     shutil.copy(ROOT / "scripts/release.py", tmp_path / "scripts")
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n### Added\n\n- One.\n- Two.\n"
@@ -54,13 +54,14 @@ def test_release_dates_the_changes_and_tags_them(repository):
     assert run("git", "tag", "--points-at=HEAD").stdout == "v0.1.0\n"
     assert "### Added" in run("git", "tag", "--list", "--format=%(contents)").stdout
     for page in ("README.md", "docs/tutorial.md"):
-        assert (path / page).read_text().endswith("--checkout v0.1.0\n")
+        assert (path / page).read_text() == "cookiecutter gh:x/y --checkout v0.1.0\n"
     (path / "CHANGELOG.md").write_text(
         sections.replace("## Unreleased\n", "## Unreleased\n\n- Three.\n")
     )
     assert "has changes" in release(run, "0.2.0").stderr
     run("git", "commit", "--quiet", "--all", "--message=y")
     assert release(run, "0.10.0").returncode == 0
+    assert (path / "README.md").read_text() == "cookiecutter gh:x/y --checkout v0.10.0\n"
     assert (
         f"## 0.10.0 ({day})\n\n- Three.\n\n## 0.1.0 ({day})\n\n### Added\n\n- One."
         in (path / "CHANGELOG.md").read_text()
