@@ -152,6 +152,7 @@ def test_hook_of_the_owner_sees_every_prediction(make_service, body, hook, name)
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -279,15 +280,35 @@ def test_expect_100_continue_is_honoured(server, body):
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(body)
         assert read_answer(connection)[0] == 200
+        # HTTP/1.0 has no such response.
+        connection.sendall(post(body, Expect="100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert read_answer(connection)[0] == 200
 
 
-def test_head_and_upgrade_are_answered_like_get(server):
+def test_head_is_answered_like_get(server):
     raw = server.exchange(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert rest == b""
     assert int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
-    upgrade = b"GET /ping HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
-    assert ask(server, upgrade)[0] == 200
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_upgrade_is_ignored(server, body, protocol):
+    for version, path in (("1.1", "/predict"), ("1.1", "/predict?"), ("1.0", "/predict")):
+        request = post(body, path, Connection="keep-alive, Upgrade", Upgrade=protocol)
+        request = request.replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+        with server.connect() as connection:
+            for parts in ([request], [request[:20], request[20:-9], request[-9:]]):
+                for part in parts:
+                    connection.sendall(part)
+                assert read_answer(connection)[0] == 200
+    # What comes with it is the next request.
+    assert server.exchange(request * 2 + post(body, Connection="close")).count(b" 200 OK") == 3
+
+
+@pytest.mark.parametrize("target", [b"*", b"http://x", b"http://x/ping"])
+def test_target_may_be_absolute_or_an_asterisk(server, target):
+    assert ask(server, b"OPTIONS %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)[0] == 200
 
 
 def test_header_with_an_underscore_is_not_a_key(make_service, body):

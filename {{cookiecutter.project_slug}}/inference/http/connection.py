@@ -118,13 +118,10 @@ class Connection(asyncio.Protocol):
         self.received += self.packet
         self.turn = 0
         try:
-            self.parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserCallbackError as error:
             logger.error("Unexpected error", exc_info=error)
             self.transport.abort()
-        except httptools.HttpParserUpgrade:
-            # The request was handled as HTTP/1.1; what follows would be in the other protocol.
-            self.reading = DISCARD
         except httptools.HttpParserError as error:
             self._fail(BadRequest(f"The request is not HTTP/1.1: {error}"))
         if self.reading == HEADERS and self.received > self.server.settings.max_header_bytes:
@@ -194,10 +191,15 @@ class Connection(asyncio.Protocol):
         if fault:
             self._fail(fault)
             return
-        if b"content-length" in headers or b"transfer-encoding" in headers:
+        # A request with an Upgrade comes again, from _feed.
+        if (
+            b"content-length" in headers or b"transfer-encoding" in headers
+        ) and not self.parser.should_upgrade():
             self.reading = BODY
             self.received = 0
-            if headers.get(b"expect", b"").lower() == b"100-continue" and not self.active:
+            expects = headers.get(b"expect", b"").lower() == b"100-continue"
+            # HTTP/1.0 has no such response.
+            if expects and request.version == "1.1" and not self.active:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, part: bytes) -> None:
@@ -223,13 +225,31 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Queue the request for the server."""
-        if self.reading == DISCARD:
+        if self.reading == DISCARD or self.parser.should_upgrade():
             return
         request = self.request
-        request.is_last = not self.parser.should_keep_alive() or self.parser.should_upgrade()
+        request.is_last = not self.parser.should_keep_alive()
         self.reading = IDLE
         self.waiting.append(request)
         self._advance()
+
+    def _feed(self, data: bytes) -> None:
+        """Feed the parser, once more for each request that asks for an upgrade."""
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as error:
+                if self.reading == DISCARD:
+                    return
+                # The parser skips the body, but Java's client sends Upgrade: h2c with every request.
+                request, rest = self.request, rest[error.args[0] :]
+                target = request.method, request.target, request.version.encode()
+                head = [b"%b %b HTTP/%b" % target]
+                head += [b"%b: %b" % field for field in self.fields if field[0] != b"upgrade"]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
 
     # Called by the server.
 
@@ -311,6 +331,8 @@ class Connection(asyncio.Protocol):
             return BadRequest(f"HTTP/{version} is not supported, use HTTP/1.1.")
         if len(request.target) > LONGEST_TARGET:
             return RequestURITooLarge()
+        if request.method == b"CONNECT":
+            return NotImplemented("The service is no proxy.")
         most_bytes = self.server.settings.max_header_bytes
         # The headers are no longer than the bytes received, whose number is cheaper to check.
         if len(fields) > MAX_HEADERS or (

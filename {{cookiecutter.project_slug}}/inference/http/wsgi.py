@@ -72,9 +72,8 @@ def ask(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[int, H
 def path_of(target: bytes) -> tuple[str, str]:
     """Split a request's target into the path, decoded as WSGI requires, and the query."""
     if not target.startswith(b"/"):
-        # The absolute form that proxies send: http://host/path.
+        # The absolute form that proxies send: http://host/path; or OPTIONS *.
         _, _, rest = target.partition(b"://")
-        _, slash, rest = rest.partition(b"/")
-        target = slash + rest or target
+        target = b"/" + rest.partition(b"/")[2]
     path, _, query = target.partition(b"?")
     return unquote_to_bytes(path).decode("latin-1"), query.decode("latin-1")
