@@ -37,6 +37,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     decoder = InstancesDecoder(card, settings.max_rows)
 
     app = Flask(__name__)
+    # Redirects would lead from HTTPS to HTTP: the load balancer decrypts.
+    app.url_map.merge_slashes = False
     problems.register(app)
     app.before_request(note_route)
     doors = routes.make_doors(card, decoder)

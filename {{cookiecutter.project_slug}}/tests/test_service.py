@@ -33,7 +33,8 @@ def test_page_finds_its_files(client, file):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/predict", 405)]
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/static//page.js", 404), ("GET", "/predict", 405)],
 )
 def test_unknown_route_is_a_problem_document(client, method, path, status):
     response = client.open(path, method=method)
