@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import json
+import re
 
 import msgspec
 import numpy as np
@@ -410,6 +411,12 @@ def test_openapi_and_page_match_the_signature(client, card):
     assert list(row["properties"]) == [part.name for part in (*card.columns, *card.tensors)]
     needed = [column.name for column in card.columns if column.required]
     assert row["required"] == (needed or [tensor.name for tensor in card.tensors])
+    (value, *_) = document["components"]["schemas"]["Answer"]["properties"].values()
+    values = value["items"].get("properties", {card.outputs[0].name: value["items"]})
+    types = {output.name: output.type for output in card.outputs}
+    assert {name: one["type"] for name, one in values.items()} == types
+    # Generators of clients take both amiss.
+    assert not re.search('"default": |"items": false', json.dumps(document["components"]))
     for path, kind, body in examples_of(client):
         response = client.post(path, data=body, content_type=kind)
         assert response.status_code == 200, (path, kind, response.text)

@@ -285,7 +285,9 @@ def test_expect_100_continue_is_honoured(server, body):
         assert read_answer(connection)[0] == 200
 
 
-def test_head_is_answered_like_get(server):
+def test_head_and_options_are_answered(server):
+    for target in (b"*", b"http://x", b"http://x/ping"):
+        assert ask(server, b"OPTIONS %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)[0] == 200
     raw = server.exchange(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert rest == b""
@@ -304,11 +306,6 @@ def test_upgrade_is_ignored(server, body, protocol):
                 assert read_answer(connection)[0] == 200
     # What comes with it is the next request.
     assert server.exchange(request * 2 + post(body, Connection="close")).count(b" 200 OK") == 3
-
-
-@pytest.mark.parametrize("target", [b"*", b"http://x", b"http://x/ping"])
-def test_target_may_be_absolute_or_an_asterisk(server, target):
-    assert ask(server, b"OPTIONS %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)[0] == 200
 
 
 def test_header_with_an_underscore_is_not_a_key(make_service, body):

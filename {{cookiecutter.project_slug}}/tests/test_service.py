@@ -305,6 +305,9 @@ def test_openapi_describes_every_route(client, app, card):
     pages = {"/", "/docs", "/monitor", "/openapi.json", "/static/<path:filename>"}
     routes = {rule.rule for rule in app.url_map.iter_rules() if "<of_version>" not in rule.rule}
     assert described == routes - pages
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    assert sum("content" not in each["responses"]["200"] for each in operations) == 1
 
 
 def test_openapi_examples_are_answered(client):

@@ -9,10 +9,7 @@ from inference.runtime.signature import ModelCard, Prediction, Predictions, Scal
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """A prediction for each instance, and probabilities by class if the model returns them.
-
-    If the model has several outputs, each instance has an object with one entry per output.
-    """
+    """A prediction for each instance, and its probabilities by class if the model returns them."""
 
     predictions: list[Scalar | dict[str, Scalar]]
     probabilities: list[dict[str, float | dict[str, float]]] = []

@@ -25,9 +25,9 @@ Few = Meta(max_length=64)
 # A tensor for each column of a table.
 MOST_INPUTS = 4096
 Parameters = Annotated[dict[str, bool | int | float | str | None], Few]
-VALUE = {"type": ["boolean", "number", "string"]}
+VALUE = {"type": ["boolean", "number", "string", "null"]}
 # Values are decoded once their datatype and shape are known; the schema documents them as flat or nested.
-NESTED = {"anyOf": [VALUE, {"type": "array"}]}
+NESTED = {"anyOf": [VALUE, {"type": "array", "items": {}}]}
 Data = Annotated[Raw, Meta(extra_json_schema={"type": ["array", "null"], "items": NESTED})]
 
 
@@ -64,7 +64,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    data: Annotated[list[Any], Meta(extra_json_schema={"items": {}})] | None = None
 
 
 class InferenceResponse(msgspec.Struct, omit_defaults=True):

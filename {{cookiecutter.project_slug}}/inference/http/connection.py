@@ -188,13 +188,11 @@ class Connection(asyncio.Protocol):
         request.method = self.parser.get_method()
         request.version = self.parser.get_http_version()
         fault = self._find_fault(request)
+        has_body = b"content-length" in headers or b"transfer-encoding" in headers
         if fault:
             self._fail(fault)
-            return
-        # A request with an Upgrade comes again, from _feed.
-        if (
-            b"content-length" in headers or b"transfer-encoding" in headers
-        ) and not self.parser.should_upgrade():
+        # With an Upgrade it comes again, from _feed.
+        elif has_body and not self.parser.should_upgrade():
             self.reading = BODY
             self.received = 0
             expects = headers.get(b"expect", b"").lower() == b"100-continue"
@@ -244,12 +242,11 @@ class Connection(asyncio.Protocol):
                 if self.reading == DISCARD:
                     return
                 # The parser skips the body, but Java's client sends Upgrade: h2c with every request.
-                request, rest = self.request, rest[error.args[0] :]
-                target = request.method, request.target, request.version.encode()
-                head = [b"%b %b HTTP/%b" % target]
-                head += [b"%b: %b" % field for field in self.fields if field[0] != b"upgrade"]
+                rest, request = rest[error.args[0] :], self.request
+                line = b"%b %b HTTP/%b" % (request.method, request.target, request.version.encode())
+                kept = [b"%b: %b" % field for field in self.fields if field[0] != b"upgrade"]
                 self.parser = httptools.HttpRequestParser(self)
-                self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
+                self.parser.feed_data(b"\r\n".join([line, *kept, b"", b""]))
 
     # Called by the server.
 
@@ -340,11 +337,10 @@ class Connection(asyncio.Protocol):
             and sum(len(name) + len(value) + 4 for name, value in fields) > most_bytes
         ):
             return RequestHeaderFieldsTooLarge()
-        hosts = int(b"host" in headers)
-        if len(headers) < len(fields):
-            hosts = [name for name, _ in fields].count(b"host")
+        repeats = len(headers) < len(fields)
+        hosts = [name for name, _ in fields].count(b"host") if repeats else b"host" in headers
         if hosts > 1 or (version == "1.1" and not hosts):
-            return BadRequest(f"A request must have one Host header, this one has {hosts}.")
+            return BadRequest(f"A request must have one Host header, this one has {hosts:d}.")
         if coding is not None and version == "1.0":
             return BadRequest("HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -30,6 +30,8 @@ REASONS = {
 TAGS = ("Predictions", "Open Inference Protocol", "Operation")
 PROBLEM = "application/problem+json"
 TEXT = {"type": "string"}
+# Generators of clients take a value with a default for one that is always sent, and fail if there must be no items.
+MISREAD = re.compile(rb',"default":(null|\[\]|\{\})|,"items":false')
 LENGTH = {
     "name": JSON_LENGTH,
     "in": "header",
@@ -42,9 +44,7 @@ def create_blueprint(card: ModelCard, decoder: InstancesDecoder, version: str) -
     """Create the routes that describe the service."""
     blueprint = Blueprint("docs", __name__)
 
-    @cache
-    def document() -> dict[str, Any]:
-        return describe(card, decoder, version)
+    document = cache(partial(describe, card, decoder, version))
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
@@ -72,20 +72,27 @@ def describe(card: ModelCard, decoder: InstancesDecoder, version: str) -> dict[s
     )
     template = "#/components/schemas/{name}"
     references, schemas = msgspec.json.schema_components(types, ref_template=template)
-    request, answer, problem, protocol_error, tensors, outputs, monitored = references
-    instances = {JSON: {"schema": request, "example": {"instances": [card.example]}}}
+    schemas["Answer"]["properties"] = describe_answer(card)
+    text = MISREAD.sub(b"", msgspec.json.encode(schemas))
+    # Without a format, they take a number for one of 32 bits.
+    text = text.replace(b'"type":"number"', b'"type":"number","format":"double"')
+    text = text.replace(b'"type":"integer"', b'"type":"integer","format":"int64"')
+    request, answer, problem, protocol_error, tensors, outputs, monitored = [
+        {"schema": reference} for reference in references
+    ]
+    instances = {JSON: {**request, "example": {"instances": [card.example]}}}
     table: dict[str, Any] = {}
     if csv.holds(card):
         table = {CSV: {"schema": TEXT, "example": csv.Cells(card).example()}}
-    tensor = {"inputs": tensor_examples(card)}
     bodies: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "inference.predict": (instances, {JSON: answer}),
-        "inference.invocations": (instances | table, {JSON: answer, CSV: TEXT}),
+        "inference.invocations": (instances | table, {JSON: answer, CSV: {"schema": TEXT}}),
         "protocol.infer": (
-            {JSON: {"schema": tensors, "example": tensor}},
-            {JSON: outputs, "application/octet-stream": TEXT},
+            {JSON: {**tensors, "example": {"inputs": tensor_examples(card)}}},
+            {JSON: outputs, "application/octet-stream": {"schema": TEXT}},
         ),
         "monitor.data": ({}, {JSON: monitored}),
+        "metrics": ({}, {"text/plain": {"schema": TEXT}}),
     }
     paths: dict[str, Any] = {}
     for rule in current_app.url_map.iter_rules():
@@ -94,19 +101,36 @@ def describe(card: ModelCard, decoder: InstancesDecoder, version: str) -> dict[s
             continue
         in_protocol = rule.endpoint.startswith("protocol.")
         fault = {JSON: protocol_error} if in_protocol else {PROBLEM: problem}
-        content, answers = bodies.get(rule.endpoint, ({}, {}))
+        others = {JSON: {"schema": {"type": "object"}}} if in_protocol else {}
+        content, answers = bodies.get(rule.endpoint, ({}, others))
         method = "post" if "POST" in (rule.methods or ()) else "get"
         paths[path] = {method: operation_of(rule.endpoint, path, content, answers, fault)}
     metrics = ", ".join(f"{name} {value}" for name, value in card.metrics.items())
     predicted = ", ".join(output.name for output in card.outputs)
     about = f"Predicts {predicted}. Trained on {card.trained_on} with {card.dataset}: {metrics}."
-    key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
     return {
         "openapi": "3.1.0",
         "info": {"title": card.name, "version": version, "description": about},
         "tags": [{"name": name} for name in TAGS],
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"key": key}},
+        "components": {
+            "schemas": msgspec.json.decode(text),
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+        },
+    }
+
+
+def describe_answer(card: ModelCard) -> dict[str, Any]:
+    """Return the properties of an answer, with the types of the model's outputs."""
+    values: dict[str, Any] = {output.name: {"type": output.type} for output in card.outputs}
+    shares: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "number"}}
+    (value, *others) = values.values()
+    if others:
+        value = {"type": "object", "properties": values, "required": [*values]}
+        shares = {"type": "object", "additionalProperties": shares}
+    return {
+        "predictions": {"type": "array", "items": value},
+        "probabilities": {"type": "array", "items": shares},
     }
 
 
@@ -118,25 +142,25 @@ def operation_of(
     fault: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the operation at ``path``; ``answers`` and ``fault`` have the schema of each media type."""
-    view = current_app.view_functions[endpoint]
+    in_protocol = endpoint.startswith("protocol.")
     responses: dict[str, Any] = {"200": {"description": "The service answers"}}
     operation: dict[str, Any] = {
-        "summary": (view.__doc__ or "").split("\n")[0],
-        "tags": [tag_of(endpoint)],
+        "operationId": endpoint.replace(".", "_"),
+        "summary": (current_app.view_functions[endpoint].__doc__ or "").split("\n")[0],
+        "tags": [TAGS[1] if in_protocol else TAGS[0 if content else 2]],
         "responses": responses,
     }
     codes = []
     if answers:
-        responses["200"]["content"] = media(answers)
+        responses["200"]["content"] = answers
     if content:
         operation["requestBody"] = {"required": True, "content": content}
-        operation["parameters"] = [LENGTH] if endpoint.startswith("protocol.") else []
+        operation["parameters"] = [LENGTH] if in_protocol else []
         codes = ["400", "413", "415", "422", "503"]
     if current_service().keys.are_needed_for(path):
         operation["security"] = [{"key": []}]
         codes.append("401")
-    described = media(fault)
-    responses |= {code: {"description": REASONS[code], "content": described} for code in codes}
+    responses |= {code: {"description": REASONS[code], "content": fault} for code in codes}
     return operation
 
 
@@ -146,18 +170,6 @@ def schemas_in(part: Any, schemas: Mapping[str, Any]) -> list[str]:
     for name in re.findall(rb'"#/components/schemas/(\w+)"', msgspec.json.encode(part)):
         found += [name.decode(), *schemas_in(schemas[name.decode()], schemas)]
     return list(dict.fromkeys(found))
-
-
-def tag_of(endpoint: str) -> str:
-    """Return the tag of a route."""
-    if endpoint.startswith("protocol."):
-        return TAGS[1]
-    return TAGS[0] if endpoint in ("inference.predict", "inference.invocations") else TAGS[2]
-
-
-def media(contents: dict[str, Any]) -> dict[str, Any]:
-    """Wrap the schema of each media type for OpenAPI."""
-    return {media_type: {"schema": schema} for media_type, schema in contents.items()}
 
 
 def tensor_examples(card: ModelCard) -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ class Problem(msgspec.Struct, omit_defaults=True):
     status: int
     detail: str
     request_id: str
-    type: str = "about:blank"
     errors: list[Fault] = []
 
 

@@ -36,8 +36,7 @@ def create_blueprint(engine: Engine, door: Door, version: str) -> Blueprint:
     @blueprint.get("")
     def server() -> dict[str, object]:
         """Return the server's name and its protocol extensions."""
-        extensions = ["binary_tensor_data"]
-        return {"name": card.name, "version": version, "extensions": extensions}
+        return {"name": card.name, "version": version, "extensions": ["binary_tensor_data"]}
 
     @blueprint.get("/health/live")
     def live() -> dict[str, object]:
