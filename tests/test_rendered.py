@@ -297,9 +297,13 @@ def test_project_holds_nothing_of_the_other_deploy_tool(project):
             assert stranger not in text, file
 
 
-def test_unknown_environment_is_named(bake):
-    result = bake(deploy_tool="ecs-cli").run("make", "--dry-run", "release", "ENV=test")
-    assert "ENV is staging or production, not test" in result.stderr
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"])
+def test_unknown_environment_is_named(bake_once, tool):
+    # In a project with stacks, that once deleted the bootstrap stack, with the images of all environments.
+    for target in ("release", "destroy"):
+        result = bake_once(deploy_tool=tool).run("make", "--dry-run", target, "ENV=bootstrap")
+        assert "ENV is staging or production, not bootstrap" in result.stderr
+        assert not result.stdout
 
 
 @pytest.mark.parametrize("has_apt", [True, False])

@@ -388,16 +388,12 @@ def test_secret_may_have_a_json_key(faulty):
 
 
 def test_missing_resources_are_named(faulty):
-    assert "there is no deploy/test.json: ENV is staging or production" in faulty.fails(
-        "service-up", ENV="test"
-    )
     for target in ("service-release", "url", "smoke", "scale", "rollback", "ps", "exec"):
         assert "there is no service yet: run 'make deploy" in faulty.fails(target, N="2")
     output = faulty.fails("service-up", IMAGE_CHECK="deploy/image-pushed.sh", IMAGE_TAG="never")
     assert ":never is not in the registry: run 'make ecr-login docker-build docker-push'" in output
-    with open(os.path.join(faulty.path, "deploy/odd.json"), "w") as file:
-        file.write("{")
-    assert "deploy/odd.json is not" in faulty.fails("service-up", ENV="odd")
+    with edited(faulty, "deploy/staging.json", lambda _: "{"):
+        assert "deploy/staging.json is not" in faulty.fails("service-up")
     assert STACK not in stacks(faulty)
 
 
