@@ -814,6 +814,25 @@ def test_image_is_named_by_the_projects_own_commit_and_model(bake):
     git(outer, "init", "--quiet")
     git(outer, "commit", "--quiet", "--allow-empty", "--message=x")
     assert image_tag(project) == "dev"
+def test_release_that_goes_back_by_itself_is_not_rolled_back_further(bake_once, tmp_path):
+    status = 'echo x >>"$0.n"; [ $(wc -l <"$0.n") = 1 ] && echo UPDATE_IN_PROGRESS || echo UPDATE_ROLLBACK_COMPLETE'
+    variables, _ = answering(
+        tmp_path,
+        {
+            "*describe-stacks*": status,
+            "*list-task-definitions*": "printf 'family:1\tfamily:2\n'",
+            "*describe-task-definition*": 'echo "image:${4#family:}"',
+            "*describe-services*": "echo family:2",
+        },
+    )
+    project = bake_once(deploy_tool="cloudformation")
+    output = project.check("make", "rollback", "PYTHON=echo", **variables)
+    assert (
+        "deploy/stack.py wait\nrollback: the last release has gone back by itself, to 2" in output
+    )
+    assert "from 2 to 1" in project.check("make", "rollback", "PYTHON=echo", **variables)
+
+
     git(project.path, "init", "--quiet")
     git(project.path, "add", ".")
     assert image_tag(project).startswith("dev-dirty-")

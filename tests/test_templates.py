@@ -1,5 +1,6 @@
 """The CloudFormation templates: the effect of each parameter, permissions, and network access."""
 
+import contextlib
 import fnmatch
 import importlib.util
 import ipaddress
@@ -931,6 +932,50 @@ def test_half_deleted_stack_is_left_to_destroy(tool, capsys):
             "x is DELETE_FAILED: finish it with 'make destroy ENV=production'"
             in capsys.readouterr().err
         )
+
+
+def test_running_image_is_read_after_other_runs(tool, monkeypatch):
+    statuses = ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"]
+    monkeypatch.setattr(tool.Stack, "status", lambda _: statuses.pop(0))
+    monkeypatch.setattr(tool.Stack, "follow", lambda stack: (stack.status(), []))
+    tool.answers["describe-stack-events"] = {"StackEvents": []}
+    running = [{"ParameterKey": "ImageTag", "ParameterValue": "running"}]
+    described = {"StackStatus": "UPDATE_ROLLBACK_COMPLETE", "Parameters": running}
+    tool.answers["describe-stacks"] = {"Stacks": [described]}
+    assert tool.living(tool.Stack("x")) == {"ImageTag": "running"}
+    assert not statuses
+    assert tool.asked == ["describe-stack-events", "describe-stacks"]
+
+
+def test_following_a_stack_reads_its_newest_events_only(tool, monkeypatch):
+    given = []
+    monkeypatch.setattr(tool, "aws", lambda *given_: given.extend(given_) or {"StackEvents": []})
+    tool.Stack("x").events()
+    # All events of 90 days, for each look, were throttled.
+    assert given[-2:] == ["--max-items", "300"]
+
+
+def test_stack_whose_load_balancer_is_gone_can_be_deleted(tool, monkeypatch):
+    balancer = {"LogicalResourceId": "LoadBalancer", "PhysicalResourceId": "arn"}
+    tool.answers |= {
+        "describe-stack-events": {"StackEvents": []},
+        "describe-stack-resources": {"StackResources": [{**balancer, "ResourceStatus": "x"}]},
+        "delete-stack": {},
+    }
+    monkeypatch.setattr(tool.Stack, "follow", lambda _: ("", []))
+    answer = tool.aws
+    for code, is_deleted in (("LoadBalancerNotFound", True), ("AccessDenied", False)):
+        tool.asked.clear()
+
+        def aws(service, *arguments, code=code):
+            if service == "elbv2":
+                raise tool.AwsError(f"An error occurred ({code})")
+            return answer(service, *arguments)
+
+        monkeypatch.setattr(tool, "aws", aws)
+        with contextlib.suppress(tool.AwsError):
+            tool.Stack("x").delete()
+        assert ("delete-stack" in tool.asked) == is_deleted
 
 
 def test_identity_provider_is_looked_up_after_a_failed_bootstrap(tool, monkeypatch):

@@ -25,7 +25,7 @@ for other in "$SERVICE-staging" "$SERVICE-production"; do
 done
 if stack_exists "$BOOTSTRAP_STACK"; then
   bucket=$(STACK=$BOOTSTRAP_STACK stack_output TemplatesBucket)
-  [ -z "$bucket" ] || aws s3 rm --quiet --recursive "s3://$bucket"
+  [ -z "$bucket" ] || ask_aws NoSuchBucket s3 rm --quiet --recursive "s3://$bucket"
   "$PYTHON" deploy/stack.py delete "$BOOTSTRAP_STACK"
   say "deleted the images and the pipeline's role"
 fi

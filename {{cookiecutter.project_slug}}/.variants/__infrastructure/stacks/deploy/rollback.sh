@@ -5,8 +5,16 @@ set -euo pipefail
 say "going back to the release before the current one"
 require_service
 
+# By then, a release that failed is rolled back, and the one before it must not be, too.
+before=$(stack_status "$STACK")
+"$PYTHON" deploy/stack.py wait
+after=$(stack_status "$STACK")
 revision=$(service_fact taskDefinition)
 current=$(image_of "$revision")
+if [ "$after" = UPDATE_ROLLBACK_COMPLETE ] && [ "$before" != "$after" ]; then
+  say "the last release has gone back by itself, to ${current##*:}: nothing else to do"
+  exit 0
+fi
 # The last ones, since each takes a call.
 revisions=$(list_revisions | tr '\t' '\n' | tail -n 50)
 previous=

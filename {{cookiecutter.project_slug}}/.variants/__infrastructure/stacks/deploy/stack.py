@@ -6,6 +6,7 @@
 - ``deploy``: apply deploy/service.yml with deploy/ENV.json and the image IMAGE_TAG
 - ``diff``: show what ``deploy`` would change, without changing it
 - ``release [METRICS]``: change only the image to IMAGE_TAG; without METRICS read them from the image
+- ``wait``: wait until no other run changes the stack
 - ``scale N``: change only the number of tasks, to at least N
 - ``delete STACK``: delete a stack, after turning off its load balancer's deletion protection
 - ``size``: print the resources of ENV, for the cost estimate
@@ -179,7 +180,8 @@ class Stack:
     def events(self) -> list[Json]:
         """Return its events since the last call, oldest first."""
         try:
-            answer = aws("cloudformation", "describe-stack-events", "--stack-name", self.name)
+            newest = ("--stack-name", self.name, "--max-items", "300")
+            answer = aws("cloudformation", "describe-stack-events", *newest)
         except AwsError as error:
             if "does not exist" not in str(error):
                 raise
@@ -222,6 +224,15 @@ class Stack:
 
     def settle(self) -> bool:
         """Wait for other runs, delete a stack that cannot be fixed; return whether there is one left."""
+        status = self.wait()
+        if status in DEAD:
+            say(f"deleting {self.name}, which an earlier attempt left in {status}")
+            self.delete()
+            return False
+        return status not in ABSENT
+
+    def wait(self) -> str:
+        """Wait for other runs, finish a rollback that failed; return the status."""
         self.events()
         status = self.status()
         if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
@@ -234,11 +245,7 @@ class Stack:
             if status != "UPDATE_ROLLBACK_COMPLETE":
                 explain(self.name, status, failures)
         self.require_whole(status)
-        if status in DEAD:
-            say(f"deleting {self.name}, which an earlier attempt left in {status}")
-            self.delete()
-            return False
-        return status not in ABSENT
+        return status
 
     def delete(self) -> None:
         """Delete the stack, and wait until it is gone."""
@@ -246,7 +253,13 @@ class Stack:
         # AWS refuses to delete a protected load balancer, even in a stack that was never completed.
         if balancer := self.resources().get("LoadBalancer"):
             off = ["--attributes", "Key=deletion_protection.enabled,Value=false"]
-            aws("elbv2", "modify-load-balancer-attributes", "--load-balancer-arn", balancer, *off)
+            arn = ("--load-balancer-arn", balancer)
+            try:
+                aws("elbv2", "modify-load-balancer-attributes", *arn, *off)
+            except AwsError as error:
+                # Another user may have deleted it.
+                if "LoadBalancerNotFound" not in str(error):
+                    raise
         aws("cloudformation", "delete-stack", "--stack-name", self.name)
         status, failures = self.follow()
         if status not in {"", "DELETE_COMPLETE"}:
@@ -584,7 +597,8 @@ def scale(tasks: str) -> None:
 
 
 def living(stack: Stack) -> dict[str, str]:
-    """Return the parameters of a stack that has a service."""
+    """Return the parameters of a stack that has a service, after other runs."""
+    stack.wait()
     described = stack.standing()
     if not described:
         fail(f"there is no service yet: run 'make deploy ENV={os.environ['ENV']}' first")
@@ -678,6 +692,8 @@ def main(verb: str, *arguments: str) -> None:
                 release(*arguments)
             case "scale":
                 scale(*arguments)
+            case "wait":
+                Stack(os.environ["STACK"]).wait()
             case "delete":
                 Stack(*arguments).delete()
             case "size":
