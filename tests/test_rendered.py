@@ -389,6 +389,56 @@ def answering(folder, answers):
     return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, calls
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("SSL validation failed for https://sts [SSL: X]", "AWS_CA_BUNDLE must name"),
+        ("An error occurred (Throttling) when calling", "could not ask AWS for the account"),
+        ("Could not connect to the endpoint URL", "check the network and your proxy"),
+        ("An error occurred (ExpiredToken) when calling", "AWS does not accept the credentials"),
+    ],
+)
+def test_account_that_cannot_be_queried_is_not_blamed_on_the_credentials(
+    bake_once, tmp_path, error, said
+):
+    variables, _ = answering(tmp_path, {"*get-caller*": f"echo '{error}' >&2; exit 254"})
+    done = bake_once().run("make", "account", **variables)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert error in done.stderr
+
+
+def test_log_is_followed_line_by_line_however_long_it_is(bake_once, tmp_path):
+    # With a search of all lines for each, the second call took minutes. The third one fails.
+    page = 'echo x >>"$0.n"; n=$(wc -l <"$0.n"); [ $n -lt 3 ] || { echo denied >&2; exit 254; }'
+    page += "; seq $((n * 20000 - 19999)) $((n * 20500)) | sed 's/.*/&\t{\"number\": &}/'"
+    page += "; [ $n = 2 ] || printf '41001\tTraceback\n  line\n'"
+    variables, _ = answering(tmp_path, {"*filter-log-events*": page})
+    done = bake_once().run("deploy/logs.sh", ENV="production", LOG_GROUP="x", **variables)
+    numbers = [f'{{"number": {number}}}' for number in range(1, 20_501)]
+    later = [f'{{"number": {number}}}' for number in range(20_501, 41_001)]
+    assert done.stdout.splitlines() == [*numbers, "Traceback", "  line", *later]
+    assert "logs: the log cannot be read, see above; 'make deploy ENV=production'" in done.stderr
+
+
+def test_task_that_never_started_is_explained(bake_once, tmp_path):
+    reason = "ResourceInitializationError: unable to pull secrets"
+    variables, calls = answering(
+        tmp_path,
+        {
+            "*describe-services*": "echo service",
+            "*list-tasks*STOPPED*": "echo arn:task/1",
+            "*describe-tasks*": f"printf 'arn:task/1\tmodel\t{reason}\tNone\n'",
+        },
+    )
+    done = bake_once(deploy_tool="cloudformation").run("make", "ps", **variables)
+    assert f"task 1 stopped: {reason}" in done.stderr
+    assert "log lines" not in done.stderr
+    assert "no task of ml-inference-service is running: see 'make logs ENV=staging'" in done.stderr
+    # describe-tasks takes no more.
+    assert "--desired-status STOPPED --query taskArns --max-items 100" in calls.read_text()
+
+
 def test_destroy_needs_only_its_policy_and_says_whether_something_is_left(bake_once, tmp_path):
     project = bake_once(deploy_tool="ecs-cli")
     policy = json.loads(project.check("make", "--silent", "iam-policy"))
@@ -764,6 +814,25 @@ esac
     assert asked == ["image:120", *(f"image:{number}" for number in range(71, 121))]
 
 
+def test_release_that_goes_back_by_itself_is_not_rolled_back_further(bake_once, tmp_path):
+    status = 'echo x >>"$0.n"; [ $(wc -l <"$0.n") = 1 ] && echo UPDATE_IN_PROGRESS || echo UPDATE_ROLLBACK_COMPLETE'
+    variables, _ = answering(
+        tmp_path,
+        {
+            "*describe-stacks*": status,
+            "*list-task-definitions*": "printf 'family:1\tfamily:2\n'",
+            "*describe-task-definition*": 'echo "image:${4#family:}"',
+            "*describe-services*": "echo family:2",
+        },
+    )
+    project = bake_once(deploy_tool="cloudformation")
+    output = project.check("make", "rollback", "PYTHON=echo", **variables)
+    assert (
+        "deploy/stack.py wait\nrollback: the last release has gone back by itself, to 2" in output
+    )
+    assert "from 2 to 1" in project.check("make", "rollback", "PYTHON=echo", **variables)
+
+
 @pytest.mark.parametrize(
     ("size", "override", "processes"),
     [("256", "", "1"), ("4096", "", "4"), ("256", "2048", "2"), ("4096", "512", "1")],
@@ -814,25 +883,6 @@ def test_image_is_named_by_the_projects_own_commit_and_model(bake):
     git(outer, "init", "--quiet")
     git(outer, "commit", "--quiet", "--allow-empty", "--message=x")
     assert image_tag(project) == "dev"
-def test_release_that_goes_back_by_itself_is_not_rolled_back_further(bake_once, tmp_path):
-    status = 'echo x >>"$0.n"; [ $(wc -l <"$0.n") = 1 ] && echo UPDATE_IN_PROGRESS || echo UPDATE_ROLLBACK_COMPLETE'
-    variables, _ = answering(
-        tmp_path,
-        {
-            "*describe-stacks*": status,
-            "*list-task-definitions*": "printf 'family:1\tfamily:2\n'",
-            "*describe-task-definition*": 'echo "image:${4#family:}"',
-            "*describe-services*": "echo family:2",
-        },
-    )
-    project = bake_once(deploy_tool="cloudformation")
-    output = project.check("make", "rollback", "PYTHON=echo", **variables)
-    assert (
-        "deploy/stack.py wait\nrollback: the last release has gone back by itself, to 2" in output
-    )
-    assert "from 2 to 1" in project.check("make", "rollback", "PYTHON=echo", **variables)
-
-
     git(project.path, "init", "--quiet")
     git(project.path, "add", ".")
     assert image_tag(project).startswith("dev-dirty-")

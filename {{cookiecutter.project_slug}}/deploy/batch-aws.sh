@@ -15,7 +15,7 @@ done
 
 service=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output json \
   --query "services[?status=='ACTIVE'] | [0]")
-[ "$service" != null ] || fail "no service is running: run 'make deploy' first"
+[ "$service" != null ] || fail "no service is running: run 'make deploy ENV=$ENV' first"
 facts=$("$PYTHON" -c '
 import json, sys
 service = json.load(sys.stdin)

@@ -34,9 +34,13 @@ require_account() {
   if ! account=$(aws sts get-caller-identity --query Account --output text 2>&1); then
     account=$(in_a_line <<<"$account")
     case $account in
+      *"SSL validation"*)
+        fail "AWS cannot be reached: AWS_CA_BUNDLE must name the certificates of your proxy ($account)"
+        ;;
       *[Cc]onnect* | *[Pp]roxy* | *"Read timeout"*)
         fail "AWS cannot be reached: check the network and your proxy settings ($account)"
         ;;
+      *Throttl* | *"command not found"*) fail "could not ask AWS for the account ($account)" ;;
       *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy ($account)" ;;
     esac
   fi
@@ -125,7 +129,7 @@ service_fact() {
 require_service() {
   local name
   name=$(service_fact serviceName) || exit 1
-  [ -n "$name" ] || fail "there is no service yet: run 'make deploy' first"
+  [ -n "$name" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
 }
 
 # Wait until the rollout has ended and all tasks are running; report progress.
@@ -137,7 +141,7 @@ wait_for_rollout() {
     if [ "$state" = FAILED ] || { [ "$state" = COMPLETED ] && [ "$running" = "$wanted" ]; }; then
       return 0
     fi
-    [ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
+    [ -n "$facts" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
     [ "$facts" = "$said" ] || say "the rollout is $state, $running of $wanted tasks are running ..."
     said=$facts
     [ "$SECONDS" -lt "$until" ] || fail "the rollout has not ended after 15 minutes: see 'make ps' and 'make logs'"

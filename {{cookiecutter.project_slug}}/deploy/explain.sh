@@ -4,7 +4,7 @@ set -euo pipefail
 . deploy/common.sh
 
 stopped=$(ask_aws 'ClusterNotFoundException|ServiceNot(Found|Active)Exception' ecs list-tasks --cluster "$CLUSTER" \
-  --service-name "$SERVICE" --desired-status STOPPED --query taskArns)
+  --service-name "$SERVICE" --desired-status STOPPED --query taskArns --max-items 100)
 # shellcheck disable=SC2086 # one word per task
 task=$([ -z "$stopped" ] || aws ecs describe-tasks --cluster "$CLUSTER" --tasks $stopped --output text \
   --query "sort_by(tasks[?!starts_with(stoppedReason, 'Scaling activity')], &to_string(createdAt)) | [-1].[
@@ -13,7 +13,7 @@ IFS=$'\t' read -r arn container reason detail <<<"$task"
 [ -n "${arn/None/}" ] || exit 0
 {
   echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
-  echo "  its last log lines:"
   lines=$(last_lines 10 "$arn" "$container")
-  echo "    ${lines//$'\n'/$'\n'    }"
+  # A task that never started has none.
+  [ -z "$lines" ] || printf '  its last log lines:\n    %s\n' "${lines//$'\n'/$'\n'    }"
 } >&2

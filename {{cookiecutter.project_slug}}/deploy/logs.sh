@@ -9,10 +9,12 @@ seconds=$(($(date +%s) - 600))
 while true; do
   now=$(date +%s)
   events=$(aws logs filter-log-events --log-group-name "$LOG_GROUP" --start-time "${seconds}000" \
-    --query 'events[].[eventId, message]' --output text) || fail "there is no log yet: run 'make deploy' first"
-  while IFS=$'\t' read -r id message; do
-    [[ $shown == *"$id"* ]] || printf '%s\n' "${message:-$id}"
-  done <<<"$events"
+    --query 'events[].[eventId, message]' --output text) ||
+    fail "the log cannot be read, see above; 'make deploy ENV=$ENV' creates it"
+  # A message may have several lines: only the first begins with an id.
+  awk -F '\t' '
+    NF > 1 && $1 ~ /^[0-9]+$/ { is_old = $1 in ids; if (!is_new) ids[$1]; sub(/^[0-9]+\t/, "") }
+    is_new && !is_old && NF' <(echo "$shown") is_new=1 <(echo "$events")
   shown=$events
   # Lines may arrive late: request the last half minute again.
   seconds=$((now - 30))

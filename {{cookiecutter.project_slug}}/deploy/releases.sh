@@ -5,7 +5,7 @@ set -euo pipefail
 
 runs=$(service_fact taskDefinition)
 revisions=$(list_revisions)
-[ -n "$revisions" ] || fail "there is no release yet: run 'make deploy' first"
+[ -n "$revisions" ] || fail "there is no release yet: run 'make deploy ENV=$ENV' first"
 
 printf '%-6s %-16s %-24s %-21s %-12s %s\n' '' released by commit model metrics
 tr '\t' '\n' <<<"$revisions" | sort -t: -k7 -n -r | sed -n "1,${RELEASES:-10}p" | while read -r revision; do

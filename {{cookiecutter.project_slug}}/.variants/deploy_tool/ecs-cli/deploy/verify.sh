@@ -5,7 +5,7 @@ set -euo pipefail
 . deploy/common.sh
 
 facts=$(service_fact "[taskDefinition, deployments[?status=='PRIMARY'] | [0].rolloutState, runningCount]") || exit 2
-[ -n "$facts" ] || fail "there is no service yet: run 'make deploy' first"
+[ -n "$facts" ] || fail "there is no service yet: run 'make deploy ENV=$ENV' first"
 read -r revision state running <<<"$facts"
 runs=$(image_of "$revision") || exit 2
 if [ "$runs" = "$IMAGE" ] && [ "$state" = COMPLETED ] && [ "$running" -gt 0 ]; then
