@@ -743,6 +743,10 @@ def test_key_sent_in_clear_text_is_noted(deployed):
 
     with edited(deployed, "ecs-params.yml", ask_for_key):
         output = deployed.make("service-up", "smoke", API_KEY="secret")
+        # The change of a key in docs/deployment.md: both, and new tasks.
+        deployed.aws("ssm", "put-parameter", *key[:-1], "secret,next", "--overwrite")
+        deployed.make("service-up", "smoke", IMAGE_TAG="next-key", API_KEY="next")
+        deployed.make("smoke", API_KEY="secret")
     assert "this deploy tool serves HTTP: key and data travel in clear text" in output
     assert "in clear text" not in deployed.make("service-up")
 
