@@ -739,9 +739,11 @@ def test_cost_includes_the_load_balancer(generated, faulty):
 # Allowed by the policy for CloudFormation, which acts in its caller's name, from the handlers of its schema.
 BY_CLOUDFORMATION = {
     "ec2:DescribeAccountAttributes",
+    "ec2:DescribeAddresses",
     "ec2:DescribeAvailabilityZones",
     "ec2:DescribeSubnets",
     "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeClusters",
     "ecs:DescribeServiceDeployments",
     "ecs:DescribeServiceRevisions",
     "ecs:ListServiceDeployments",

@@ -524,6 +524,7 @@ def test_no_statement_allows_more_than_it_should(service, bootstrap):
     assert len(found) > 10
     without_resource = {
         "ec2:DescribeAccountAttributes",
+        "ec2:DescribeAddresses",
         "ec2:DescribeAvailabilityZones",
         "ec2:DescribeSubnets",
         "ecr:GetAuthorizationToken",
@@ -576,6 +577,37 @@ def test_pipeline_may_only_pass_the_roles_of_the_tasks(service, bootstrap):
 
     assert set(passed["ecs-tasks.amazonaws.com"]) == arns("ExecutionRole", "TaskRole")
     assert set(passed["ecs.amazonaws.com"]) == arns("BlueGreenRole")
+
+
+# How CloudFormation reads an attribute.
+READS = {
+    "AWS::EC2::EIP": "ec2:DescribeAddresses",
+    "AWS::ECS::Cluster": "ecs:DescribeClusters",
+    "AWS::ECS::Service": "ecs:DescribeServices",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": "elasticloadbalancing:DescribeLoadBalancers",
+    "AWS::ElasticLoadBalancingV2::TargetGroup": "elasticloadbalancing:DescribeTargetGroups",
+    "AWS::IAM::Role": "iam:GetRole",
+    "AWS::Logs::LogGroup": "logs:DescribeLogGroups",
+}
+
+
+def test_pipeline_may_read_every_attribute_of_the_template(generated, service, bootstrap):
+    """Otherwise its releases fail as soon as a parameter adds such a resource: a schedule, or a NAT gateway."""
+    text = generated.read("deploy/service.yml")
+    names = set(re.findall(r"!GetAtt (\w+)\.", text)) | set(re.findall(r"\$\{(\w+)\.\w", text))
+    allowed = {}
+    for _, statement in statements(bootstrap()):
+        for action in listed(statement["Action"]):
+            allowed.setdefault(action, []).extend(listed(statement["Resource"]))
+    template = service(DeploymentStrategy="BLUE_GREEN", BatchSchedule="rate(1 day)")
+    for name in names:
+        kind = template.raw["Resources"][name]["Type"]
+        assert READS[kind] in allowed, name
+        if kind == "AWS::IAM::Role":
+            role = f"role/{template.resources[name]['RoleName']}"
+            for environment in ("staging", "production"):
+                arn = f"arn:aws:iam::123456789012:{role.replace('staging', environment)}"
+                assert arn in allowed["iam:GetRole"], name
 
 
 def test_roles_trust_only_whom_they_must(service, bootstrap):
