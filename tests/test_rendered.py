@@ -536,6 +536,38 @@ def test_release_of_another_image_is_a_new_revision_and_failed_rollout_fails(
     assert done.stdout.endswith("status 1\n")
 
 
+@pytest.mark.parametrize(
+    ("rollout", "said", "deregistered"),
+    [
+        ("IN_PROGRESS family:3 None", "has gone back by itself, to family:2", ["family:3"]),
+        ("IN_PROGRESS family:2 family:3", "has gone back by itself, to family:2", ["family:3"]),
+        ("IN_PROGRESS family:2 None", "from family:2 to family:1", []),
+        ("COMPLETED family:2 None", "from family:2 to family:1", []),
+    ],
+)
+def test_rollback_of_ecs_cli_knows_what_failed(bake_once, tmp_path, rollout, said, deregistered):
+    variables, calls = answering(
+        tmp_path,
+        {
+            "*FAILED*": f"printf '%s\\t%s\\t%s\\n' {rollout}",
+            "*runningCount,*desiredCount*": "echo COMPLETED 1 1",
+            # ECS returned to the current revision, since the previous one did not start.
+            "*taskDefinition,*runningCount*": "echo family:2 COMPLETED 1",
+            "*rolloutState*": "echo COMPLETED",
+            "*list-task-definitions*": "printf 'family:1\\tfamily:2\\n'",
+            "*describe-task-definition*": 'echo "registry/x:${4#family:}"',
+            "*describe-services*": "echo family:2",
+        },
+    )
+    done = bake_once(deploy_tool="ecs-cli").run("make", "rollback", **variables)
+    assert said in done.stdout
+    assert re.findall("deregister.* (.+)", calls.read_text()) == deregistered
+    assert (done.returncode == 0) == bool(deregistered)
+    if not deregistered:
+        assert "to go further back, first run 'aws ecs deregister-task-definition" in done.stderr
+        assert "--task-definition family:1'" in done.stderr
+
+
 CHURN = {
     "project_slug": "churn-model",
     "cluster_name": "models",
