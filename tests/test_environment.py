@@ -171,6 +171,35 @@ def test_another_python_recreates_the_environment(repository):
     assert "no-such-python" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("environment", "complete"), [(".venv", "bin/.complete"), ("rehearsal/.venv", ".complete")]
+)
+def test_environment_whose_python_was_upgraded_is_recreated(bake, environment, complete):
+    project = bake()
+    folder = project.path / environment
+    (folder / "bin").mkdir(parents=True)
+    python = folder / "bin" / "python"
+    python.symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").write_text(f"executable = {os.path.realpath(sys.executable)}\n")
+    (folder / complete).touch()
+    command = ("make", "--dry-run", f"{environment}/{complete}")
+    assert f"install.py {environment} " not in project.check(*command)
+    for other in ("/nonexistent/python3", "/bin/sh"):
+        python.unlink()
+        python.symlink_to(other)
+        assert f"install.py {environment} " in project.check(*command)
+
+
+def test_aws_cli_that_does_not_start_is_replaced(bake):
+    project = bake(deploy_tool="cloudformation")
+    (project.path / ".aws-cli" / "bin").mkdir(parents=True)
+    script = project.path / ".aws-cli" / "bin" / "aws"
+    script.write_text("#!/nonexistent/python3\n")
+    script.chmod(0o755)
+    result = project.run("make", "aws-cli", "PYTHON=echo")
+    assert "requirements/install.py .aws-cli requirements/aws.txt" in result.stdout
+
+
 def test_old_python_is_refused_in_one_line(repository, tmp_path):
     """Use an interpreter that claims to be an old one."""
     script = repository.read("requirements/install.py")
@@ -268,7 +297,8 @@ def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(reposi
     shutil.copy(repository.path / "requirements" / "install.py", tmp_path)
     uv = f'#!/bin/sh\nexec "{(repository.path / ".venv/bin/uv").resolve()}" "$@"\n'
     (tmp_path / "uv.txt").write_text(add_wheel(tmp_path, "uv", {"uv-1.data/scripts/uv": uv}))
-    (tmp_path / "lock.txt").write_text(add_wheel(tmp_path, "tiny", {"tiny.py": ""}))
+    files = {"tiny.py": "", "tiny-1.data/scripts/tiny": "#!python\nprint('started')\n"}
+    (tmp_path / "lock.txt").write_text(add_wheel(tmp_path, "tiny", files))
     with breaking_index(tmp_path) as (url, broken):
         # -I makes this Python the caller's, not make's.
         done = subprocess.run(
@@ -283,6 +313,9 @@ def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(reposi
     assert len(broken) == 2
     assert list((tmp_path / "venv").rglob("tiny.py"))
     assert not list((tmp_path / "other").iterdir())
+    # A project that is renamed keeps its commands.
+    moved = (tmp_path / "venv").rename(tmp_path / "another folder")
+    assert subprocess.check_output([moved / "bin" / "tiny"], text=True) == "started\n"
 
 
 def test_mirror_configured_for_pip_is_the_only_source(repository, tmp_path):

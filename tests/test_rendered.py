@@ -934,7 +934,11 @@ def test_project_in_a_monorepo_is_named_by_its_commit(bake):
     git(project.path.parent, "init", "--quiet")
     git(project.path.parent, "add", ".")
     git(project.path.parent, "commit", "--quiet", "--message=x")
-    assert re.fullmatch("[0-9a-f]{12}", image_tag(project))
+    commit = image_tag(project)
+    assert re.fullmatch("[0-9a-f]{12}", commit)
+    # What others have not committed is no part of the image.
+    (project.path.parent / "new.txt").write_text("x")
+    assert image_tag(project) == commit
 
 
 POLICIES = tuple(f"{name}-policy.json" for name in ("deployer", "release", "batch", "execution"))

@@ -98,6 +98,9 @@ def create_environment(folder, with_pip=False):
         ) from error
     except OSError as error:
         raise InstallError(f"Could not create the environment {folder}: {error}") from error
+    # uv then writes scripts that still start when the folder is moved or copied.
+    with Path(folder, "pyvenv.cfg").open("a") as file:
+        file.write("relocatable = true\n")
     return Path(folder, "bin", "python").absolute()
 
 

@@ -4,10 +4,10 @@
 set -euo pipefail
 . deploy/common.sh
 
-if command -v aws >/dev/null; then
+if version=$(aws --version 2>&1); then
   # Without arguments, it complains that they are missing, or that it does not know the command.
   if said=$(aws ecs continue-service-deployment 2>&1) || ! grep -q "nvalid choice" <<<"$said"; then
-    say "$(aws --version 2>&1) is new enough"
+    say "$version is new enough"
     exit 0
   fi
 fi
