@@ -200,12 +200,16 @@ def test_commands_of_the_template_generate_and_update_projects(page, home, versi
     ]
     assert len(commands) >= 2
     for command in commands:
-        line = command.replace("pipx run ", "").replace("gh:org/ml-ecs-template", versions.as_uri())
+        # cruft leaves addresses to git, which does not know cookiecutter's abbreviations.
+        address = f"{'https://github.com/' if 'cruft' in command else 'gh:'}org/ml-ecs-template"
+        line = command.replace("pipx run ", "").replace(address, versions.as_uri())
         line = line.replace("OLD", "v0.1.0").replace("NEW", "v0.2.0")
         if line.startswith(("cruft create", "cookiecutter")):
             line += " --no-input"
         if line.startswith("cruft update"):
             line += " --skip-apply-ask"
+        if line.startswith("git status"):
+            git(here, "reset", "--quiet", "--hard")
         done = subprocess.run(
             ["bash", "-ec", f"{line}; pwd > {tmp_path}/folder"],
             cwd=here,
@@ -215,9 +219,13 @@ def test_commands_of_the_template_generate_and_update_projects(page, home, versi
         )
         assert done.returncode == 0, (line, done.stderr)
         here = Path((tmp_path / "folder").read_text().strip())
+        if "git init" in line:
+            # The branch whose tokens the pipeline's role trusts.
+            assert (here / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
         if "v0.2.0" in line:
             assert "one line more" in BakedProject(here).read("AGENTS.md")
-            git(here, "checkout", "--quiet", ".")
+        if line.startswith("git diff"):
+            assert "+one line more" in done.stdout
 
 
 def test_commands_that_take_minutes_have_a_test():

@@ -58,7 +58,7 @@ require_commit() {
         *"not a git repository"* | *"Needed a single revision"*) ;;
         *) fail "git cannot read this repository: $said" ;;
       esac
-      fail "there is no commit to name the image after: git init && git add . && git commit"
+      fail "there is no commit to name the image after: git init --initial-branch=main && git add . && git commit"
       ;;
     *-dirty*) [ -z "${CI:-}" ] || fail "CI must not deploy uncommitted changes ($IMAGE_TAG)" ;;
   esac
