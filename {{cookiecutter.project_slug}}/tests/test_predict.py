@@ -33,14 +33,12 @@ def test_response_names_the_model_and_the_request(client, row):
         ("[" * 4000, 422, "Expected `object`"),
         (b'{"\xff": 1}', 400, "The body is not JSON"),
         (b'{"instances": "\xff"}', 422, "instances: Expected `array`"),
-        ("[[1, 2]]", 422, "Expected `object`"),
         ("{}", 422, "missing required field `instances`"),
         ('{"instances": [], "parameters": 1}', 422, "length >= 1"),
         ('{"rows": []}', 422, "unknown field `rows`"),
         ('{"instances": 1}', 422, "instances: Expected `array`"),
         ('{"instances": []}', 422, "instances: Expected `array` of length >= 1"),
         ('{"instances": [1]}', 422, "instances[0]: Expected"),
-        ('{"instances": [null]}', 422, "instances[0]: Expected"),
         ('{"instances": [[]]}', 422, "the model takes"),
         ('{"instances": [{}]}', 422, "instances[0]: Object missing required field `length`"),
         ('{"instances": [{"no such feature": 1}]}', 422, "unknown field `no such feature`"),
@@ -54,9 +52,10 @@ def test_invalid_body_is_refused(client, body, status, detail):
     assert detail in response.json["detail"]
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e39", "1e400", "-1e39"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "3.4028236e38", "1e400", "-1e39"])
 def test_number_that_float32_cannot_hold_is_refused(client, card, row, value):
     body = json.dumps({"instances": [row, [*row[:-1], None]]})
+    assert post(client, body.replace("null", "3.4028235e38")).status_code == 200
     response = post(client, body.replace("null", value))
     assert response.status_code == 422
     last = len(row) - 1

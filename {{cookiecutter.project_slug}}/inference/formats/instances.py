@@ -15,7 +15,8 @@ from inference.errors import InvalidInstances, escape
 from inference.formats.decoding import DuplicateKeyError, check_keys, skip_mark, too_many_rows, turn
 from inference.runtime.signature import MATRIX, Column, Inputs, ModelCard, Tensor, to_inputs
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Just below what float32 rounds to infinity: its largest number is written as 3.4028235e38, which is larger.
+FLOAT32_MAX = float(np.nextafter(2.0**128 - 2.0**103, 0))
 INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 # The JSON type of each value type.
 VALUES: dict[str, Any] = {
