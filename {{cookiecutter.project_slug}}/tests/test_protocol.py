@@ -105,11 +105,12 @@ def test_tensors_are_sent_as_bytes(infer, tensor, row, datatype):
 def test_client_chooses_outputs(infer, tensor):
     response = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}]})
     assert [output["name"] for output in response.json["outputs"]] == ["predictions"]
-    wrong = infer({"inputs": [tensor], "outputs": [{"name": "nothing"}]})
-    assert wrong.status_code == 400
-    assert "nothing is not among the outputs, or requested twice" in wrong.json["error"]
-    twice = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}] * 2})
-    assert twice.status_code == 400
+    for outputs, error in [
+        ([{"name": "nothing"}], "nothing is not among the outputs"),
+        ([{"name": "predictions"}] * 2, "requested twice"),
+        ([{"name": "predictions", "parameters": {"classification": 2}}], "no shared memory"),
+    ]:
+        assert error in infer({"inputs": [tensor], "outputs": outputs}).json["error"]
 
 
 @pytest.mark.parametrize(

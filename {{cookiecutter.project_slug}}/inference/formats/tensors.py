@@ -173,7 +173,7 @@ def to_array(tensor: InputTensor, part: bytes | None) -> NDArray[Any]:
             )
         return np.frombuffer(part, dtype).reshape(tensor.shape)
     if tensor.data is UNSET:
-        raise BadRequest(f"{tensor.name}: data is missing")
+        raise BadRequest(f"{tensor.name}: data is missing; shared memory is not supported")
     with turn(memoryview(tensor.data).nbytes):
         values = decode_values(tensor, tensor.data, dtype)
     if values.size != count:

@@ -109,7 +109,10 @@ def to_reply(
         # Each output only once: repeats would make the response arbitrarily large.
         if output.name not in outputs:
             raise BadRequest(f"{output.name} is not among the outputs, or requested twice")
-        as_bytes = bool((output.parameters or {}).get("binary_data", by_default))
+        parameters = output.parameters or {}
+        if {"shared_memory_region", "classification"} & parameters.keys():
+            raise BadRequest(f"{output.name}: no shared memory or classification is supported")
+        as_bytes = bool(parameters.get("binary_data", by_default))
         encoded.append(tensors.encode(output.name, outputs.pop(output.name), as_bytes))
     answer = InferenceResponse(card.name, version, [tensor for tensor, _ in encoded], given.id)
     json, raw = to_json(answer), b"".join(raw for _, raw in encoded)

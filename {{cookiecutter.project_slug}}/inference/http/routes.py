@@ -107,9 +107,7 @@ def respond(door: Door) -> Response:
     body = read_body(service.settings.max_body_bytes, request.environ)
     asked = Asked(body, lambda name, default="": given.get(name, default))
     body, content_type, headers = service.predict(current.call, door, asked)
-    response = Response(body, content_type=content_type)
-    response.headers.extend(headers)
-    return response
+    return Response(body, headers=[("Content-Type", content_type), *headers])
 
 
 def mimetype(asked: Asked) -> str:
@@ -120,6 +118,5 @@ def mimetype(asked: Asked) -> str:
 
 def wants_csv(accept: str) -> bool:
     """Whether an Accept header prefers CSV over JSON."""
-    if not accept or accept == "*/*":
-        return False
-    return parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
+    is_any = accept in ("", "*/*")
+    return not is_any and parse_accept_header(accept, MIMEAccept).best_match([JSON, CSV]) == CSV
