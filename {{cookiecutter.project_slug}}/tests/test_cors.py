@@ -43,7 +43,7 @@ def test_preflight_requests_need_no_key(guarded, path):
     assert answer.status_code == 204
     assert answer.headers[ALLOW] == ("*" if is_any else APP)
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-    assert "X-API-Key" in answer.headers["Access-Control-Allow-Headers"]
+    assert "tracestate, X-API-Key" in answer.headers["Access-Control-Allow-Headers"]
     refused = client.options(path, headers=ASK | {"Origin": OTHER})
     assert ("Access-Control-Allow-Methods" in refused.headers) is is_any
 

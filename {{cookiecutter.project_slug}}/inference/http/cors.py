@@ -7,8 +7,8 @@ Headers = list[tuple[str, str]]
 ANY = "*"
 # Headers that pages may send, and headers of a response that they may read.
 SENT = (
-    "Authorization, Content-Encoding, Content-Type, Inference-Header-Content-Length, traceparent, X-API-Key, "
-    "X-Request-ID"
+    "Authorization, Content-Encoding, Content-Type, Inference-Header-Content-Length, traceparent, tracestate, "
+    "X-API-Key, X-Request-ID"
 )
 READ = "Inference-Header-Content-Length, Retry-After, traceparent, X-Model-Name, X-Model-Version, X-Request-ID"
 SECONDS_TO_KEEP = "7200"
