@@ -987,6 +987,31 @@ def test_following_a_stack_reads_its_newest_events_only(tool, monkeypatch):
     assert given[-2:] == ["--max-items", "300"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, "AwsError"])
+def test_change_that_is_no_longer_watched_goes_on(tool, monkeypatch, capsys, error):
+    error = error if error is KeyboardInterrupt else tool.AwsError
+
+    def aws(*_):
+        raise error("expired")
+
+    monkeypatch.setattr(tool, "aws", aws)
+    monkeypatch.setenv("STACK", "x")
+    monkeypatch.setattr(tool.Stack, "wait", tool.Stack.follow)
+    with pytest.raises(SystemExit) as ended:
+        tool.main("wait")
+    assert ended.value.code == (130 if error is KeyboardInterrupt else 1)
+    assert "goes on with x by itself; the next run waits for it" in capsys.readouterr().out
+
+
+def test_rollback_that_fails_names_the_resource_to_skip(tool, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    event = {"LogicalResourceId": "Service", "ResourceType": "AWS::ECS::Service"}
+    with pytest.raises(SystemExit):
+        tool.explain("x", "UPDATE_ROLLBACK_FAILED", [event])
+    said = capsys.readouterr().err
+    assert "--region eu-west-1 --stack-name x --resources-to-skip Service'" in said
+
+
 def test_stack_whose_load_balancer_is_gone_can_be_deleted(tool, monkeypatch):
     balancer = {"LogicalResourceId": "LoadBalancer", "PhysicalResourceId": "arn"}
     tool.answers |= {

@@ -13,9 +13,9 @@ for url in "$1" "$2"; do
 done
 [[ ${PARTS:=1} =~ ^([1-9][0-9]{0,3}|10000)$ ]] || fail "PARTS=$PARTS must be a number from 1 to 10000"
 
+require_service
 service=$(aws ecs describe-services --cluster "$CLUSTER" --services "$SERVICE" --output json \
   --query "services[?status=='ACTIVE'] | [0]")
-[ "$service" != null ] || fail "no service is running: run 'make deploy ENV=$ENV' first"
 facts=$("$PYTHON" -c '
 import json, sys
 service = json.load(sys.stdin)

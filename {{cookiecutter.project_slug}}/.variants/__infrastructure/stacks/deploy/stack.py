@@ -151,7 +151,7 @@ class Stack:
         except AwsError as error:
             if "does not exist" in str(error):
                 return {}
-            fail(f"could not query CloudFormation about {self.name} ({error})")
+            raise AwsError(f"could not query CloudFormation about {self.name} ({error})") from error
         stack: Json = answer["Stacks"][0]
         return stack
 
@@ -192,6 +192,13 @@ class Stack:
 
     def follow(self) -> tuple[str, list[Json]]:
         """Show events until the stack is stable; return its status and the failures."""
+        try:
+            return self._follow()
+        except (AwsError, KeyboardInterrupt):
+            say(f"CloudFormation goes on with {self.name} by itself; the next run waits for it")
+            raise
+
+    def _follow(self) -> tuple[str, list[Json]]:
         failures = []
         while True:
             status = self.status()
@@ -344,6 +351,13 @@ def explain(stack: str, status: str, failures: list[Json]) -> NoReturn:
     print(f"stack: {stack} is {status or 'gone'}. The first cause:", file=sys.stderr)
     reason = first.get("ResourceStatusReason", "no reason given")
     print(f"  {first['LogicalResourceId']} ({first['ResourceType']}): {reason}", file=sys.stderr)
+    if status == "UPDATE_ROLLBACK_FAILED":
+        skip = f"--stack-name {stack} --resources-to-skip {first['LogicalResourceId']}"
+        region = os.environ["AWS_REGION"]
+        fail(
+            "fix it and repeat the command, or give up on this resource: 'aws cloudformation "
+            f"continue-update-rollback --region {region} {skip}'"
+        )
     sys.exit(1)
 
 
@@ -704,6 +718,8 @@ def main(verb: str, *arguments: str) -> None:
                 fail(f"there is no {verb}")
     except AwsError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
