@@ -421,7 +421,8 @@ def test_log_is_followed_line_by_line_however_long_it_is(bake_once, tmp_path):
     assert "logs: the log cannot be read, see above; 'make deploy ENV=production'" in done.stderr
 
 
-def test_task_that_never_started_is_explained(bake_once, tmp_path):
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"])
+def test_task_that_never_started_is_explained(bake_once, tmp_path, tool):
     reason = "ResourceInitializationError: unable to pull secrets"
     variables, calls = answering(
         tmp_path,
@@ -431,10 +432,11 @@ def test_task_that_never_started_is_explained(bake_once, tmp_path):
             "*describe-tasks*": f"printf 'arn:task/1\tmodel\t{reason}\tNone\n'",
         },
     )
-    done = bake_once(deploy_tool="cloudformation").run("make", "ps", **variables)
+    done = bake_once(deploy_tool=tool).run("make", "ps", "ECS_CLI=false", **variables)
     assert f"task 1 stopped: {reason}" in done.stderr
     assert "log lines" not in done.stderr
-    assert "no task of ml-inference-service is running: see 'make logs ENV=staging'" in done.stderr
+    said = "no task of ml-inference-service is running: see 'make logs ENV=staging'"
+    assert (said in done.stderr) == (tool != "ecs-cli")
     # describe-tasks takes no more.
     assert "--desired-status STOPPED --query taskArns --max-items 100" in calls.read_text()
 

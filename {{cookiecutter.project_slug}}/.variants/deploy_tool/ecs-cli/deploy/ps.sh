@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# List the cluster's tasks, also those of other services, with their addresses and revisions.
+# List the cluster's tasks, also those of other services, with their addresses and revisions. Explain the last one of
+# this service that crashed.
 set -euo pipefail
 . deploy/ecs-cli.sh
+
+# A task that never started has no log.
+deploy/explain.sh
 prepare_ecs_cli
 "$ECS_CLI" ps --cluster "$CLUSTER" --region "$AWS_REGION"
