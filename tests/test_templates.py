@@ -1233,6 +1233,25 @@ def test_failed_requests_are_those_in_the_log_except_overload(service):
     )
 
 
+def test_request_that_kills_its_worker_counts_as_failed_in_express_mode(cookies_session):
+    """No load balancer of the stack counts its 502, and without it a share of nothing would be no data."""
+    answers = {"deploy_tool": "express"}
+    text = BakedProject(bake_with(cookies_session, answers).project_path).read("deploy/service.yml")
+    lines = [{"status": status, "replaces": None} for status in range(100, 600)]
+    lines += [
+        {"status": 0, "replaces": "worker 7 ended by SIGKILL"},
+        {"status": 0, "replaces": None},
+    ]
+    counted = {}
+    for name in ("Requests", "FailedRequests"):
+        condition = look(Template(text, **MADE_ELSEWHERE), name)["FilterPattern"].strip("{ }")
+        for old, new in {'$.replaces = "*"': "replaces", "$.": "", "&&": "and", "||": "or"}.items():
+            condition = condition.replace(old, new)
+        counted[name] = [line for line in lines if eval(condition, dict(line))]  # noqa: S307
+    assert counted["Requests"] == lines[:-1]
+    assert counted["FailedRequests"] == [line for line in lines[400:-1] if line["status"] != 503]
+
+
 @pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN"])
 def test_outage_is_detected_with_and_without_data(service, strategy):
     template = service(DeploymentStrategy=strategy)

@@ -130,7 +130,8 @@ async def answer(
             fields["replaces"] = worker.replaces
         if server.hooks:
             fields["flask_sees_all_because_of"] = ", ".join(server.hooks)
-        logger.info("Listening at http://%s:%s", host, port, extra={"fields": fields})
+        level = logging.WARNING if worker.replaces else logging.INFO
+        logger.log(level, "Listening at http://%s:%s", host, port, extra={"fields": fields})
 
     await server.run(ready)
 

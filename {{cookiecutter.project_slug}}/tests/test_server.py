@@ -580,8 +580,9 @@ def test_worker_that_exits_is_replaced_and_logged(pair):
     wait_for(lambda: len(set(pair.workers()) - {first}) == 2)
     wait_for(lambda: any("replaces" in entry for entry in pair.entries()))
     assert second in pair.workers()
-    (said,) = (entry["replaces"] for entry in pair.entries() if "replaces" in entry)
-    assert said == f"worker {first} ended by SIGKILL"
+    (entry,) = (entry for entry in pair.entries() if "replaces" in entry)
+    assert entry["replaces"] == f"worker {first} ended by SIGKILL"
+    assert entry["level"] == "WARNING"
 
 
 def test_worker_that_cannot_start_is_retried_and_the_reason_logged(model_path, tmp_path):
