@@ -1003,6 +1003,21 @@ def test_change_that_is_no_longer_watched_goes_on(tool, monkeypatch, capsys, err
     assert "goes on with x by itself; the next run waits for it" in capsys.readouterr().out
 
 
+def test_run_that_another_one_was_ahead_of_says_so(tool, monkeypatch, capsys):
+    def aws(_, verb, *__):
+        tool.asked.append(verb)
+        if verb == "execute-change-set":
+            raise tool.AwsError("cannot be executed in its current status of [OBSOLETE]")
+        return {"Status": "CREATE_COMPLETE"}
+
+    monkeypatch.setattr(tool, "aws", aws)
+    monkeypatch.setattr(tool.Stack, "settle", lambda _: True)
+    with pytest.raises(SystemExit):
+        tool.Stack("x").change([])
+    assert "another run began to change x first: repeat the command" in capsys.readouterr().err
+    assert tool.asked[-1] == "delete-change-set"
+
+
 def test_rollback_that_fails_names_the_resource_to_skip(tool, monkeypatch, capsys):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     event = {"LogicalResourceId": "Service", "ResourceType": "AWS::ECS::Service"}

@@ -290,7 +290,7 @@ class Stack:
                     show_change(change["ResourceChange"])
             if is_possible and execute:
                 say(f"{'creating' if kind == 'CREATE' else 'updating'} {self.name}")
-                aws("cloudformation", "execute-change-set", *change_set)
+                self._execute(change_set)
                 is_executed = True
         finally:
             # Also after a call that failed.
@@ -314,6 +314,14 @@ class Stack:
             if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
                 return found
             time.sleep(POLL_SECONDS)
+
+    def _execute(self, change_set: list[str]) -> None:
+        try:
+            aws("cloudformation", "execute-change-set", *change_set)
+        except AwsError as error:
+            if "OBSOLETE" not in str(error):
+                raise
+            fail(f"another run began to change {self.name} first: repeat the command ({error})")
 
     def _discard(self, kind: str, change_set: list[str]) -> None:
         """Delete a change set and, unless another run has begun to create the stack, an empty stack."""

@@ -127,6 +127,9 @@ class Changes:
         """Start changing a stack."""
         change_set: Any = backend.describe_change_set(name)
         stack = backend.stacks[change_set.stack_id]
+        if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
+            message = f"ChangeSet [{name}] cannot be executed in its current status of [OBSOLETE]"
+            raise ValidationError(name, message)
         change_set.execution_status = "EXECUTE_IN_PROGRESS"
         tell(stack, f"{change_set.change_set_type}_IN_PROGRESS", "User Initiated")
         threading.Thread(target=self._apply, args=(stack, change_set), daemon=True).start()
