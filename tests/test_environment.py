@@ -318,6 +318,14 @@ def test_pip_and_uv_settings_other_than_the_package_source_change_nothing(reposi
     assert subprocess.check_output([moved / "bin" / "tiny"], text=True) == "started\n"
 
 
+def test_folder_that_venv_refuses_is_named_in_one_line(repository, tmp_path):
+    installer, lock = (repository.path / "requirements" / name for name in ("install.py", "uv.txt"))
+    command = [repository.path / ".venv/bin/python", installer, tmp_path / "a:b", lock]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert re.fullmatch("Could not create the environment .* PATH separator :.\n", result.stderr)
+
+
 def test_mirror_configured_for_pip_is_the_only_source(repository, tmp_path):
     """Configure it by file and by environment; an unreachable mirror is named."""
     (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {DEAD}/simple\nretries = 0\n")

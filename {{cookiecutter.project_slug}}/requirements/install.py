@@ -96,7 +96,7 @@ def create_environment(folder, with_pip=False):
         raise InstallError(
             f"Could not create the environment {folder}: see the error above"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InstallError(f"Could not create the environment {folder}: {error}") from error
     # uv then writes scripts that still start when the folder is moved or copied.
     with Path(folder, "pyvenv.cfg").open("a") as file:

@@ -16,6 +16,7 @@ from tests.models import NUMBERS, make_card
 from training import sources
 from training.dataset import Dataset, UnfitError
 from training.evaluation import measure
+from training.output import publish
 from training.train import load_data
 
 trained = pytest.mark.skipif(sources.read() is not None, reason="the model was imported")
@@ -132,3 +133,10 @@ def test_value_missing_in_one_part_only_is_sent_as_missing():
     data = make(rows=frame, labels=None)
     assert data._take(np.array([1, 2])).inputs() == [[2, "y", None], [3, "z", None]]
     assert not data.describe_columns()[2].required
+
+
+def test_model_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UnfitError, match=r"Could not write .*model: Is a directory"):
+        publish(tmp_path / "model", b"")
+    assert [*tmp_path.iterdir()] == [tmp_path / "model"]

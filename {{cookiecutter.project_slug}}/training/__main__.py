@@ -62,12 +62,12 @@ def main() -> None:
                 importing.take(path, source)
             return
         content = train()
+        with loaded(content) as predictor:
+            metrics = predictor.card.metrics
+        print(describe_metrics(metrics), "on held-out rows", flush=True)
+        publish(path, content)
     except (StartupError, UnfitError) as error:
         sys.exit(str(error))
-    with loaded(content) as predictor:
-        metrics = predictor.card.metrics
-    print(describe_metrics(metrics), "on held-out rows")
-    publish(path, content)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from inference.runtime.artifact import (
 )
 from inference.runtime.serving import Serving, path_of
 from inference.runtime.signature import Inputs, Predict, to_inputs
+from training.dataset import UnfitError
 
 # A model file, several files by name, or a folder of files.
 Content = bytes | Mapping[str, bytes] | Path
@@ -66,7 +67,10 @@ def loaded(content: Content) -> Iterator[Predictor]:
 
 def publish(path: Path, content: Content) -> None:
     """Write a model, measure how best to serve it, and report its size and version."""
-    model = write_model(path, content)
+    try:
+        model = write_model(path, content)
+    except OSError as error:
+        raise UnfitError(f"Could not write {path}: {error.strerror}") from error
     predictor = Predictor.load(model.content)
     example = to_inputs(predictor.card, [predictor.card.example])
     # A predictor without the attribute may block.
@@ -111,8 +115,12 @@ def write_serving(model_path: Path, serving: Serving) -> None:
 def replace(path: Path, content: bytes) -> None:
     """Replace a file atomically."""
     partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def measure(predict: Predict, example: Inputs, max_inline: int = 0) -> Serving:
