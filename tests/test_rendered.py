@@ -904,6 +904,19 @@ def test_batch_task_has_a_process_for_each_whole_vcpu(bake_once, kind, size, ove
     assert made["environment"] == [{"name": "WORKERS", "value": processes}]
 
 
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"])
+def test_missing_aws_cli_is_named_once(bake, tmp_path, tool):
+    for name in ("bash", "date", "git", "grep", "head", "make", "sed", "sh", "sort"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    project = bake(deploy_tool=tool)
+    given = {"PATH": str(tmp_path), "PYTHON": sys.executable}
+    account = project.run("make", "account", **given).stderr
+    assert account.startswith("account: the AWS CLI is not installed: make doctor names every")
+    doctor = project.run("make", "doctor", **given).stderr
+    assert "doctor: aws is not installed: apt-get install awscli" in doctor
+    assert "'aws " not in doctor
+
+
 def git(folder, *arguments):
     who = ("-c", "user.name=A", "-c", "user.email=a@example.com")
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)

@@ -31,6 +31,7 @@ in_a_line() {
 require_account() {
   local account remedy="run 'aws configure' or 'aws sso login'"
   [ -z "${CI:-}" ] || remedy="check the CI/CD variables, see docs/pipeline.md"
+  command -v aws >/dev/null || fail "the AWS CLI is not installed: make doctor names every missing tool"
   if ! account=$(aws sts get-caller-identity --query Account --output text 2>&1); then
     account=$(in_a_line <<<"$account")
     case $account in

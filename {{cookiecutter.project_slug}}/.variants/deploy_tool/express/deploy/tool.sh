@@ -6,7 +6,7 @@ check_tool() {
   local vpc
   if ! "$PYTHON" deploy/stack.py size >/dev/null; then
     faults=$((faults + 1))
-  elif [ -z "$(parameter SubnetIds)" ]; then
+  elif [ -z "$(parameter SubnetIds)" ] && command -v aws >/dev/null; then
     if ! vpc=$(ask_aws "$NEVER" ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[].VpcId'); then
       faults=$((faults + 1))
     elif [ -z "$vpc" ]; then
