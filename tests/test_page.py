@@ -138,11 +138,12 @@ def test_csv_file_is_answered_row_by_row(page, tmp_path, rows):
     assert element(page, "#download").get_attribute("download") == "flowers-predictions.csv"
 
 
-def test_csv_file_without_a_heading_is_answered(page, tmp_path):
+@pytest.mark.parametrize(("row", "separator"), [("5.1,3.5,1.4,0.2", ","), ("5,1;3,5;1,4;0,2", ";")])
+def test_csv_file_without_a_heading_is_answered(page, tmp_path, row, separator):
     path = tmp_path / "flowers.csv"
-    path.write_text("5.1,3.5,1.4,0.2\n")
+    path.write_text(f"{row}\n")
     assert upload(page, path) == "1 of 1 rows"
-    assert downloaded(page, tmp_path)[0]["species"] == "setosa"
+    assert downloaded(page, tmp_path, delimiter=separator)[0]["species"] == "setosa"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,10 @@ def test_csv_file_without_a_heading_is_answered(page, tmp_path):
             "sepal_length_cm,b,c,d\n1,2,3,4\n",
             "The file has no column sepal_width_cm, petal_length_cm, petal_width_cm. Its columns are sepal_length_cm",
         ),
+        ("5.1;3.5\n", "The first line has 2 of 4 cells, and names no column"),
+        (f'{FEATURES}\n1,2,3,4\n"1,2,3,4\n1,2,3,4\n', "A quote is opened in line 3 or after it"),
+        ("1,5;2;3;4\n1,5;2;3.000;4\n", "The numbers 1,5 and 3.000 differ in their decimal mark"),
+        ("PK\3\4\0\n", "This is not a text file."),
     ],
 )
 def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, status):
@@ -178,6 +183,7 @@ def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, s
             ",",
         ),
         (f'"é\nid",{FEATURES}\n"Zoë ""Z""\nsecond",5.1,3.5,1.4,0.2\n', "cp1252", ","),
+        ("\t".join(["id", *FEATURES.split(",")]) + "\nZoë\t5,1\t3,5\t1,4\t0,2\n", "utf-16", "\t"),
     ],
     ids=[
         "semicolons and decimal commas",
@@ -185,6 +191,7 @@ def test_csv_file_that_does_not_fit_is_explained(browser, url, tmp_path, text, s
         "byte order mark",
         "other case and blanks",
         "cp1252",
+        "UTF-16, as Excel saves Unicode text",
     ],
 )
 def test_common_csv_variants_are_answered(page, tmp_path, text, encoding, separator):
@@ -200,6 +207,41 @@ def test_common_csv_variants_are_answered(page, tmp_path, text, encoding, separa
     assert [row.text for row in page.find_elements(By.CSS_SELECTOR, "#histogram tr")] == [
         "setosa 1"
     ]
+
+
+def test_rows_of_other_lengths_keep_their_columns_and_blank_ones_are_skipped(page, tmp_path):
+    path = tmp_path / "flowers.csv"
+    heading, good = FEATURES.replace(",", ";"), "5,1;3,5;1,4;0,2"
+    path.write_text(f"\n;;;;\n{heading};id\n{good}\n{good};2;\n;;;;\n")
+    assert upload(page, path) == "2 of 2 rows"
+    answers = downloaded(page, tmp_path, delimiter=";")
+    assert [(answer["id"], answer["species"]) for answer in answers] == [
+        ("", "setosa"),
+        ("2", "setosa"),
+    ]
+
+
+def test_rows_too_large_for_one_request_are_sent_in_smaller_parts(browser, project, tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_text("5.1,3.5,1.4,0.2\n" * 250)
+    with serving(project, MAX_BODY_BYTES="1024") as url:
+        browser.get(url)
+        assert upload(browser, path) == "250 of 250 rows"
+    browser.get_log("browser")
+
+
+def test_answers_before_a_failure_can_be_downloaded(page, tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_text(f"{FEATURES}\n" + "5.1,3.5,1.4,0.2\n" * 250)
+    page.execute_script("""
+        const ask = window.fetch;
+        let asked = 0;
+        window.fetch = (...request) => asked++ ? Promise.reject(new TypeError("x")) : ask(...request);
+    """)
+    message = "ask whether it runs. The download has the answers of 100 rows before that."
+    assert upload(page, path).endswith(message)
+    species = [answer["species"] for answer in downloaded(page, tmp_path)]
+    assert species == ["setosa"] * 100 + [""] * 150
 
 
 def test_failed_rows_are_listed_and_the_others_kept(browser, url, tmp_path):

@@ -1,5 +1,5 @@
 // Sends the rows of a CSV file to the service in parts, and offers the file with its predictions for download.
-import { decode, parse, quote, separatorOf } from "./csv.js";
+import { decode, match, parse, quote, separatorOf, withPoint } from "./csv.js";
 import { controls, meterRow } from "./form.js";
 import { send } from "./request.js";
 
@@ -23,7 +23,6 @@ const cancel = document.getElementById("cancel");
 const download = document.getElementById("download");
 const columns = controls.flatMap(columnsOf);
 const names = columns.map(({ name }) => name);
-const plain = (name) => name.replaceAll(/[\s_-]/g, "").toLowerCase();
 let running = null;
 
 // The columns of a file for an input: one for a column, or one for each value of a tensor.
@@ -38,25 +37,23 @@ function columnsOf(control) {
   return Array.from({ length }, (_, place) => ({ name: `${name}[${place}]`, required, isNumber }));
 }
 
-// The place of each of the model's columns in a heading: by exact name, or ignoring case, blanks and underscores.
-function match(heading) {
-  return names.map((name) => {
-    const exact = heading.findIndex((cell) => cell.trim() === name);
-    return exact >= 0 ? exact : heading.findIndex((cell) => plain(cell) === plain(name));
-  });
-}
-
 // The table of a file: heading, rows, and the places of the model's columns. Throws an Error that says what is wrong.
 function read(text) {
-  const separator = separatorOf(text);
+  const separator = separatorOf(text, names.length);
   const rows = parse(text, separator);
+  if (rows.at(-1)?.isOpen) {
+    throw new Error(`A quote is opened in line ${rows.at(-1).line} or after it, and never closed.`);
+  }
   const first = rows[0]?.cells ?? [];
-  const places = match(first);
+  const places = match(names, first);
   const isNumbers = columns.every(({ isNumber }) => isNumber);
-  const isHeading =
-    places.some((place) => place >= 0) || (isNumbers && first.some((cell) => cell.trim() && Number.isNaN(Number(cell))));
+  const isText = (cell) => Number.isNaN(Number(withPoint(cell.trim())));
+  const isHeading = places.some((place) => place >= 0) || (isNumbers && first.some(isText));
   const table = { separator, heading: isHeading ? rows.shift() : null, rows, places };
   if (!isHeading) {
+    if (rows.length && first.length < names.length) {
+      throw new Error(`The first line has ${first.length} of ${names.length} cells, and names no column of the model.`);
+    }
     table.places = names.map((_, place) => place);
   } else {
     const missing = names.filter((name, place) => places[place] < 0);
@@ -65,14 +62,19 @@ function read(text) {
       throw new Error(`The file has no column ${needed.join(", ")}. Its columns are ${first.join(", ")}.`);
     }
   }
+  const numberOf = ({ cells }) => table.places.map((place, n) => (columns[n].isNumber ? cells[place]?.trim() : ""));
+  const numbers = separator === "," ? [] : rows.flatMap(numberOf);
+  const [comma, point] = [/^[-+]?\d*,\d+$/, /^[-+]?\d*[.]\d+$/].map((mark) => numbers.find((cell) => mark.test(cell)));
+  if (comma && point) {
+    throw new Error(`The numbers ${comma} and ${point} differ in their decimal mark: leave out what parts thousands.`);
+  }
   return table;
 }
 
 // A cell as the service reads it: a decimal comma, possible if commas do not separate cells, becomes a point.
 function cellOf({ cells }, place, { isNumber }, separator) {
   const cell = place < 0 ? "" : (cells[place] ?? "").trim();
-  const isDecimal = separator !== "," && isNumber && /^[-+]?\d*,\d+$/.test(cell);
-  return isDecimal ? cell.replace(",", ".") : cell;
+  return separator !== "," && isNumber ? withPoint(cell) : cell;
 }
 
 function fillTable(table, lines) {
@@ -168,14 +170,17 @@ function showCounts(values) {
 }
 
 function offer(chosen, text, encode, table, answers) {
-  const { separator, heading, rows } = table;
-  const line = (own, cells) => [own, ...cells.map((cell) => quote(cell, separator))].join(separator);
-  const own = heading?.text ?? names.map((name) => quote(name, separator)).join(separator);
+  const { separator, rows } = table;
+  const heading = table.heading ?? { text: names.map((name) => quote(name, separator)).join(separator), cells: names };
+  // Rows may have fewer cells than others: the answers stand in the same columns nevertheless.
+  const width = rows.reduce((most, { cells }) => Math.max(most, cells.length), heading.cells.length);
+  const line = (own, cells) =>
+    [own.text, ...Array(width - own.cells.length).fill(""), ...cells.map((cell) => quote(cell, separator))].join(separator);
   const end = text.includes("\r\n") ? "\r\n" : "\n";
   const blanks = answers.heading.map(() => "");
   const lines = [
-    line(own, answers.heading),
-    ...rows.map((row) => line(row.text, answers.rows.get(row) ?? blanks)),
+    `${text.startsWith(MARK) ? MARK : ""}${line(heading, answers.heading)}`,
+    ...rows.map((row) => line(row, answers.rows.get(row) ?? blanks)),
   ];
   URL.revokeObjectURL(download.href);
   download.href = URL.createObjectURL(new Blob(lines.map((each) => encode(each + end)), { type: "text/csv" }));
@@ -192,36 +197,51 @@ async function run(chosen) {
   }
   status.textContent = "";
   const answers = { heading: [], rows: new Map(), failed: [] };
+  let finish = () => {};
   try {
     const { text, encode } = decode(new Uint8Array(await chosen.arrayBuffer()));
     const table = read(text.startsWith(MARK) ? text.slice(1) : text);
     const { rows } = table;
+    finish = () => show(chosen, text, encode, table, answers);
     if (rows.length === 0) {
       status.textContent = `${chosen.name} has no rows.`;
       return;
-    }
-    if (text.startsWith(MARK) && table.heading) {
-      table.heading.text = MARK + table.heading.text;
     }
     showTable(table);
     progress.max = rows.length;
     progress.value = 0;
     progress.hidden = cancel.hidden = false;
-    const size = Math.min(PART, Number(section.dataset.rows));
-    for (let start = 0; start < rows.length; start += size) {
-      await ask(table, rows.slice(start, start + size), answers, signal);
-      progress.value = Math.min(start + size, rows.length);
-      status.textContent = `${progress.value} of ${rows.length} rows`;
+    let size = Math.min(PART, Number(section.dataset.rows));
+    let start = 0;
+    while (start < rows.length) {
+      try {
+        await ask(table, rows.slice(start, start + size), answers, signal);
+        start = Math.min(start + size, rows.length);
+      } catch (error) {
+        // The cells are many or long: send fewer rows at once.
+        if (error.status !== 413 || size === 1) {
+          throw error;
+        }
+        size = Math.ceil(size / 2);
+      }
+      progress.value = start;
+      status.textContent = `${start} of ${rows.length} rows`;
     }
-    finish(chosen, text, encode, table, answers);
+    finish();
   } catch (error) {
-    status.textContent = error.name === "AbortError" ? "Cancelled." : error.message;
+    if (error.name === "AbortError") {
+      status.textContent = "Cancelled.";
+      return;
+    }
+    finish();
+    const kept = answers.rows.size ? ` The download has the answers of ${answers.rows.size} rows before that.` : "";
+    status.textContent = `${error.message}${kept}`;
   } finally {
     progress.hidden = cancel.hidden = true;
   }
 }
 
-function finish(chosen, text, encode, table, answers) {
+function show(chosen, text, encode, table, answers) {
   fillTable(failed.tBodies[0], answers.failed);
   failed.hidden = answers.failed.length === 0;
   const { rows } = table;

@@ -1,8 +1,16 @@
-// CSV as found in practice: any of three separators, with or without a byte order mark, in UTF-8 or Windows encoding.
+// CSV as found in practice: any of three separators, with or without a byte order mark, in one of three encodings.
 const SEPARATORS = [",", ";", "\t"];
+const plain = (name) => name.replaceAll(/[\s_-]/g, "").toLowerCase();
 
-// The text of a file, and a function that encodes text like the file.
+// The text of a file, and a function that encodes text like the file. Throws an Error if the file is none of text.
 export function decode(bytes) {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) {
+    const encode = (other) => Uint16Array.from({ length: other.length }, (_, place) => other.charCodeAt(place));
+    return { text: new TextDecoder("utf-16le", { ignoreBOM: true }).decode(bytes), encode };
+  }
+  if (bytes.includes(0)) {
+    throw new Error("This is not a text file. If it comes from a spreadsheet, save it as CSV there.");
+  }
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     return { text, encode: (other) => new TextEncoder().encode(other) };
@@ -16,7 +24,7 @@ export function decode(bytes) {
   }
 }
 
-// The rows of a text, each with its cells, its own text and the number of its first line; empty lines are skipped.
+// The rows of a text: cells, own text, number of the first line, and whether a quote stays open; blank ones are skipped.
 export function parse(text, separator) {
   const rows = [];
   let cells = [];
@@ -27,8 +35,8 @@ export function parse(text, separator) {
   let start = 0;
   const end = (place) => {
     cells.push(cell);
-    if (cells.length > 1 || cells[0].trim() !== "") {
-      rows.push({ cells, text: text.slice(start, place), line: first });
+    if (cells.some((each) => each.trim() !== "")) {
+      rows.push({ cells, text: text.slice(start, place), line: first, isOpen: isQuoted });
     }
     cells = [];
     cell = "";
@@ -69,11 +77,23 @@ export function parse(text, separator) {
   return rows;
 }
 
-// The separator that splits the first line into the most cells.
-export function separatorOf(text) {
-  const line = text.slice(0, text.search(/[\r\n]|$/));
+// The separator that splits the first line into this many cells, decimal commas set aside, or into the most.
+export function separatorOf(text, length) {
+  const line = /.*[^\s,;].*/.exec(text)?.[0] ?? "";
   const counts = SEPARATORS.map((separator) => parse(line, separator)[0]?.cells.length ?? 0);
-  return SEPARATORS[counts.indexOf(Math.max(...counts))];
+  const whole = counts.findLastIndex((count) => count >= Math.max(2, length));
+  return SEPARATORS[whole < 0 ? counts.indexOf(Math.max(...counts)) : whole];
+}
+
+// The place of each name in a heading: by exact name, or ignoring case, blanks and underscores.
+export function match(names, heading) {
+  const [exact, loose] = [heading.map((cell) => cell.trim()), heading.map(plain)];
+  return names.map((name) => (exact.includes(name) ? exact.indexOf(name) : loose.indexOf(plain(name))));
+}
+
+// A cell whose decimal comma, if it has one, is a point.
+export function withPoint(cell) {
+  return /^[-+]?\d*,\d+$/.test(cell) ? cell.replace(",", ".") : cell;
 }
 
 // A value encoded as a CSV cell.

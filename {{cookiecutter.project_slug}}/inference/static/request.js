@@ -22,7 +22,7 @@ export async function send(url, type, body, accept, signal) {
   const headers = { "Content-Type": type, Accept: accept };
   const { response, text, milliseconds } = await ask(url, { method: "POST", headers, body, signal });
   if (!response.ok) {
-    throw new Error(problemOf(response, text));
+    throw Object.assign(new Error(problemOf(response, text)), { status: response.status });
   }
   return { text, milliseconds };
 }
