@@ -471,6 +471,24 @@ def test_destroy_needs_only_its_policy_and_says_whether_something_is_left(bake_o
     assert f"nothing else of {name} is left: what was kept is listed above" in done
 
 
+@pytest.mark.parametrize("tool", CHOICES["deploy_tool"])
+def test_stack_that_cannot_be_deleted_says_why(bake_once, tmp_path, tool):
+    variables, calls = answering(
+        tmp_path,
+        {
+            "*describe-stacks*": "echo DELETE_FAILED",
+            "*stack-delete-complete*": "echo Waiter failed >&2; exit 255",
+            "*describe-stack-events*": "printf 'Queue\\tit is in use\\n'",
+        },
+    )
+    done = bake_once(deploy_tool=tool).run("make", "destroy", "FORCE=1", **variables)
+    assert done.returncode != 0
+    assert re.search(
+        r"destroy: stack \S+-batch could not be deleted: Queue\tit is in use", done.stderr
+    )
+    assert calls.read_text().count("delete-stack") == 1
+
+
 def test_unusable_settings_are_named(bake_once, tmp_path):
     project = bake_once(deploy_tool="ecs-cli")
     variables, calls = answering(

@@ -102,6 +102,17 @@ stack_exists() {
   [ -n "$status" ]
 }
 
+# Delete a stack, and wait until it is gone.
+delete_stack() {
+  local cause
+  aws cloudformation delete-stack --stack-name "$1"
+  aws cloudformation wait stack-delete-complete --stack-name "$1" || {
+    cause=$(ask_aws "$NEVER" cloudformation describe-stack-events --stack-name "$1" --max-items 100 --query \
+      "StackEvents[?ResourceStatus=='DELETE_FAILED'].[LogicalResourceId, ResourceStatusReason] | [-1]") || exit 1
+    fail "stack $1 could not be deleted: $cause"
+  }
+}
+
 # Delete batch-aws's job queue and its job definitions.
 delete_queue() {
   local queue=$FAMILY-batch definitions definition
@@ -111,8 +122,7 @@ delete_queue() {
   for definition in $definitions; do
     aws batch deregister-job-definition --job-definition "$definition"
   done
-  aws cloudformation delete-stack --stack-name "$queue"
-  aws cloudformation wait stack-delete-complete --stack-name "$queue"
+  delete_stack "$queue"
   say "deleted the job queue"
 }
 

@@ -20,8 +20,7 @@ case $status in
     ;;
   CREATE_FAILED | DELETE_FAILED | REVIEW_IN_PROGRESS | ROLLBACK_COMPLETE | ROLLBACK_FAILED)
     say "deleting stack $STACK, which an earlier run left in $status"
-    aws cloudformation delete-stack --stack-name "$STACK"
-    aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+    delete_stack "$STACK"
     ;;
   ?*) fail "stack $STACK is $status: see CloudFormation's console" ;;
 esac

@@ -56,8 +56,7 @@ if [ -n "$services$tasks" ]; then
   keep "cluster $CLUSTER and its network, because other services or tasks still run there:" \
     "$(xargs <<<"$services $tasks")"
 elif stack_exists "$STACK" && [ "$made_by" != "$CLUSTER_MADE_BY" ]; then
-  aws cloudformation delete-stack --stack-name "$STACK"
-  aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+  delete_stack "$STACK"
   say "deleted the network"
   keep "cluster $CLUSTER, which existed before"
 elif stack_exists "$STACK"; then
