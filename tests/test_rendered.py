@@ -844,6 +844,16 @@ def test_service_that_everyone_reaches_gives_a_warning(bake):
     assert warning(InternalLoadBalancer="true") == warning(CertificateArn="arn") == ""
 
 
+@pytest.mark.parametrize("tool", ["cloudformation", "express"])
+def test_cost_of_impossible_parameters_is_not_estimated(bake, tool):
+    project = bake(deploy_tool=tool)
+    (project.path / "deploy/staging.json").write_text('{"Parameters": {"MinTasks": "9"}}')
+    done = project.run("make", "cost")
+    assert "deploy/staging.json: MinTasks is 9, more than MaxTasks, which is 4" in done.stderr
+    assert done.returncode != 0
+    assert "$" not in done.stdout
+
+
 def test_rollback_asks_about_the_last_revisions_only(bake_once, tmp_path):
     project = bake_once(deploy_tool="cloudformation")
     (tmp_path / "aws").write_text(

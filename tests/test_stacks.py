@@ -352,6 +352,10 @@ FAULTS = {
     "unknown-parameter": ({"Taks": "2"}, "Parameters: [Taks] do not exist in the template"),
     "too-few-tasks": ({"MinTasks": "0"}, "'MinTasks' must be a number in its range"),
     "number": ({"MinTasks": 2}, "deploy/staging.json: MinTasks must be a string in quotes, not 2"),
+    "more-tasks-than-most": (
+        {"MinTasks": "9"},
+        "deploy/staging.json: MinTasks is 9, more than MaxTasks, which is 2",
+    ),
     "other-processor": (
         {"Architecture": "ARM64"},
         "Architecture is ARM64, but the image's PLATFORM is linux/amd64",

@@ -76,6 +76,11 @@ def parameters_of(name: str) -> dict[str, str]:
     for key, value in parameters.items():
         if not isinstance(value, str):
             fail(f"deploy/{name}.json: {key} must be a string in quotes, not {json.dumps(value)}")
+    # A rule of CloudFormation cannot compare numbers: the update would fail halfway.
+    given = defaults() | parameters
+    least, most = given["MinTasks"], given["MaxTasks"]
+    if least.isdigit() and most.isdigit() and int(least) > int(most):
+        fail(f"deploy/{name}.json: MinTasks is {least}, more than MaxTasks, which is {most}")
     return parameters
 
 

@@ -38,7 +38,7 @@ scale_now() {
 
 # Print the input of the cost estimate, as explained at the top of cost.sh.
 size() {
-  "$PYTHON" deploy/stack.py size
+  "$PYTHON" deploy/stack.py size || return
   # The alarms in deploy/service.yml have eight metrics, those of its autoscaling four, and the drift alarm one for each
   # input that the service reports.
   echo balancers 1 alarms 12 metrics 9 inputs 10

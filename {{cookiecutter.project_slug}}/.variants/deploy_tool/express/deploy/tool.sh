@@ -33,7 +33,7 @@ scale_now() {
 
 # Print the input of the cost estimate, as explained at the top of cost.sh.
 size() {
-  "$PYTHON" deploy/stack.py size
+  "$PYTHON" deploy/stack.py size || return
   # ECS's load balancer has an address in each zone of the default network: three in most regions. The error alarm has
   # two metrics, ECS's alarm for releases two more, those of autoscaling two, and the drift alarm one for each input
   # that the service reports.
