@@ -408,6 +408,16 @@ def test_account_that_cannot_be_queried_is_not_blamed_on_the_credentials(
     assert error in done.stderr
 
 
+def test_warning_of_the_aws_cli_is_no_answer(bake_once, tmp_path):
+    warn = "echo 'Warning: this Python is old' >&2"
+    answers = {
+        "*get-caller*": f"{warn}; echo $AWS_ACCOUNT_ID",
+        "*imageScanStatus*": f"{warn}; echo COMPLETE None",
+    }
+    variables, _ = answering(tmp_path, answers)
+    assert "found no unaccepted" in bake_once().check("make", "image-scan", **variables)
+
+
 def test_log_is_followed_line_by_line_however_long_it_is(bake_once, tmp_path):
     # With a search of all lines for each, the second call took minutes. The third one fails.
     page = 'echo x >>"$0.n"; n=$(wc -l <"$0.n"); [ $n -lt 3 ] || { echo denied >&2; exit 254; }'

@@ -45,6 +45,8 @@ require_account() {
       *) fail "AWS does not accept the credentials in $AWS_REGION: $remedy ($account)" ;;
     esac
   fi
+  # The last line: some versions of the AWS CLI print a warning first.
+  account=${account##*$'\n'}
   [ "$account" = "$AWS_ACCOUNT_ID" ] ||
     fail "the credentials belong to account $account, but the Makefile says $AWS_ACCOUNT_ID"
 }

@@ -25,7 +25,7 @@ until=$((SECONDS + 600))
 while true; do
   # The first scan of an image begins some seconds after the push. A response without findings has no pages, either.
   if answer=$(findings 'imageScanStatus.[status, description]' --no-paginate); then
-    read -r state description <<<"$answer"
+    read -r state description <<<"${answer##*$'\n'}"
   elif [[ $answer == *ScanNotFoundException* ]]; then
     state=PENDING
   elif [[ $answer == *ImageNotFoundException* ]]; then
