@@ -345,10 +345,10 @@ def test_mirror_configured_for_pip_is_the_only_source(repository, tmp_path):
         assert f"Could not install {lock}" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["setup", "train"])
+@pytest.mark.parametrize("target", ["setup", "train", "import", "evaluate"])
 def test_interrupted_make_shows_no_traceback(repository, bake, target):
     project = bake() if target == "setup" else repository
-    with running(project, "make", target) as process:
+    with running(project, "make", target, "MODEL=x", "IN=x", "LABELS=x") as process:
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)

@@ -8,6 +8,12 @@ input, to which ``make`` pipes the service's log; lines that are not part of the
 file with the columns ``request_id``, ``row`` if requests have several, and one for each output, by its name.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Exit on Ctrl-C without a traceback, even during the imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

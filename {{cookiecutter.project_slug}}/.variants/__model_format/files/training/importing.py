@@ -3,6 +3,12 @@
 They replace the served model only after ``Predictor`` has loaded and run them.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Exit on Ctrl-C without a traceback, even during the imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import sys
 from collections.abc import Sequence

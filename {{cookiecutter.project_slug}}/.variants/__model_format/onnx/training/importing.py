@@ -3,6 +3,12 @@
 It is converted, compared with its framework, and only then replaces the served model.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Exit on Ctrl-C without a traceback, even during the imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import csv
 import importlib
