@@ -28,6 +28,8 @@ def train() -> Content:
     """Return the content of the model, with metrics measured on held-out rows."""
     data = load_data()
     fitted, held_out = data.split(HELD_OUT, SEED)
+    # Refuses a column before the model is fitted, which may take hours.
+    data.describe_columns()
     model = fit(fitted)
     # Inferred from all rows, because values may be missing in only one of the parts.
     signature = infer_signature(model, data)
@@ -63,8 +65,7 @@ def main() -> None:
             return
         content = train()
         with loaded(content) as predictor:
-            metrics = predictor.card.metrics
-        print(describe_metrics(metrics), "on held-out rows", flush=True)
+            print(describe_metrics(predictor.card.metrics), "on held-out rows", flush=True)
         publish(path, content)
     except (StartupError, UnfitError) as error:
         sys.exit(str(error))

@@ -25,6 +25,7 @@ from inference.runtime.artifact import (
     files_of,
     list_checksums,
 )
+from inference.runtime.contract import check_card, check_example
 from inference.runtime.serving import Serving, path_of
 from inference.runtime.signature import Inputs, Predict, to_inputs
 from training.dataset import UnfitError
@@ -66,16 +67,21 @@ def loaded(content: Content) -> Iterator[Predictor]:
 
 
 def publish(path: Path, content: Content) -> None:
-    """Write a model, measure how best to serve it, and report its size and version."""
+    """Write a model that the service can load, measure how best to serve it, and report its size and version."""
+    with loaded(content) as predictor:
+        try:
+            check_card(predictor.card)
+        except ValueError as error:
+            raise UnfitError(f"The model cannot be served: {error}") from error
+        check_example(predictor.card, predictor.predict)
+        example = to_inputs(predictor.card, [predictor.card.example])
+        # A predictor without the attribute may block.
+        max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
+        serving = measure(predictor.predict, example, max_inline)
     try:
         model = write_model(path, content)
     except OSError as error:
         raise UnfitError(f"Could not write {path}: {error.strerror}") from error
-    predictor = Predictor.load(model.content)
-    example = to_inputs(predictor.card, [predictor.card.example])
-    # A predictor without the attribute may block.
-    max_inline = 0 if getattr(predictor, "may_block", True) else MAX_INLINE_ROWS
-    serving = measure(predictor.predict, example, max_inline)
     write_serving(path, msgspec.structs.replace(serving, worker_mib=measure_memory(path)))
     print(f"{path}: {model.size:,} bytes, version {model.version}", end="")
     print("; requests will be predicted together" if serving.queue else "")
