@@ -98,6 +98,8 @@ class Dataset:
 
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
         """Split the instances randomly in two; the second part has the share ``held_out`` of them."""
+        if len(self) < 10:
+            raise UnfitError(f"there are {len(self)} rows: training takes at least 10")
         kept, held = train_test_split(
             np.arange(count(self.rows)),
             test_size=held_out,
@@ -285,7 +287,7 @@ def to_rows(rows: Any, features: Sequence[str]) -> Any:
         if rows.columns.duplicated().any():
             raise UnfitError("two columns of rows have the same name")
         # Drop the frame's index.
-        return rows.set_axis(rows.columns.astype(str), axis=1)
+        return rows.set_axis([*map(str, rows.columns)], axis=1)
     rows = np.asarray(rows)
     if rows.ndim < 2 or rows.dtype.kind not in "biuf":
         raise UnfitError(
@@ -314,15 +316,19 @@ def to_labels(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
             return named
         # After a split, labels are class names already.
         if not set(labels.tolist()) <= set(classes):
-            raise UnfitError(
-                f"labels must be indices of the {len(classes)} classes, each at least once"
-            )
+            raise UnfitError(f"labels must be indices of the {len(classes)} classes, all in use")
     if labels.dtype.kind == "U":
         labels = labels.astype(object)
-    if labels.dtype.kind == "O" and len({type(label) for label in labels.ravel()}) > 1:
-        raise UnfitError("labels are of several types: text and numbers, or some are missing")
+    kinds = {type(label).__name__ for label in labels.ravel()} if labels.dtype.kind == "O" else {""}
+    if len(kinds) > 1:
+        raise UnfitError(
+            f"labels are {' and '.join(sorted(kinds))}: in load_data(), drop rows without one, or convert all to str"
+        )
+    if kinds == {"bool"}:
+        # pandas keeps booleans as objects once some were missing; scikit-learn takes no such labels.
+        labels = labels.astype(bool)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise UnfitError("labels hold a NaN or an infinity")
+        raise UnfitError("labels hold a NaN or an infinity: drop these rows in load_data()")
     return labels
 
 
@@ -354,7 +360,7 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
     if kind == "boolean":
         if missing.any():
             raise UnfitError(
-                f"column {name!r} is boolean and has missing values: fill them in load_data(), or convert it to numbers"
+                f"column {name!r} is boolean and has missing values: fill them in load_data(), or use .astype(float)"
             )
         column = Column(name=name, type="boolean", example=bool(given.mode().iloc[0]))
         return with_counts(column, given.astype(bool).tolist())
@@ -363,8 +369,8 @@ def describe(name: str, values: "pd.Series[Any]") -> Column:
     numbers = given.astype(float)
     if not (numbers.abs() <= FLOAT32_MAX).all():
         raise UnfitError(f"column {name!r} holds a number that float32 cannot hold")
-    # A value from the data: the median of an even number of values may lie between two.
-    middle = numbers.quantile(interpolation="lower")
+    # A value from the data, with all its digits: the median of an even number of values may lie between two.
+    middle = given.quantile(interpolation="lower")
     column = Column(
         name=name,
         type=kind,
@@ -405,8 +411,8 @@ def type_of(name: str, values: "pd.Series[Any]") -> Any:
     if kinds == {bool}:
         return "boolean"
     raise UnfitError(
-        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: convert it to numbers "
-        "(.astype(int)), booleans (.astype(bool)) or text (.astype(str)) in load_data()"
+        f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}: convert it in load_data(), by "
+        ".astype(float), .astype(bool) or .astype(str); take .dt.year, .dt.month or the like of a date"
     )
 
 
@@ -430,4 +436,4 @@ def shortest(value: Any) -> Any:
 
 def to_values(values: "pd.Series[Any]") -> list[Scalar | None]:
     """Return a column's values in the form that clients send."""
-    return [None if pd.isna(value) or value == "" else value for value in values.tolist()]
+    return [None if pd.isna(each) or each == "" else each for each in values.to_numpy().tolist()]
