@@ -120,12 +120,24 @@ def fit(data):
         ),
         ("(60, 2)", "None", ["fit() returned nothing"]),
         ("(60, 3)", "None", ["rows has 3 columns, features 2 names"]),
+        ("(60, 2)", "KNeighborsClassifier()", ["is not fitted", "Fit it on data.rows"]),
+        ("(60, 2)", "(1, 2)", ["fit() returned a tuple"]),
+        ("(6, 2)", "None", ["there are 6 rows: training takes at least 10"]),
+        (
+            "(60, 2)",
+            "KNeighborsClassifier().fit(data.rows, data.labels * 0)",
+            ["1 classes, and 2 are named: no row to fit had 1."],
+        ),
     ],
 )
 def test_unservable_model_is_reported_in_few_lines_and_keeps_the_old_one(
     project, tmp_path, shape, fit, lines
 ):
-    copy = copy_with(project, tmp_path, UNFIT.format(shape=shape, fit=fit))
+    refuse(copy_with(project, tmp_path, UNFIT.format(shape=shape, fit=fit)), lines)
+
+
+def refuse(copy, lines):
+    """Train in vain: a few lines say why, and the old model stays."""
     model = copy.path / "model" / "model.onnx"
     model.write_bytes(b"before")
     result = copy.run(".venv/bin/python", "-m", "training")
@@ -136,20 +148,39 @@ def test_unservable_model_is_reported_in_few_lines_and_keeps_the_old_one(
     assert model.read_bytes() == b"before"
 
 
+def test_name_that_the_service_refuses_is_reported_by_training(project, tmp_path):
+    fit = "KNeighborsClassifier().fit(data.rows, data.labels)"
+    training = UNFIT.format(shape="(60, 2)", fit=fit).replace('"b"]', '" "]')
+    refuse(copy_with(project, tmp_path, training), ["name of column 1 is ' '"])
+
+
+def test_unservable_column_is_reported_before_the_model_is_fitted(project, tmp_path):
+    training = (
+        UNFIT.format(shape="(60, 2)", fit="print('fitted')")
+        .replace("return Dataset(", "import pandas as pd; return Dataset(")
+        .replace("rows=rows", "rows=pd.DataFrame({'a': pd.date_range('2026', periods=60)})")
+    )
+    refuse(copy_with(project, tmp_path, training), ["column 'a' holds Timestamp"])
+
+
 EXPORT = """
 import json, sys
 import numpy as np
 import pandas as pd
 from inference.runtime.signature import ModelCard
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, StackingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
@@ -195,6 +226,20 @@ IMPUTED = "make_pipeline(SimpleImputer(strategy='most_frequent'{}), OneHotEncode
 ENCODER = "OneHotEncoder(handle_unknown='{}'{})"
 INNER = ENCODED.format(ENCODER.format("ignore", ""), "c", LOGISTIC)
 STACK = "StackingClassifier([('one', {})])"
+ORDINAL = "OrdinalEncoder(handle_unknown='use_encoded_value', unknown_value=-1)"
+FILLED = f"""make_pipeline(make_column_transformer((OneHotEncoder(), ['c']),
+    remainder=make_pipeline(SimpleImputer({{}}), StandardScaler())), {LOGISTIC})"""
+# A column of whole numbers before one of others.
+WHOLE = f"""{MIXED}[['b', 'a', 'c']].assign(
+    b=random.integers(9, size=200), a=lambda t: t.a.where(t.a < 1))"""
+TWO_TEXTS = f"{MIXED}.assign(b='x', c=lambda t: t.c.where(t.a < 1))"
+FOREST = "RandomForestClassifier(5, random_state=0)"
+FLAGS = "pd.DataFrame({'d': rows[:, 0] > 0, 'e': rows[:, 1] > 0})"
+NAMED = (
+    "pd.DataFrame({'d': np.where(rows[:, 0] > 0, 'x', 'y'), 'e': random.choice(['p', 'q'], 200)})"
+)
+UNEVEN = "pd.DataFrame({'d': np.arange(200) % 2, 'e': np.arange(200) % 3})"
+OWN = "type('Own', (StandardScaler,), {'__module__': 'training.train'})()"
 # The estimator, its rows and labels, and the message of the refusal: empty if it is served.
 DOUBTFUL = [
     ("KNeighborsClassifier()", CODES, RARE, "among equally distant neighbours: use another"),
@@ -205,7 +250,7 @@ DOUBTFUL = [
     (SGD, UNSCALED, THIRDS, "scale the columns (StandardScaler)"),
     (f"make_pipeline(StandardScaler(), {SGD})", UNSCALED, THIRDS, ""),
     (BOOSTING.format([0]), CODES, PARITY, "native categories wrongly"),
-    (f"make_pipeline(OrdinalEncoder(), {BOOSTING.format(None)})", CODES, PARITY, ""),
+    (f"make_pipeline({ORDINAL}, {BOOSTING.format(None)})", CODES, PARITY, ""),
     (WORDS.format(""), TEXTS, HALVES, f"splits text differently: give the vectorizer {ASCII}"),
     (WORDS.format(ASCII), TEXTS, HALVES, ""),
     # Errors of the conversion, and what is served after the cure.
@@ -238,7 +283,39 @@ DOUBTFUL = [
         "Group rare values in load_data()",
     ),
     (f"make_pipeline(FunctionTransformer(np.abs), {LOGISTIC})", NUMBERS, HALVES, "in load_data()"),
+    (f"make_pipeline({OWN}, {LOGISTIC})", NUMBERS, HALVES, "Do it in load_data()"),
+    (ENCODED.format(IMPUTED.format(""), "c", LOGISTIC), TWO_TEXTS, HALVES, 'frame["c"].fillna'),
+    (FILLED.format(""), WHOLE, HALVES, 'frame["b"].astype(float)'),
+    (FILLED.format(""), f"{WHOLE}.astype({{'b': float}})", HALVES, ""),
+    (FILLED.format("add_indicator=True"), WHOLE, HALVES, 'frame["name"].isna().astype(int)'),
+    (f"RandomizedSearchCV({LOGISTIC}, {{'C': [1, 2]}}, n_iter=2)", NUMBERS, HALVES, "best_estim"),
+    ("KMeans(2)", NUMBERS, "np.where(np.arange(200) % 2, 'a', 'b')", "write labels=None"),
+    (LOGISTIC, NUMBERS, "pd.Series(np.arange(200) % 2 == 0, dtype=object)", ""),
+    # An encoder without an answer for a new number.
+    (f"make_pipeline(OneHotEncoder(), {LOGISTIC})", CODES, HALVES, "new numbers: Found unknown"),
+    # Several targets.
+    (FOREST, NUMBERS, FLAGS, ""),
+    (FOREST, NUMBERS, UNEVEN, "MultiOutputClassifier(RandomForestClassifier(...))"),
+    (FOREST, NUMBERS, NAMED, "MultiOutputClassifier(RandomForestClassifier(...))"),
+    (f"MultiOutputClassifier({FOREST})", NUMBERS, NAMED, ""),
+    (f"OneVsRestClassifier({LOGISTIC})", NUMBERS, FLAGS, "wrap it in MultiOutputClassifier"),
+    (
+        "MultiOutputClassifier(LinearSVC())",
+        NUMBERS,
+        FLAGS,
+        "CalibratedClassifierCV(LinearSVC(...))",
+    ),
+    ("MultiOutputClassifier(CalibratedClassifierCV(LinearSVC()))", NUMBERS, FLAGS, ""),
     # Different answers.
+    (
+        INNER,
+        f"{GAPS}.astype({{'c': 'category'}})",
+        "rows.c.isna()",
+        'frame["c"].astype(object).fillna("")',
+    ),
+    ("KNeighborsRegressor(weights='distance')", NUMBERS, "rows[:, 0]", 'weights="distance"'),
+    # No advice to scale what has no scale.
+    ("LinearDiscriminantAnalysis()", NUMBERS, HALVES, "differently.\nUse another"),
     (INNER, GAPS, "rows.c.isna()", 'frame["c"].fillna("")'),
     (
         f"CalibratedClassifierCV(make_pipeline(StandardScaler(), {LOGISTIC}))",

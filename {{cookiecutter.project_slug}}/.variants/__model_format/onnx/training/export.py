@@ -40,8 +40,9 @@ def to_estimator(model: Any) -> Any:
 
 def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
     """Return the inputs and outputs of a fitted model, as fields of the model card."""
-    if model is None:
-        raise UnfitError("fit() returned nothing: end it with `return model`.")
+    if type(model).__module__ == "builtins":
+        what = "nothing" if model is None else f"a {type(model).__name__}"
+        raise UnfitError(f"fit() returned {what}: end it with `return model`.")
     model = to_estimator(model)
     fields: dict[str, Any] = framework_of(model).infer_signature(model, data, data.known_classes())
     return fields

@@ -136,9 +136,7 @@ def read(path: Path) -> Found:
         return read_pickle(path)
     if path.suffix not in READERS:
         known = ", ".join(sorted([*READERS, *PICKLES]))
-        raise UnfitError(
-            f"{path} has an unknown file type: supported are MLflow folders and {known}."
-        )
+        raise UnfitError(f"{path} has an unknown type: supported are MLflow folders and {known}.")
     name = READERS[path.suffix]
     model = import_framework(name).load(path)
     return Found(model, kind_of(model, name), framework_of(model).column_names(model))
@@ -194,9 +192,7 @@ def read_pickle(path: Path) -> Found:
             made_with.append(original)
     if not hasattr(model, "predict"):
         kind = type(model)
-        raise UnfitError(
-            f"{path} holds a {kind.__module__}.{kind.__name__}, which has no predict method."
-        )
+        raise UnfitError(f"{path} holds a {kind.__module__}.{kind.__name__} without predict().")
     library = type(model).__module__.partition(".")[0]
     return Found(
         model,
@@ -277,9 +273,7 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
     """Return rows to describe and verify the model, and their origin; raises UnfitError if anything is missing."""
     framework = framework_of(found.model)
     if source.names and found.names and not isinstance(found.model, Original):
-        raise UnfitError(
-            f"The model knows its columns by name, {', '.join(found.names)}: leave out NAMES."
-        )
+        raise UnfitError(f"The model names its columns, {', '.join(found.names)}: leave out NAMES.")
     names = source.names or found.names
     rows, origin = found.rows, "rows of its input example"
     if source.sample:
@@ -338,9 +332,7 @@ def main() -> None:
     )
     try:
         if not options.model:
-            raise UnfitError(
-                "Which model? make import MODEL=path, with SAMPLE=rows.csv if you have some"
-            )
+            raise UnfitError("Which model? make import MODEL=path, and SAMPLE=rows.csv if any")
         take(Path(Settings().model_path), source)
     except UnfitError as error:
         sys.exit(str(error))

@@ -55,9 +55,7 @@ def from_graph(graph: ModelProto, kind: str) -> Original:
         ) from error
     fixed = {size for given in inputs_of(graph.graph) for size in dimensions(given)[:1] if size > 0}
     if fixed - {1}:
-        raise UnfitError(
-            f"It takes {max(fixed)} instances at a time, no more and no less: {FREE_FIRST}."
-        )
+        raise UnfitError(f"It takes exactly {max(fixed)} instances at a time: {FREE_FIRST}.")
 
     def run(feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if not fixed:

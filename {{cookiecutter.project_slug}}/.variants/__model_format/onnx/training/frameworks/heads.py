@@ -138,9 +138,7 @@ def find_classes(
     ):
         return tuple(seen[index] for index in range(width))
     if isinstance(labels[0], str):
-        raise UnfitError(
-            f"It has {width} classes whose names are not in the file: give them by CLASSES."
-        )
+        raise UnfitError(f"It has {width} classes, whose names the file lacks: give CLASSES.")
     return ()
 
 

@@ -141,9 +141,7 @@ def describe_columns(original: Original, data: Dataset) -> tuple[Column, ...]:
         dimensions(inputs[0])[1] if len(inputs) == 1 and not column_names(original) else len(inputs)
     )
     if width not in (-1, len(columns)):
-        raise UnfitError(
-            f"It takes {width} columns, and there are {len(columns)} in the {data.name}."
-        )
+        raise UnfitError(f"It takes {width} columns, and the {data.name} have {len(columns)}.")
     kinds = [SERVED_AS[given.type.tensor_type.elem_type][1] for given in inputs]
     if len(kinds) < len(columns):
         kinds *= len(columns)

@@ -71,6 +71,8 @@ TYPES: dict[str, Any] = {
     "boolean": BooleanTensorType,
     "string": StringTensorType,
 }
+IGNORE = 'Give OneHotEncoder handle_unknown="ignore", OrdinalEncoder "use_encoded_value" and unknown_value=-1.'
+FIT_ROWS = "Fit it on data.rows and data.labels; change columns in load_data() or in a pipeline."
 OTHERWISE = "Use another estimator, or bake with model_framework python, which serves any code."
 # Cures of errors, by the pattern of a clue, see ``cure``; the first match counts.
 CURES = {
@@ -79,10 +81,17 @@ CURES = {
     "1 input.* boolean|BooleanTensor": 'Make booleans numbers in load_data(): frame["{boolean}"].astype(int).',
     "1 input.* string": 'Encode text in a ColumnTransformer: (OneHotEncoder(sparse_output=False), ["{string}"]).',
     "values are string": 'Write frame["{string}"].fillna("") in load_data(), and SimpleImputer(missing_values="").',
-    "Unknown Category": 'Write frame["{string}"].fillna("") in load_data(), and handle_unknown="ignore".',
+    "Unknown Category.* gaps": 'Write frame["{string}"].fillna("") in load_data(), and handle_unknown="ignore".',
+    "add_indicator": 'Leave it out, and add columns in load_data(): frame["name"].isna().astype(int).',
+    "same type .*StringTensor": "Give numbers and text a SimpleImputer each.",
+    "same type|takes integer": 'Make whole numbers floats in load_data(): frame["{integer}"].astype(float).',
+    "zipmap": "Give it probabilities: CalibratedClassifierCV({part}(...)).",
+    "several targets": "Fit one for each target: MultiOutputClassifier({part}(...)).",
+    "[Uu]nknown [Cc]ategor": IGNORE,
     "Infrequent": 'Group rare values in load_data(), and write only handle_unknown="ignore".',
     "onehot encoding not supported": 'Give it encode="onehot-dense" or encode="ordinal".',
-    "FunctionTransformer is not": "Do it in load_data() instead; clients then send the result.",
+    "FunctionTransformer is not|'training.train.* transforms": "Do it in load_data() instead; clients then send the result.",
+    "(Randomized|Halving).*SearchCV": "End fit() with `return search.best_estimator_`.",
 }
 
 
@@ -157,27 +166,42 @@ def infer_signature(
 
     If the estimator knows only the indices of ``classes``, the output has ``classes`` instead.
     """
-    columns = [closed(model, data, column) for column in data.describe_columns()]
+    columns = data.describe_columns()
+    numbers = {column.name: column.maximum + 1 for column in columns if column.maximum is not None}
+    # An encoder without an answer for new numbers would fail, or answer anything once it is converted.
+    for what, new in {"data.rows": {}, "new numbers": numbers}.items():
+        if columns and hasattr(model, "predict") and (error := fails(model, data, new)):
+            fault = f"{name_of(model)} fails on {what}: {first_line(error)}"
+            remedy = IGNORE if "unknown" in fault else FIT_ROWS
+            raise UnfitError(f"{fault}\n{remedy}") from error
     outputs = describe_outputs(model, data, classes)
-    return {"columns": tuple(columns), "tensors": data.describe_tensors(), "outputs": outputs}
+    columns = tuple(closed(model, data, column) for column in columns)
+    return {"columns": columns, "tensors": data.describe_tensors(), "outputs": outputs}
+
+
+def fails(model: BaseEstimator, data: Dataset, new: dict[str, Any]) -> Exception | None:
+    """Return the error of an estimator for a row with new values in some columns; None if it answers."""
+    row = data.rows[:1]
+    if new:
+        row = row.assign(**new) if isinstance(row, pd.DataFrame) else np.array([[*new.values()]])
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            model.predict(as_fitted(model, row))
+    except Exception as error:
+        return error
+    return None
 
 
 def closed(model: BaseEstimator, data: Dataset, column: Column) -> Column:
     """Restrict a column to its categories if the estimator fails on others."""
-    if column.type != "string" or not isinstance(data.rows, pd.DataFrame):
+    if column.type != "string" or not (error := fails(model, data, {column.name: UNSEEN})):
         return column
-    row = data.rows.iloc[:1].copy()
-    row[column.name] = UNSEEN
-    try:
-        model.predict(as_fitted(model, row))
-    except Exception as error:
-        if isinstance(error, ValueError) and column.categories:
-            return replace(column, is_closed=True)
-        raise UnfitError(
-            f"{name_of(model)} fails on a new {column.name}: {first_line(error)}\n"
-            'Give its encoder handle_unknown="ignore", or drop the column in load_data().'
-        ) from error
-    return column
+    if isinstance(error, ValueError) and column.categories:
+        return replace(column, is_closed=True)
+    raise UnfitError(
+        f"{name_of(model)} fails on a new {column.name}: {first_line(error)}\n"
+        f"{IGNORE} Or drop the column in load_data()."
+    ) from error
 
 
 def describe_outputs(
@@ -187,20 +211,25 @@ def describe_outputs(
     if is_classifier(model):
         several = len(data.targets) > 1
         by_target = model.classes_ if several else [model.classes_]
+        if several and not isinstance(by_target, list):
+            raise UnfitError(f"{name_of(model)} mixes targets: wrap it in MultiOutputClassifier.")
         if classes and len(classes) != len(by_target[0]):
+            unseen = ", ".join(str(each) for each in classes if each not in by_target[0].tolist())
             raise UnfitError(
-                f"{name_of(model)} has {len(by_target[0])} classes, and {len(classes)} are named."
+                f"{name_of(model)} has {len(by_target[0])} classes, and {len(classes)} are named: no row to fit had "
+                f"{unseen[:200]}. Drop or merge rare classes in load_data()."
             )
         if classes and by_target[0].tolist() == list(range(len(classes))):
             by_target = [np.array(classes)]
         return tuple(map(classified, data.targets, by_target))
-    if is_outlier_detector(model):
-        return (Output(name=data.targets[0], type="integer", classes=(-1, 1)),)
-    if isinstance(last_of(model), ClusterMixin):
-        clusters = tuple(np.unique(last_of(model).labels_).tolist())
-        return (Output(name=data.targets[0], type="integer", classes=clusters),)
     if is_regressor(model):
         return tuple(Output(name=name) for name in data.targets)
+    is_cluster = isinstance(last_of(model), ClusterMixin)
+    if is_cluster or is_outlier_detector(model):
+        if data.labels is not None and data.labels.dtype.kind not in "iu":
+            raise UnfitError(f"{name_of(model)} answers whole numbers: write labels=None.")
+        found = tuple(np.unique(last_of(model).labels_).tolist()) if is_cluster else (-1, 1)
+        return (Output(name=data.targets[0], type="integer", classes=found),)
     raise UnfitError(
         f"{name_of(model)} neither classifies nor predicts numbers, clusters or outliers."
     )
@@ -219,9 +248,7 @@ def classified(name: str, labels: NDArray[Any]) -> Output:
     if all(isinstance(label, float) and label.is_integer() for label in classes):
         classes = [int(label) for label in classes]
     if type(classes[0]) not in (str, bool, int):
-        raise UnfitError(
-            f"The classes of {name} are {labels.dtype}: use text, whole numbers or booleans."
-        )
+        raise UnfitError(f"Classes of {name} are {labels.dtype}: use text, integers or booleans.")
     return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
 
@@ -276,9 +303,15 @@ def culprit(model: BaseEstimator, error: Exception) -> BaseEstimator:
 
 def cure(part: BaseEstimator, error: Exception, card: ModelCard) -> str:
     """Return what to do about an error of a part of a model."""
-    first: dict[str, Any] = {column.type: column.name for column in reversed(card.columns)}
+    # The first of each type; of text, the first with gaps.
+    columns = sorted(reversed(card.columns), key=lambda column: not column.required)
+    first: dict[str, Any] = {column.type: column.name for column in columns}
     around = " around columns" if knows_names(part) else ""
     clue = f"{name_of(part)}{around}: {' '.join(str(error).split())} {' '.join(first)}"
+    clue += " gaps" * any(each.type == "string" and not each.required for each in columns)
+    clue += " transforms" * hasattr(part, "transform")
+    if is_classifier(part) and len(card.outputs) > 1 and name_of(part) != "MultiOutputClassifier":
+        clue += " several targets"
     known = (found for pattern, found in CURES.items() if re.search(pattern, clue))
     return next(known, OTHERWISE).format_map(defaultdict(str, first, part=name_of(part)))
 
@@ -294,6 +327,8 @@ def to_graph(model: BaseEstimator, name: str, inputs: list[tuple[str, Any]]) -> 
         # Probabilities as an array, not as a list of dictionaries; some estimators lack this option.
         options[id(model)] = {"zipmap": False}
     for part in parts_of(model):
+        if getattr(part, "add_indicator", False):
+            raise NotImplementedError("add_indicator is not supported")
         for package in BOOSTERS:
             if package_of(part) == package:
                 import_module(f"training.frameworks.{package}").register()
@@ -356,6 +391,8 @@ def name_outputs(graph: GraphProto, model: BaseEstimator, outputs: Sequence[Outp
         del graph.output[1 + has_probabilities :]
         return
     kind = graph.output[0].type.tensor_type.elem_type
+    # A forest returns an array for all targets, not a list of arrays.
+    pick = "Gather" if graph.output[-1].type.HasField("tensor_type") else "SequenceAt"
     del graph.output[:]
     names = [f"values_{place}" for place in range(count)]
     sizes = helper.make_tensor("values_sizes", TensorProto.INT64, [count], [1] * count)
@@ -368,7 +405,7 @@ def name_outputs(graph: GraphProto, model: BaseEstimator, outputs: Sequence[Outp
         index = helper.make_tensor(f"place_{place}", TensorProto.INT64, [], [place])
         graph.initializer.append(index)
         found = f"probabilities_{place}"
-        graph.node.append(helper.make_node("SequenceAt", [rest[0], index.name], [found], found))
+        graph.node.append(helper.make_node(pick, [rest[0], index.name], [found], found))
         graph.output.append(helper.make_tensor_value_info(found, TensorProto.FLOAT, [None, None]))
 
 
@@ -462,21 +499,25 @@ def advice(model: BaseEstimator, data: Dataset, differ: float) -> str:
     """Return advice on the likely cause of different predictions, for the share that differs."""
     parts = list(parts_of(model))
     if gaps := sample_rows.texts_with_gaps(pd.DataFrame(data.rows)):
-        return f'Missing text is served as "": write frame["{gaps[0]}"].fillna("") in load_data().'
+        plain = ".astype(object)" * (data.rows[gaps[0]].dtype == "category")
+        return f'Missing text is served as "": write frame["{gaps[0]}"]{plain}.fillna("") in load_data().'
     if any(isinstance(part, CountVectorizer) for part in parts):
         return "ONNX Runtime splits text differently: give the vectorizer token_pattern='[a-zA-Z0-9_]+'."
     if any(getattr(part, "is_categorical_", None) is not None for part in parts):
         return (
             "skl2onnx converts native categories wrongly (https://github.com/onnx/sklearn-onnx/issues/1101): "
-            "encode them with OrdinalEncoder and categorical_features=None."
+            "encode them with OrdinalEncoder (unknown_value=-1) and categorical_features=None."
         )
+    if any(getattr(part, "weights", None) == "distance" for part in parts):
+        return 'skl2onnx converts weights="distance" wrongly: leave it out.'
     if any(type(part).__name__.startswith("KNeighbors") for part in parts):
         return "ONNX Runtime chooses differently among equally distant neighbours: use another estimator."
     has_scaler = any(type(part).__name__.endswith("Scaler") for part in parts)
     is_boosted = any(package_of(part) in BOOSTERS for part in parts)
     if has_scaler and is_boosted:
         return "Trees split numbers at thresholds, which scaling moves in float32: leave out the scaler."
-    if differ < NEARLY_ALL and not has_scaler and not is_boosted:
+    numbers = pd.DataFrame(data.rows).select_dtypes("number").abs().max()
+    if differ < NEARLY_ALL and not has_scaler and not is_boosted and (numbers > 100).any():
         return "It computes in float32: scale the columns (StandardScaler), or use an estimator that tolerates that."
     return "skl2onnx converts this estimator differently."
 
