@@ -21,7 +21,7 @@ def load_data() -> Dataset:
     frame = pd.DataFrame(
         {
             "sex": random.choice(["female", "male"], size),
-            "port": random.choice(["C", "Q", "S", ""], size),
+            "port": random.choice(["C", "Q", " S", ""], size),
             "title": random.choice(["Dr, med.", 'the "Hon."', "Mme"], size),
             "age": np.where(random.random(size) < 0.2, np.nan, random.normal(30, 12, size)),
             "fare": random.gamma(2, 15, size),
