@@ -1,6 +1,13 @@
 // The form: its controls, reading and filling them, and its answers; with helpers for drawing and formatting.
 export const form = document.getElementById("inputs");
 export const controls = [...form.querySelectorAll("[data-type]")];
+const problem = document.getElementById("problem");
+
+// Say what is wrong with the inputs; nothing takes it back.
+export function say(text) {
+  problem.textContent = text;
+  problem.hidden = text === "";
+}
 
 // The value of a control; undefined if it is missing.
 function valueOf(control) {
@@ -11,7 +18,11 @@ function valueOf(control) {
     return undefined;
   }
   if (control.dataset.type === "tensor") {
-    return JSON.parse(control.value);
+    try {
+      return JSON.parse(control.value);
+    } catch (error) {
+      throw new Error(`${control.name} is not JSON: ${error.message}`);
+    }
   }
   return control.dataset.type === "number" ? Number(control.value) : control.value;
 }
@@ -21,7 +32,8 @@ export function instanceOf() {
   return Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
 }
 
-let last = null;
+// The last answer and its instance.
+export let last = null;
 document.addEventListener("answered", ({ detail }) => {
   last = detail;
 });
@@ -36,7 +48,7 @@ export function onAnswer(listener) {
 
 // Format a number for display.
 export function readable(number) {
-  return Number(number.toPrecision(4)).toLocaleString("en");
+  return number.toLocaleString("en", { maximumSignificantDigits: 4 });
 }
 
 // Create an SVG element.
@@ -62,7 +74,7 @@ export function meterRow(name, attributes, number) {
   return row;
 }
 
-// Set the value of a control, or clear it.
+// Set the value of a control, or clear it; return whether it takes the value: a list takes only its own.
 export function put(control, value) {
   if (control.type === "checkbox") {
     control.checked = value === true;
@@ -72,15 +84,16 @@ export function put(control, value) {
     control.value = value ?? "";
   }
   control.dispatchEvent(new Event("input", { bubbles: true }));
+  return control.type === "checkbox" || control.dataset.type === "tensor" || control.value === `${value ?? ""}`;
 }
 
-// Fill the form from an instance: an object by names, or the values in order.
+// Fill the form from an instance: an object by names, or the values in order. Return the controls that do not take theirs.
 export function fill(instance) {
   const isByName = !Array.isArray(instance) && typeof instance === "object";
   const isWhole = controls.length === 1 && controls[0].dataset.type === "tensor" && !isByName;
-  for (const [place, control] of controls.entries()) {
-    put(control, isByName ? instance[control.name] : isWhole ? instance : instance[place]);
-  }
+  return controls.filter(
+    (control, place) => !put(control, isByName ? instance[control.name] : isWhole ? instance : instance[place]),
+  );
 }
 
 // Whether a control's number is outside the range of the training data.

@@ -1,5 +1,5 @@
 // Sends the form's values to the service, shows the answer, and keeps the history of this visit.
-import { controls, form, instanceOf, isOutside, meterRow, readable, svg } from "./form.js";
+import { controls, form, instanceOf, isOutside, meterRow, readable, say, svg } from "./form.js";
 import { send } from "./request.js";
 
 const KEPT = 50;
@@ -15,7 +15,6 @@ const problem = document.getElementById("problem");
 const hint = document.getElementById("hint");
 const busy = document.getElementById("busy");
 const outside = document.getElementById("outside");
-const times = [];
 
 // The predicted values of one instance, for each output if there are several.
 function valuesOf(prediction) {
@@ -116,25 +115,11 @@ function remember(answers, milliseconds, values) {
     row.insertCell().append(value);
   }
   section.querySelector("tbody").rows[KEPT]?.remove();
-  times.push(milliseconds);
-  draw(times.slice(-KEPT));
   section.hidden = false;
 }
 
-function draw(values) {
-  const highest = Math.max(...values);
-  const width = 300 / KEPT;
-  const bars = values.map((value, index) => {
-    const height = Math.max(1, (58 * value) / highest);
-    return svg("rect", { x: index * width, y: 60 - height, width: width - 1, height });
-  });
-  document.getElementById("chart").replaceChildren(...bars);
-}
-
 // On narrow screens the answer is below the form and may be out of view.
-function reveal(part) {
-  part.scrollIntoView({ block: "nearest" });
-}
+const reveal = (part) => part.scrollIntoView({ block: "nearest" });
 
 // The page's Content-Security-Policy forbids inline styles in the HTML.
 const accent = document.querySelector("meta[name=theme-color]");
@@ -144,7 +129,7 @@ if (accent) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  problem.hidden = true;
+  say("");
   form.ariaBusy = true;
   const wait = setTimeout(() => {
     busy.hidden = false;
@@ -163,8 +148,7 @@ form.addEventListener("submit", async (event) => {
     reveal(result.querySelector(".answer"));
     document.dispatchEvent(new CustomEvent("answered", { detail: { instance, answer } }));
   } catch (error) {
-    problem.textContent = error.message;
-    problem.hidden = false;
+    say(error.message);
     result.hidden = true;
     reveal(problem);
   } finally {

@@ -1,5 +1,5 @@
 // Loads a tensor from a file, and shows it if it is a picture.
-const problem = document.getElementById("problem");
+import { say } from "./form.js";
 
 // The height, width and channels, which may come first, if a shape is that of a picture.
 function pictureOf(shape) {
@@ -117,10 +117,9 @@ for (const fieldset of document.querySelectorAll("#inputs fieldset")) {
   chosen.addEventListener("change", async () => {
     try {
       text.value = JSON.stringify(await read(chosen.files[0], fieldset));
-      problem.hidden = true;
+      say("");
     } catch (error) {
-      problem.textContent = `${chosen.files[0].name}: ${error.message}`;
-      problem.hidden = false;
+      say(`${chosen.files[0].name}: ${error.message}`);
     }
     draw(fieldset);
   });

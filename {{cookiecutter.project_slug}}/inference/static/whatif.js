@@ -1,5 +1,5 @@
 // Shows how the answer would change if one input had other values.
-import { controls, form, onAnswer, put, readable, svg } from "./form.js";
+import { controls, form, last, onAnswer, put, readable, svg } from "./form.js";
 import { send } from "./request.js";
 
 const POINTS = 25;
@@ -128,15 +128,6 @@ async function draw({ instance, answer }) {
   );
 }
 
-let last = null;
-onAnswer((detail) => {
-  last = detail;
-  if (section.open) {
-    draw(detail);
-  }
-});
-section.addEventListener("toggle", () => {
-  if (section.open && last) {
-    draw(last);
-  }
-});
+const update = () => section.open && last && draw(last);
+onAnswer(update);
+section.addEventListener("toggle", update);
