@@ -369,11 +369,16 @@ def test_request_of_tritonclient_is_answered(browser, url, passengers, train, tm
         else:
             address = url if kind == "numbers" else passengers
         browser.get(address)
+        if kind == "columns":
+            Select(control(browser, "port")).select_by_visible_text("missing")
         run(browser)
         Select(element(browser, "#language")).select_by_visible_text("tritonclient")
         WebDriverWait(browser, 10).until(lambda _: "triton" in element(browser, "#curl").text)
         script = element(browser, "#curl").text
         answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+        if kind == "columns":
+            share = element(browser, "#probabilities meter").get_attribute("value")
+            assert share in answer.stdout.decode()
         shown_answer = element(browser, ".answer output").text
         assert shown_answer in answer.stdout.decode().replace("True", "true").replace(
             "False", "false"
@@ -755,6 +760,9 @@ def passengers(train, tmp_path_factory):
 
 def test_field_of_each_type_is_filled_and_may_be_left_empty(browser, passengers):
     browser.get(passengers)
+    examples = browser.find_elements(By.CSS_SELECTOR, ".examples button")
+    assert [example.text for example in examples] == ["false", "true"]
+    assert "survived (false, true)" in element(browser, "#card").text
     choices = Select(control(browser, "sex"))
     assert [option.text for option in choices.options] == ["female", "male"]
     choices.select_by_visible_text("male")
@@ -1021,10 +1029,87 @@ def test_page_fits_narrow_and_wide_screens(page, scheme, width):
     with emulating(page, scheme, width, 1400):
         fill(page, 5.1, 3.5, 1.4, 0.2)
         run(page)
-        overflow = (
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.execute_script(OVERFLOW) == 0
+        page.execute_script(LENGTHEN)
+        assert page.execute_script(OVERFLOW) == 0
+
+
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Names that break nowhere, in each place that shows one.
+LENGTHEN = """
+for (const node of document.querySelectorAll("label > span, h2, th[scope=row], dt, dd, .answer, output, caption, small, p")) {
+  node.prepend("x".repeat(90));
+}
+"""
+
+
+@pytest.mark.parametrize("path", ["docs", "monitor"])
+def test_other_pages_fit_a_narrow_screen(page, url, path):
+    with emulating(page, width=320):
+        page.get(f"{url}/{path}")
+        WebDriverWait(page, 10).until(lambda _: page.find_elements(By.TAG_NAME, "details"))
+        page.execute_script(
+            "document.querySelectorAll('details').forEach((one) => one.open = true)"
         )
-        assert page.execute_script(overflow) == 0
+        assert page.execute_script(OVERFLOW) == 0
+        page.execute_script(LENGTHEN)
+        assert page.execute_script(OVERFLOW) == 0
+
+
+IS_COVERED = """
+const {left, top, height} = document.activeElement.getBoundingClientRect();
+return !document.activeElement.contains(document.elementFromPoint(left + 5, top + height / 2));
+"""
+
+
+def test_focused_field_is_not_covered_by_the_button(page):
+    with emulating(page, width=320, height=400):
+        for name in FEATURES.split(","):
+            control(page, name).send_keys(Keys.SHIFT)
+            page.execute_script("scrollTo(0, 0); document.activeElement.blur()")
+        element(page, "#inputs input").send_keys(Keys.SHIFT)
+        for _ in FEATURES.split(",")[1:]:
+            ActionChains(page).send_keys(Keys.TAB).perform()
+            assert not page.execute_script(IS_COVERED)
+
+
+def test_screen_reader_hears_the_answer_and_not_the_code(page):
+    fill(page, 5.1, 3.5, 1.4, 0.2)
+    run(page)
+    live = "return arguments[0].closest('[aria-live]').getAttribute('aria-live')"
+    for selector, expected in (
+        (".answer", "polite"),
+        ("#outside", "polite"),
+        ("#curl", "off"),
+        ("#probabilities", "off"),
+    ):
+        assert page.execute_script(live, element(page, selector)) == expected
+    # A region that is hidden until its first answer would not be announced.
+    assert page.execute_script(
+        "return !document.querySelector('[aria-live=polite]').closest('[hidden]')"
+    )
+
+
+def test_without_javascript_the_pages_say_so(page, url):
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        for path in ("", "docs", "monitor"):
+            page.get(f"{url}/{path}")
+            assert "needs JavaScript" in element(page, "main").text
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_code_is_copied_also_over_plain_http(page):
+    fill(page, 5.1, 3.5, 1.4, 0.2)
+    run(page)
+    page.execute_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    element(page, "#copy").click()
+    page.execute_script(
+        "const text = document.createElement('textarea'); text.id = 'pasted'; document.body.append(text)"
+    )
+    element(page, "#pasted").send_keys(Keys.CONTROL, "v")
+    assert element(page, "#pasted").get_property("value") == element(page, "#curl").text
 
 
 # The pictures in docs/page.md: a model, the window's width in pixels, and the theme.
@@ -1060,3 +1145,5 @@ def test_docs_show_every_route_offline(page, url):
     page.get(f"{url}/docs")
     assert len(page.find_elements(By.TAG_NAME, "details")) > 10
     assert "POST /predict" in element(page, "main").text
+    # The indentation of a docstring.
+    assert r"\n " not in page.page_source

@@ -14,7 +14,7 @@ from inference.formats.instances import InstancesDecoder
 from inference.http.body import read_body
 from inference.http.context import current
 from inference.http.service import Asked, Door, Encode, Reply, Service
-from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names
+from inference.runtime.signature import Inputs, ModelCard, Predictions, class_names, to_label
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -84,6 +84,8 @@ def create_blueprint(card: ModelCard, doors: dict[str, Door], version: str) -> B
             takes_csv=csv.holds(card),
             accent=service.settings.page_accent,
             readable=readable,
+            to_label=to_label,
+            class_names=class_names,
         )
 
     return blueprint

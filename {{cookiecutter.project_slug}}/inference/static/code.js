@@ -30,7 +30,7 @@ async function tensors() {
   const { inputs } = document.paths[line.dataset.infer].post.requestBody.content["application/json"].example;
   return inputs.map(({ name, datatype, shape }) => {
     const value = name in instance ? instance[name] : Object.keys(instance).map((key) => instance[key]);
-    return [name, datatype, shape, [value ?? null].flat(Infinity).map((each) => each ?? null)];
+    return [name, datatype, shape, [value ?? null].flat(Infinity).map((each) => each ?? (datatype === "BYTES" ? "" : null))];
   });
 }
 
@@ -60,17 +60,15 @@ async function write() {
   line.textContent = language.value === "triton" ? await triton() : LANGUAGES[language.value](body);
 }
 
-async function copy(text, node) {
-  getSelection().selectAllChildren(node);
-  // Only pages on localhost or over HTTPS may write to the clipboard; elsewhere the text is only selected.
-  await navigator.clipboard?.writeText(text);
-}
-
 onAnswer((detail) => {
   instance = detail.instance;
   write();
   link.href = `#inputs=${encodeURIComponent(JSON.stringify(instance))}`;
 });
 language.addEventListener("change", write);
-document.getElementById("copy").addEventListener("click", () => copy(line.textContent, line));
-link.addEventListener("click", () => copy(link.href, link));
+document.getElementById("copy").addEventListener("click", () => {
+  getSelection().selectAllChildren(line);
+  document.execCommand("copy");
+});
+// Only on localhost or over HTTPS; elsewhere the address bar has the link.
+link.addEventListener("click", () => navigator.clipboard?.writeText(link.href));
