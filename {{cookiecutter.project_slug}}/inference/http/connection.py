@@ -337,10 +337,9 @@ class Connection(asyncio.Protocol):
             and sum(len(name) + len(value) + 4 for name, value in fields) > most_bytes
         ):
             return RequestHeaderFieldsTooLarge()
-        repeats = len(headers) < len(fields)
-        hosts = [name for name, _ in fields].count(b"host") if repeats else b"host" in headers
+        hosts = [name for name, _ in fields].count(b"host")
         if hosts > 1 or (version == "1.1" and not hosts):
-            return BadRequest(f"A request must have one Host header, this one has {hosts:d}.")
+            return BadRequest(f"A request must have one Host header, this one has {hosts}.")
         if coding is not None and version == "1.0":
             return BadRequest("HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":

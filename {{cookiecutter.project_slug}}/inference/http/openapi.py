@@ -30,8 +30,8 @@ REASONS = {
 TAGS = ("Predictions", "Open Inference Protocol", "Operation")
 PROBLEM = "application/problem+json"
 TEXT = {"type": "string"}
-# Generators of clients take a value with a default for one that is always sent, and fail if there must be no items.
-MISREAD = re.compile(rb',"default":(null|\[\]|\{\})|,"items":false')
+# Generators of clients take a value with a default for one that is always sent.
+DEFAULT = re.compile(rb',"default":(null|\[\]|\{\})')
 LENGTH = {
     "name": JSON_LENGTH,
     "in": "header",
@@ -73,8 +73,9 @@ def describe(card: ModelCard, decoder: InstancesDecoder, version: str) -> dict[s
     template = "#/components/schemas/{name}"
     references, schemas = msgspec.json.schema_components(types, ref_template=template)
     schemas["Answer"]["properties"] = describe_answer(card)
-    text = MISREAD.sub(b"", msgspec.json.encode(schemas))
-    # Without a format, they take a number for one of 32 bits.
+    text = DEFAULT.sub(b"", msgspec.json.encode(schemas))
+    # Some fail at items that must not be, and without a format take a number for one of 32 bits.
+    text = text.replace(b'"items":false', b'"items":{"type":["boolean","number","string","null"]}')
     text = text.replace(b'"type":"number"', b'"type":"number","format":"double"')
     text = text.replace(b'"type":"integer"', b'"type":"integer","format":"int64"')
     request, answer, problem, protocol_error, tensors, outputs, monitored = [
