@@ -35,9 +35,7 @@ require_account() {
   if ! account=$(aws sts get-caller-identity --query Account --output text 2>&1); then
     account=$(in_a_line <<<"$account")
     case $account in
-      *"SSL validation"*)
-        fail "AWS cannot be reached: AWS_CA_BUNDLE must name the certificates of your proxy ($account)"
-        ;;
+      *"SSL validation"*) fail "AWS cannot be reached: AWS_CA_BUNDLE must name your proxy's certificates ($account)" ;;
       *[Cc]onnect* | *[Pp]roxy* | *"Read timeout"*)
         fail "AWS cannot be reached: check the network and your proxy settings ($account)"
         ;;
@@ -108,11 +106,10 @@ stack_exists() {
 delete_stack() {
   local cause
   aws cloudformation delete-stack --stack-name "$1"
-  aws cloudformation wait stack-delete-complete --stack-name "$1" || {
-    cause=$(ask_aws "$NEVER" cloudformation describe-stack-events --stack-name "$1" --max-items 100 --query \
-      "StackEvents[?ResourceStatus=='DELETE_FAILED'].[LogicalResourceId, ResourceStatusReason] | [-1]") || exit 1
-    fail "stack $1 could not be deleted: $cause"
-  }
+  aws cloudformation wait stack-delete-complete --stack-name "$1" && return
+  cause=$(ask_aws "$NEVER" cloudformation describe-stack-events --stack-name "$1" --max-items 100 --query \
+    "StackEvents[?ResourceStatus=='DELETE_FAILED'].[LogicalResourceId, ResourceStatusReason] | [-1]") || exit 1
+  fail "stack $1 could not be deleted: $cause"
 }
 
 # Delete batch-aws's job queue and its job definitions.

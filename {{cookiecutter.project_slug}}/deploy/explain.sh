@@ -14,6 +14,5 @@ IFS=$'\t' read -r arn container reason detail <<<"$task"
 {
   echo "  task ${arn##*/} stopped: $reason ${detail/None/}"
   lines=$(last_lines 10 "$arn" "$container")
-  # A task that never started has none.
   [ -z "$lines" ] || printf '  its last log lines:\n    %s\n' "${lines//$'\n'/$'\n'    }"
 } >&2

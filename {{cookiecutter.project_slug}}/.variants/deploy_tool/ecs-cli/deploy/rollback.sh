@@ -6,12 +6,6 @@ set -euo pipefail
 say "going back to the release before the current one"
 require_service
 
-# retire REVISION WHY: so that no rollback lands on it.
-retire() {
-  aws ecs deregister-task-definition --task-definition "$1" >/dev/null
-  say "deregistered ${1##*/}, $2"
-}
-
 facts=$(service_fact "[deployments[?status=='PRIMARY'] | [0].rolloutState, taskDefinition,
   deployments[?rolloutState=='FAILED'] | [0].taskDefinition]")
 read -r state started failed <<<"$facts"
@@ -20,8 +14,8 @@ current=$(service_fact taskDefinition)
 if [ "$state" = IN_PROGRESS ]; then
   [ "${current##*:}" -ge "${started##*:}" ] || failed=$started
   if [ "$failed" != None ]; then
-    retire "$failed" "whose rollout failed"
-    say "the last release has gone back by itself, to ${current##*/}: nothing else to do"
+    aws ecs deregister-task-definition --task-definition "$failed" >/dev/null
+    say "the last release, ${failed##*/}, has gone back by itself, to ${current##*/}: nothing else to do"
     exit 0
   fi
 fi
@@ -45,7 +39,8 @@ status=0
 deploy/verify.sh || status=$?
 runs=$(service_fact taskDefinition)
 if [ "$status" = 0 ]; then
-  retire "$current" "so that the next rollback goes further back"
+  aws ecs deregister-task-definition --task-definition "$current" >/dev/null
+  say "deregistered ${current##*/}, so that the next rollback goes further back"
 elif [ "$runs" = "$current" ]; then
   # Not by itself: what keeps it from starting, such as a missing secret, may affect every revision.
   say "to go further back, first run 'aws ecs deregister-task-definition --region $AWS_REGION" \
