@@ -329,7 +329,11 @@ def report(plan: Plan, others: set[str], keep: bool, folder: str) -> Iterator[st
         )
     left = sorted(filter(os.path.lexists, others.difference(*plan)))
     if left:
-        yield f"Left files that belong to other answers: {name_some(left)}. Delete what you do not need."
+        # All of them, to be pasted behind git rm: nothing else tells them from the owner's.
+        yield (
+            f"Left files that belong to other answers: {' '.join(left)}\n"
+            "Delete those that you do not need: the project's own checks do not expect them."
+        )
 
 
 def name_some(paths: list[str]) -> str:

@@ -147,7 +147,14 @@ def test_bake_over_a_project_keeps_what_it_replaces(owned, answers):
     assert changed < kept
     if not answers:
         assert kept == {*changed, ".gitignore"}
-    assert "Left files that belong to other answers: " in output
+    (left,) = [line for line in output.splitlines() if line.startswith("Left files that belong")]
+    if answers:
+        assert cookiecutter(project.parent / "fresh", *answers).returncode == 0
+        fresh = BakedProject(project.parent / "fresh" / SLUG).files()
+        files_now = {file for file in BakedProject(project).files() if file.parts[0] != ".git"}
+        files_now -= {file for file in files_now if file.parts[0].startswith(".before-bake")}
+        others = files_now.difference(fresh, map(Path, OWNERS))
+        assert set(map(Path, left.partition(": ")[2].split())) == others
     assert not (project / ".variants").exists()
     assert snapshot(project).keys() >= before.keys()
     assert "# mine" not in (project / "Dockerfile").read_text()
