@@ -982,6 +982,13 @@ def test_image_is_named_by_the_projects_own_commit_and_model(bake):
     assert re.fullmatch(f"{commit}-dirty-[0-9a-f]{{8}}-111111111111", image_tag(project))
 
 
+def test_environment_on_another_disk_is_ignored_by_git(bake, tmp_path):
+    project = bake()
+    git(project.path, "init", "--quiet")
+    (project.path / ".venv").symlink_to(tmp_path)
+    assert ".venv" not in project.check("git", "status", "--porcelain")
+
+
 def test_project_in_a_monorepo_is_named_by_its_commit(bake):
     project = bake()
     git(project.path.parent, "init", "--quiet")
