@@ -154,6 +154,14 @@ def test_name_that_the_service_refuses_is_reported_by_training(project, tmp_path
     refuse(copy_with(project, tmp_path, training), ["name of column 1 is ' '"])
 
 
+def test_gaps_that_only_fit_fills_are_reported(project, tmp_path):
+    fit = "KNeighborsClassifier().fit(np.nan_to_num(data.rows), data.labels)"
+    training = UNFIT.format(shape="(60, 2)", fit=fit).replace(
+        "rows=rows", "rows=np.where(rows > 1, np.nan, rows)"
+    )
+    refuse(copy_with(project, tmp_path, training), ["contains NaN", "with SimpleImputer()"])
+
+
 def test_unservable_column_is_reported_before_the_model_is_fitted(project, tmp_path):
     training = (
         UNFIT.format(shape="(60, 2)", fit="print('fitted')")
@@ -183,7 +191,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from training import export
 from training.dataset import Dataset, UnfitError
 
@@ -291,6 +299,8 @@ DOUBTFUL = [
     (f"RandomizedSearchCV({LOGISTIC}, {{'C': [1, 2]}}, n_iter=2)", NUMBERS, HALVES, "best_estim"),
     ("KMeans(2)", NUMBERS, "np.where(np.arange(200) % 2, 'a', 'b')", "write labels=None"),
     (LOGISTIC, NUMBERS, "pd.Series(np.arange(200) % 2 == 0, dtype=object)", ""),
+    (STACK.format("LinearSVC()"), NUMBERS, HALVES, "CalibratedClassifierCV(SVC())"),
+    (STACK.format("CalibratedClassifierCV(SVC())"), NUMBERS, HALVES, ""),
     # An encoder without an answer for a new number.
     (f"make_pipeline(OneHotEncoder(), {LOGISTIC})", CODES, HALVES, "new numbers: Found unknown"),
     # Several targets.

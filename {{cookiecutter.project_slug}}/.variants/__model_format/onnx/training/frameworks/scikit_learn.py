@@ -86,6 +86,8 @@ CURES = {
     "same type .*StringTensor": "Give numbers and text a SimpleImputer each.",
     "same type|takes integer": 'Make whole numbers floats in load_data(): frame["{integer}"].astype(float).',
     "zipmap": "Give it probabilities: CalibratedClassifierCV({part}(...)).",
+    "contains NaN": "Begin the pipeline with SimpleImputer(), or drop these rows in load_data().",
+    "coefficients size": "Stack estimators with probabilities: CalibratedClassifierCV(SVC()).",
     "several targets": "Fit one for each target: MultiOutputClassifier({part}(...)).",
     "[Uu]nknown [Cc]ategor": IGNORE,
     "Infrequent": 'Group rare values in load_data(), and write only handle_unknown="ignore".',
