@@ -307,6 +307,25 @@ def test_predictor_files_are_imported_if_it_can_serve_them(train, tmp_path):
     assert "The example and 1 rows of a sample are answered" in output
     assert "  files/notes/words.txt\n" in project.read("model/files.sha256")
     before = (project.path / "model/files.sha256").read_bytes()
+    # As clients send them, with names too; the service would refuse others.
+    card = json.loads((theirs / "card.json").read_text())
+    named = dict(zip([column["name"] for column in card["columns"]], SETOSA, strict=True))
+    rows.write_text(json.dumps([named, SETOSA]))
+    output = project.check("make", "import", f"MODEL={theirs}", f"SAMPLE={rows}")
+    assert "The example and 2 rows of a sample are answered" in output
+    (tmp_path / "empty").mkdir()
+    for model, instances, fault in (
+        (theirs, [], "Expected `array` of length >= 1"),
+        (theirs, [["5", *SETOSA[1:]]], "instances[0].sepal_length_cm: Expected `float`, got `str`"),
+        (theirs, [None], "Expected `object | array`, got `null`"),
+        (tmp_path / "empty", [SETOSA], "empty is an empty folder"),
+    ):
+        rows.write_text(json.dumps({"instances": instances}))
+        result = project.run("make", "import", f"MODEL={model}", f"SAMPLE={rows}")
+        assert result.returncode != 0
+        assert fault in result.stderr
+        assert "Traceback" not in result.stderr
+        assert "Change inference/predictor.py" not in result.stderr
     (theirs / "card.json").write_text("{}")
     result = project.run("make", "import", f"MODEL={theirs}")
     assert result.returncode != 0

@@ -11,18 +11,17 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import msgspec
+from werkzeug.exceptions import HTTPException
 
 from inference.config import Settings
 from inference.errors import message_of
-from inference.runtime.contract import keep
+from inference.formats.instances import InstancesDecoder
+from inference.runtime.artifact import files_of
 from inference.runtime.engine import Engine
-from inference.runtime.signature import to_inputs
+from inference.runtime.signature import Inputs, ModelCard, count
 from training import sources
 from training.dataset import UnfitError
 from training.output import Content, loaded, publish
@@ -37,14 +36,19 @@ def take(path: Path, source: Source) -> None:
     with ExitStack() as stack:
         fetched = sources.fetch(source.model, stack)
         content: Content = fetched if fetched.is_dir() else {fetched.name: fetched.read_bytes()}
-        rows = read_rows(source.sample) if source.sample else []
+        if isinstance(content, Path) and not files_of(content):
+            raise UnfitError(f"{source.model} is an empty folder.")
         where = ""
         try:
             with loaded(content) as predictor:
-                card = Engine(predictor, queue=False, seconds_to_wait=1).card
-                for number, row in enumerate(rows):
+                engine = Engine(predictor, queue=False, seconds_to_wait=1)
+                card = engine.card
+                rows = read_rows(source.sample, card) if source.sample else {}
+                for number in range(count(rows)):
                     where = f" for row {number} of {source.sample}"
-                    keep(card, predictor.predict(to_inputs(card, [row])), 1)
+                    engine.predict({name: array[number:][:1] for name, array in rows.items()})
+        except UnfitError:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {message_of(error)}"
             raise UnfitError(
@@ -52,20 +56,21 @@ def take(path: Path, source: Source) -> None:
                 "Change inference/predictor.py so that it does."
             ) from error
         print(f"{source.model}: served by Predictor as {card.name}")
-        print(f"The example and {len(rows)} rows of a sample are answered")
+        print(f"The example and {count(rows)} rows of a sample are answered")
         publish(path, content)
 
 
-def read_rows(sample: str) -> Sequence[Any]:
-    """Read instances from a JSON file in the format of ``/predict``; raises UnfitError if there are none."""
+def read_rows(sample: str, card: ModelCard) -> Inputs:
+    """Read instances from a JSON file as ``/predict`` does; raises UnfitError if there are none."""
     try:
-        content = msgspec.json.decode(Path(sample).read_bytes())
-        rows: list[Any] = content["instances"] if isinstance(content, dict) else content
-    except (OSError, KeyError, msgspec.DecodeError) as error:
+        content = Path(sample).read_bytes()
+        if content.lstrip().startswith(b"["):
+            content = b'{"instances":%b}' % content
+        return InstancesDecoder(card, sys.maxsize).decode(content)
+    except (OSError, HTTPException) as error:
         raise UnfitError(
-            f'Could not read SAMPLE, {{"instances": […]}}: {sample}: {error}'
+            f'Could not read SAMPLE, {{"instances": […]}}: {sample}: {message_of(error)}'
         ) from error
-    return rows
 
 
 def main() -> None:
