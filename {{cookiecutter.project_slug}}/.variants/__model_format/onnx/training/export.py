@@ -31,10 +31,13 @@ def framework_of(model: Any) -> Any:
 
 
 def to_estimator(model: Any) -> Any:
-    """Wrap the booster that ``lightgbm.train`` or ``xgboost.train`` returns; return other models as they are."""
+    """Wrap a ranker, or the booster that ``lightgbm.train`` or ``xgboost.train`` returns; return others as they are."""
     package = type(model).__module__.partition(".")[0]
-    if package in ("lightgbm", "xgboost") and type(model).__name__ == "Booster":
-        return import_module(f"training.frameworks.{package}").to_estimator(model)
+    if package in ("lightgbm", "xgboost"):
+        if type(model).__name__.endswith("Ranker"):
+            model = model.get_booster() if package == "xgboost" else model.booster_
+        if type(model).__name__ == "Booster":
+            return import_module(f"training.frameworks.{package}").to_estimator(model)
     return model
 
 

@@ -87,6 +87,11 @@ def load(path: Path) -> Any:
 
 def to_estimator(booster: Any) -> Any:
     """Wrap a booster in the estimator that matches its objective."""
-    objective = booster.dump_model(num_iteration=1)["objective"]
+    objective = booster.dump_model(num_iteration=1).get("objective", "")
+    if not objective:
+        # One of its own, without which it answers as it is; the converter needs a name.
+        text = booster.model_to_string(num_iteration=booster.best_iteration)
+        named = text.replace("\nfeature_names=", "\nobjective=regression\nfeature_names=", 1)
+        booster = lightgbm.Booster(model_str=named)
     is_classifier = objective.startswith(("binary", "multiclass"))
     return BoosterClassifier(booster) if is_classifier else BoosterRegressor(booster)

@@ -13,6 +13,7 @@ from skl2onnx.common.shape_calculator import (
 )
 
 from training.dataset import UnfitError
+from training.frameworks.graph import first_line
 
 
 def register() -> None:
@@ -49,7 +50,7 @@ def load(path: Path) -> Any:
     try:
         booster.load_model(path)
     except xgboost.core.XGBoostError as error:
-        reason = str(error).strip().split("\n")[-1][:200]
+        reason = f"{first_line(error)}\nSave it with save_model."
         raise UnfitError(f"{path} is no model of XGBoost: {reason}") from error
     return to_estimator(booster)
 
@@ -59,6 +60,11 @@ def to_estimator(booster: Any) -> Any:
     settings = msgspec.json.decode(booster.save_config())
     objective = settings["learner"]["objective"]["name"]
     is_classifier = objective.startswith(("binary:logistic", "multi:soft"))
+    booster = booster.copy()
+    if objective == "multi:softmax":
+        booster.set_param({"objective": "multi:softprob"})
+    # The type of the estimator that saved it, which may be a ranker's.
+    booster.set_attr(scikit_learn=None)
     estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
     estimator.load_model(booster.save_raw("ubj"))
     return estimator
