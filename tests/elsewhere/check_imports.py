@@ -49,6 +49,16 @@ SERVED = [
     ("old.onnx", {"names": ABCD}, ABCD, [[0, 1, 2]]),
     ("old.onnx", {"names": ABCD, "classes": [5, 15, 25]}, ABCD, [[5, 15, 25]]),
     ("old_columns.onnx", {}, ["a", "b"], ["prediction"]),
+    ("best.onnx", {"names": ABCD, "classes": SPECIES}, ABCD, [SPECIES]),
+    ("spark.onnx", {"names": ABCD}, ABCD, [[0, 1, 2]]),
+    ("labels.onnx", {"names": ABCD}, ABCD, ["z_0", "z_1", "z_2"]),
+    ("decision.onnx", {"names": ABCD}, ABCD, ["prediction"]),
+    ("decision.onnx", {"names": ABCD, "classes": ["no", "yes"]}, ABCD, [["no", "yes"]]),
+    ("whole_row.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2", "y_3"]),
+    ("any_width.onnx", {"names": ABCD}, ABCD, ["prediction"]),
+    ("rank_one.onnx", {}, ["x"], ["prediction"]),
+    ("lower.onnx", {"sample": "texts.csv"}, ["x"], ["prediction"]),
+    ("three_outputs.onnx", {"sample": "matrix.npz"}, ["x"], ["price", "best"]),
     ("zipmap.onnx", IRIS, COLUMNS, [SPECIES]),
     ("logistic.joblib", {}, COLUMNS, [SPECIES]),
     ("logistic.skops", IRIS, COLUMNS, [SPECIES]),
@@ -67,6 +77,21 @@ SERVED = [
     ("xgboost.pkl", {"classes": SPECIES}, COLUMNS, [SPECIES]),
     ("xgboost.pkl", {"classes": [5, 15, 25]}, COLUMNS, [[5, 15, 25]]),
     ("xgboost_two.ubj", {"names": ABCD}, ABCD, [[0, 1]]),
+    ("softmax.ubj", {"names": ABCD}, ABCD, [[0, 1, 2]]),
+    ("ranker.pkl", {"names": ABCD}, ABCD, ["prediction"]),
+    ("own_objective.txt", {"names": ABCD[:3]}, ABCD[:3], ["prediction"]),
+    (
+        "xgboost.json",
+        {"sample": "renamed.csv", "target": "species", "classes": ["z", "y", "x"]},
+        COLUMNS,
+        [["z", "y", "x"]],
+    ),
+    (
+        "xgboost.json",
+        {"sample": "indices.csv", "target": "species", "classes": SPECIES},
+        COLUMNS,
+        [SPECIES],
+    ),
     ("lightgbm.txt", IRIS, COLUMNS, [SPECIES]),
     ("lightgbm_number.txt", {"names": ABCD[:3]}, ABCD[:3], ["prediction"]),
     ("mlflow_sklearn", {}, ["city", "age", "member"], [["no", "yes"]]),
@@ -112,6 +137,28 @@ REFUSED = [
     ("fixed_inside.onnx", {}, "free first dimension"),
     ("future.onnx", {"names": ABCD}, "it is of opset 99"),
     ("strange.onnx", {"names": ABCD}, "com.example"),
+    ("scalar_input.onnx", {}, "'scale' has no dimension for the instances"),
+    ("log.onnx", {}, "with NaN or an infinity.\nGive rows that it can answer by SAMPLE"),
+    (
+        "two_tensors.onnx",
+        {"sample": "far.npz"},
+        "It fails on rows of far.npz: .* out of data bounds",
+    ),
+    ("since_2023.onnx", {"sample": "times.csv"}, "need doubles in a table"),
+    ("labels.onnx", {"names": ABCD, "classes": SPECIES}, "do not add up to 1: leave out CLASSES"),
+    ("best.onnx", {"names": ABCD, "classes": ["a", "b"]}, "the model has no scores of them"),
+    ("three_outputs.onnx", IRIS, "It has 2 outputs: leave out TARGET"),
+    ("labels.pkl", {"names": ABCD}, "predicts several labels at once. Use another"),
+    ("categories.pkl", {"sample": "sizes.csv"}, "Categories of pandas cannot be converted: train"),
+    (
+        "xgboost.json",
+        {"sample": "renamed.csv", "target": "species"},
+        "fit classes in another order: CLASSES=z,y,x",
+    ),
+    ("rank_one.onnx", {"sample": "empty.csv"}, "it has no rows"),
+    ("rank_one.onnx", {"sample": "five.json"}, "Could not read SAMPLE"),
+    ("free_size.onnx", {"sample": "uneven.json"}, "its lists differ in length: pad them"),
+    ("any_width.onnx", {"sample": "without_names.csv"}, "has no first line with the names"),
     ("wide.onnx", {"names": ABCD}, "a row of 160 numbers: name the classes"),
     ("picture_out.onnx", {}, r"has shape \[2, 2\] for an instance"),
     ("pointer.onnx", {}, "git lfs pull"),
@@ -147,6 +194,11 @@ def test_pickle_is_announced_with_the_version_that_wrote_it(tmp_path, capsys):
     first, what, *_ = capsys.readouterr().out.splitlines()
     assert first.endswith("runs the code in it: only do that with files that you trust")
     assert "LogisticRegression of scikit-learn 1.5.2, read by 1." in what
+
+
+def test_estimator_is_announced_with_its_own_library(tmp_path, capsys):
+    importing.take(tmp_path / "model", source_of("pipeline.pkl", names=ABCD))
+    assert "pipeline.pkl: XGBClassifier of xgboost 3." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,8 @@ def make_graphs():
         [value("y", FLOAT, "rows", 2, 2)],
     )
 
+    make_odd_graphs(x, product)
+
     model = onnx.load("three_outputs.onnx")
     model.opset_import[0].version = 99
     onnx.save(model, "future.onnx")
@@ -205,6 +207,97 @@ def make_graphs():
     model.opset_import.append(helper.make_opsetid("com.example", 1))
     model.graph.node[0].domain = "com.example"
     onnx.save(model, "strange.onnx")
+
+
+def make_odd_graphs(x, product):
+    best = node("ArgMax", ["y"], ["best"], axis=1, keepdims=0)
+    shares = node("Softmax", ["y"], ["shares"], axis=1)
+    save("best.onnx", [product, best], [x], [value("best", INT64, "rows")], [WEIGHTS])
+    # As Spark's exporter, which gives classes as floats.
+    save(
+        "spark.onnx",
+        [product, best, node("Cast", ["best"], ["label"], to=FLOAT), shares],
+        [x],
+        [value("label", FLOAT, "rows"), value("shares", FLOAT, "rows", 3)],
+        [WEIGHTS],
+    )
+    save(
+        "labels.onnx",
+        [product, node("Sigmoid", ["y"], ["z"])],
+        [x],
+        [value("z", FLOAT, "rows", 3)],
+        [WEIGHTS],
+    )
+    save(
+        "decision.onnx",
+        [node("ReduceSum", ["x", "axis"], ["h"]), node("Greater", ["h", "zero"], ["y"])],
+        [x],
+        [value("y", TensorProto.BOOL, "rows", 1)],
+        [constant("axis", [1]), constant("zero", np.float32(0))],
+    )
+    save(
+        "whole_row.onnx",
+        [node("Cast", ["x"], ["y"], to=INT64)],
+        [x],
+        [value("y", INT64, "rows", 4)],
+    )
+    save(
+        "any_width.onnx",
+        [node("ReduceSum", ["x", "axis"], ["y"])],
+        [value("x", FLOAT, "rows", "columns")],
+        [value("y", FLOAT, "rows", 1)],
+        [constant("axis", [1])],
+    )
+    column, number = value("x", FLOAT, "rows"), value("y", FLOAT, "rows")
+    save("rank_one.onnx", [node("Neg", ["x"], ["y"])], [column], [number])
+    save("log.onnx", [node("Log", ["x"], ["y"])], [column], [number])
+    save(
+        "scalar_input.onnx",
+        [node("Mul", ["x", "scale"], ["y"])],
+        [column, value("scale", FLOAT)],
+        [number],
+    )
+    save(
+        "since_2023.onnx",
+        [node("Sub", ["x", "start"], ["y"])],
+        [value("x", TensorProto.DOUBLE, "rows", 1)],
+        [value("y", TensorProto.DOUBLE, "rows", 1)],
+        [constant("start", 1.7e9)],
+    )
+    save(
+        "lower.onnx",
+        [
+            node("StringNormalizer", ["x"], ["h"], case_change_action="LOWER", locale="en_US"),
+            node("StringConcat", ["h", "h"], ["y"]),
+        ],
+        [value("x", TensorProto.STRING, "rows")],
+        [value("y", TensorProto.STRING, "rows")],
+        opset=20,
+    )
+
+
+def make_boosters(rows, labels):
+    plain = rows.to_numpy()
+    native = xgboost.DMatrix(plain, labels)
+    xgboost.train({"objective": "multi:softmax", "num_class": 3}, native, 5).save_model(
+        "softmax.ubj"
+    )
+    groups = np.repeat(range(10), 15)
+    dump(xgboost.XGBRanker(n_estimators=5).fit(plain, labels, qid=groups), "ranker.pkl")
+    several = np.column_stack([labels > 0, labels > 1])
+    dump(xgboost.XGBClassifier(n_estimators=5).fit(plain, several), "labels.pkl")
+    scaled = make_pipeline(SimpleImputer(), xgboost.XGBClassifier(n_estimators=5))
+    dump(scaled.fit(plain, labels), "pipeline.pkl")
+
+    def squares(predicted, data):
+        return predicted - data.label, np.ones_like(predicted)
+
+    table = lightgbm.Dataset(plain[:, :3], plain[:, 3])
+    lightgbm.train({"objective": squares, "verbose": -1}, table, 5).save_model("own_objective.txt")
+    sizes = pd.DataFrame({"size": pd.Categorical(["S", "L", "M"] * 50)})
+    sizes.to_csv("sizes.csv", index=False)
+    trees = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1)
+    dump(trees.fit(sizes, plain[:, 3]), "categories.pkl")
 
 
 def make_estimators(rows, species):
@@ -258,6 +351,8 @@ def make_estimators(rows, species):
         "lightgbm_number.txt"
     )
 
+    make_boosters(rows, labels)
+
     mlflow.sklearn.save_model(
         make_pipeline(columns, LogisticRegression()).fit(people, bought),
         "mlflow_sklearn",
@@ -299,3 +394,17 @@ if __name__ == "__main__":
     make_estimators(rows, species)
     make_wrecks()
     np.savez("sizes.npz", x=random.random((30, 5, 2)).astype("f"))
+    np.savez("far.npz", words=np.full((9, 5), 7), x=random.random((9, 4)).astype("f"))
+    np.savez("matrix.npz", x=rows.to_numpy("f"))
+    # Their order is not that of the indices.
+    renamed = species.map({"setosa": "z", "versicolor": "y", "virginica": "x"})
+    rows.assign(species=renamed).to_csv("renamed.csv", index=False)
+    rows.assign(species=species.cat.codes).to_csv("indices.csv", index=False)
+    pd.DataFrame({"x": [1.7e9 + 0.5, 1.7e9 + 9.5]}).to_csv("times.csv", index=False)
+    rows.to_csv("without_names.csv", index=False, header=False)
+    rows[:0].to_csv("empty.csv", index=False)
+    pd.DataFrame({"x": ["A film", "Ärger"]}).to_csv("texts.csv", index=False)
+    with open("uneven.json", "w") as file:
+        file.write('[{"x": [1.0, 2.0]}, {"x": [3.0]}]')
+    with open("five.json", "w") as file:
+        file.write("5")

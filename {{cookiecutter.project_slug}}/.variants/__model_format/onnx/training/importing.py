@@ -17,13 +17,14 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
+import pandas as pd
 from msgspec.structs import replace
 
 from inference.config import NAME, Settings
@@ -37,7 +38,7 @@ from training.export import framework_of, to_estimator
 from training.frameworks.graph import Original
 from training.output import publish, today
 from training.sources import Source
-from training.verification import Converted
+from training.verification import Converted, answer
 
 # For each file extension, the module of training/frameworks that reads it.
 READERS = {
@@ -55,12 +56,12 @@ PICKLES = (".joblib", ".pickle", ".pkl", ".skops")
 PACKAGES = {
     "lightgbm": "lightgbm and onnxmltools",
     "sklearn": "scikit-learn and skl2onnx",
+    "skops": "skops",
     "torch": "onnxscript, and PyTorch (model_framework pytorch shows how)",
     "xgboost": "xgboost-cpu and onnxmltools",
     "yaml": "pyyaml",
 }
 OPENMP = "apt-get install libgomp1, dnf install libgomp, or brew install libomp"
-DISTRIBUTIONS = {"pytorch": "torch", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
 MOST_NAMED = 12
 
 
@@ -96,6 +97,7 @@ def take(path: Path, source: Source) -> None:
         )
         converted: Converted = framework.export(found.model, card, data)
         if data.labels is not None:
+            check_labels(found.model, Predictor.load(converted.content), data)
             metrics = evaluate(Predictor.load(converted.content), data)
             converted = framework.export(found.model, replace(card, metrics=metrics), data)
     print(f"{source.model}: {found.kind}")
@@ -126,9 +128,7 @@ def read(path: Path) -> Found:
     """Read a model by its file type; raises UnfitError if the type is unknown or its library is not installed."""
     if path.is_dir():
         if not (path / "MLmodel").is_file():
-            raise UnfitError(
-                f"{path} is a folder without MLmodel: only folders saved by MLflow can be read."
-            )
+            raise UnfitError(f"{path} is a folder without MLmodel, the file that MLflow saves.")
         return read_mlflow(path)
     if is_pointer(path):
         raise UnfitError(f"{path} is a pointer of Git LFS, not the model: run git lfs pull.")
@@ -139,7 +139,7 @@ def read(path: Path) -> Found:
         raise UnfitError(f"{path} has an unknown type: supported are MLflow folders and {known}.")
     name = READERS[path.suffix]
     model = import_framework(name).load(path)
-    return Found(model, kind_of(model, name), framework_of(model).column_names(model))
+    return Found(model, kind_of(model), framework_of(model).column_names(model))
 
 
 def import_framework(name: str) -> Any:
@@ -177,7 +177,7 @@ def read_pickle(path: Path) -> Found:
     if path.suffix == ".skops":
         return read_skops(path)
     print(f"Loading {path} runs the code in it: only do that with files that you trust", flush=True)
-    made_with: list[str] = []
+    made_with = ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -188,18 +188,14 @@ def read_pickle(path: Path) -> Found:
             raise unreadable(path, error) from error
     model = to_estimator(model)
     for warning in caught:
-        if original := getattr(warning.message, "original_sklearn_version", ""):
-            made_with.append(original)
+        made_with = made_with or getattr(warning.message, "original_sklearn_version", "")
     if not hasattr(model, "predict"):
         kind = type(model)
-        raise UnfitError(f"{path} holds a {kind.__module__}.{kind.__name__} without predict().")
-    library = type(model).__module__.partition(".")[0]
-    return Found(
-        model,
-        kind_of(model, library, *made_with[:1]),
-        framework_of(model).column_names(model),
-        remedy=pin("".join(made_with[:1])),
-    )
+        raise UnfitError(
+            f"{path} holds a {kind.__module__}.{kind.__name__} without predict(): save the model alone."
+        )
+    names = framework_of(model).column_names(model)
+    return Found(model, kind_of(model, made_with), names, remedy=pin(made_with))
 
 
 def unreadable(path: Path, error: Exception) -> UnfitError:
@@ -209,6 +205,8 @@ def unreadable(path: Path, error: Exception) -> UnfitError:
     fault = f"is not a pickle, or is incomplete: {error!r}"
     if isinstance(error, AttributeError | ImportError):
         fault = f"was saved with another version of a library or code that is not here: {error}"
+        if "__main__" in str(error):
+            fault = f"needs code of the script that saved it, which save_model leaves out: {error}"
     # A compressed file does not show it.
     pattern = rb"_sklearn_version.{1,12}?(\d+(?:\.\d+)+)"
     made_with = re.search(pattern, path.read_bytes(), re.DOTALL)
@@ -231,9 +229,7 @@ def read_skops(path: Path) -> Found:
     try:
         from skops import io
     except ModuleNotFoundError as error:
-        raise UnfitError(
-            "Reading it needs skops: put it into requirements/train.in, then run `make lock`, then `make setup`."
-        ) from error
+        raise missing(error) from error
     untrusted = io.get_untrusted_types(file=path)
     strange = [
         name for name in untrusted if name.partition(".")[0] not in (*PACKAGES, "numpy", "scipy")
@@ -241,7 +237,7 @@ def read_skops(path: Path) -> Found:
     if strange:
         raise UnfitError(f"{path} holds {strange[0]}, which is not from a known library.")
     model = io.load(path, trusted=untrusted)
-    return Found(model, kind_of(model, "sklearn"), framework_of(model).column_names(model))
+    return Found(model, kind_of(model), framework_of(model).column_names(model))
 
 
 def read_mlflow(folder: Path) -> Found:
@@ -253,20 +249,17 @@ def read_mlflow(folder: Path) -> Found:
     )
 
 
-def kind_of(model: Any, library: str, made_with: str = "") -> str:
-    """Describe a model, the version of its library, and the version that reads it."""
-    module = type(getattr(model, "steps", [("", model)])[-1][1])
-    package = DISTRIBUTIONS.get(library, library)
-    try:
-        here = version(package)
-    except PackageNotFoundError:
-        here = "of unknown version"
+def kind_of(model: Any, made_with: str = "") -> str:
+    """Describe a model, the version of its library, and the version of scikit-learn that wrote it."""
     if isinstance(model, Original):
         return model.kind
-    name = module.__name__
-    if made_with and made_with != here:
-        return f"{name} of {package} {made_with}, read by {here}"
-    return f"{name} of {package} {here}"
+    last = type(getattr(model, "steps", [("", model)])[-1][1])
+    library = last.__module__.removeprefix("training.frameworks.").partition(".")[0]
+    here = getattr(sys.modules.get(library), "__version__", "of unknown version")
+    package = "scikit-learn" if library == "sklearn" else library
+    if made_with not in ("", here) and library == "sklearn":
+        here = f"{made_with}, read by {here}"
+    return f"{last.__name__} of {package} {here}"
 
 
 def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
@@ -283,6 +276,8 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
     labels = None
     if source.target:
         rows, labels = sample_rows.take_target(rows, source.target, origin)
+        if source.classes and np.isin(labels, range(len(source.classes))).all():
+            labels = np.array(source.classes, object)[np.asarray(labels, int)]
     rows = sample_rows.choose_columns(rows, names, origin)
     names = names or list(getattr(rows, "columns", ()))
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and not names:
@@ -296,6 +291,20 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
         target=source.target or target,
         labels=labels,
     ), origin
+
+
+def check_labels(model: Any, predictor: Predictor, data: Dataset) -> None:
+    """Raise UnfitError if the labels are not those of the output, or fit indices of its classes in another order."""
+    output, *more = predictor.card.outputs
+    if more:
+        raise UnfitError(f"It has {len(more) + 1} outputs: leave out TARGET, which names one.")
+    if output.type != "string" or isinstance(getattr(model, "classes_", [0])[0], str):
+        return
+    predicted = pd.Series(answer(predictor, data.inputs())[0].values, dtype=object)
+    likely = pd.Series(data.labels).groupby(predicted).agg(lambda labels: labels.mode()[0])
+    classes = [str(likely.get(name)) for name in output.classes]
+    if set(classes) == set(output.classes) and tuple(classes) != output.classes:
+        raise UnfitError(f"The labels fit classes in another order: CLASSES={','.join(classes)}.")
 
 
 def describe(card: ModelCard) -> str:

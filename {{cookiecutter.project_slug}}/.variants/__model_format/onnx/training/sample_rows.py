@@ -27,11 +27,20 @@ def read(path: Path) -> Any:
     if path.suffix not in readers:
         raise UnfitError(f"SAMPLE must be a {KINDS} file, {path} is not.")
     try:
-        return readers[path.suffix](path)
+        rows = readers[path.suffix](path)
     except OSError as error:
         raise UnfitError(f"Could not read SAMPLE: {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UnfitError(f"Could not read SAMPLE: {path}: {first_line(error)}") from error
+    except (ValueError, TypeError, LookupError) as error:
+        fault = first_line(error) if type(error) is not KeyError else f"an instance lacks {error}"
+        if "inhomogeneous" in fault:
+            fault = "its lists differ in length: pad them"
+        raise UnfitError(f"Could not read SAMPLE: {path}: {fault}") from error
+    if not len(next(iter(rows.values()), ()) if isinstance(rows, dict) else rows):
+        raise UnfitError(f"Could not read SAMPLE: {path}: it has no rows.")
+    names = pd.to_numeric(getattr(rows, "columns", ["x"]), errors="coerce").tolist()
+    if not np.isnan(names).any() and names != [*range(len(names))]:
+        raise UnfitError(f"{path} has no first line with the names of its columns: add one.")
+    return rows
 
 
 def read_json(path: Path) -> Any:
@@ -54,7 +63,7 @@ def from_json(content: Any) -> Any:
             return {name: np.array([each[name] for each in content]) for name in content[0]}
         return pd.DataFrame(content)
     rows = np.array(content)
-    return pd.DataFrame(content) if rows.dtype.kind not in "biuf" else rows
+    return pd.DataFrame(content) if rows.dtype.kind not in "biuf" and rows.ndim < 3 else rows
 
 
 def read_npz(path: Path) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from inference.predictor import Predictor
 from inference.runtime.contract import keep
-from inference.runtime.signature import ModelCard, Output, Predictions, to_inputs
+from inference.runtime.signature import ModelCard, Predictions, to_inputs
 
 # The share of instances that may disagree, and the tolerance for probabilities and numbers.
 DISAGREE = 0.005
@@ -61,9 +61,3 @@ def largest_difference(
             pairs.append((np.array(mine.values), np.array(its.values, float)))
     differences = [np.abs(a - b)[agree].max() for a, b in pairs if agree.any()]
     return max(map(float, differences), default=0.0)
-
-
-def is_index(output: Output, array: NDArray[Any]) -> bool:
-    """Whether an array holds indices of classes instead of the classes themselves."""
-    has_names = bool(output.classes) and output.type in ("string", "boolean")
-    return has_names and array.dtype.kind in "iu"

@@ -47,12 +47,18 @@ def load(path: Path) -> Original:
 def from_graph(graph: ModelProto, kind: str) -> Original:
     """Wrap a graph that ONNX Runtime runs; raises UnfitError if it cannot."""
     classes = drop_zipmap(graph.graph)
+    use_locale_of_images(graph.graph)
     try:
         session = start(graph)
     except Exception as error:
         raise UnfitError(
             f"ONNX Runtime {ort.__version__} cannot load it: {first_line(error)}"
         ) from error
+    for given in inputs_of(graph.graph):
+        if not dimensions(given):
+            raise UnfitError(
+                f"Its input {given.name!r} has no dimension for the instances: give it one, or make it a constant."
+            )
     fixed = {size for given in inputs_of(graph.graph) for size in dimensions(given)[:1] if size > 0}
     if fixed - {1}:
         raise UnfitError(f"It takes exactly {max(fixed)} instances at a time: {FREE_FIRST}.")
@@ -69,6 +75,16 @@ def from_graph(graph: ModelProto, kind: str) -> Original:
     return Original(kind, graph, run, classes)
 
 
+def use_locale_of_images(graph: GraphProto) -> None:
+    """Replace the default locale of nodes that change case, which a slim image lacks."""
+    for node in graph.node:
+        given = [each for each in node.attribute if each.name == "locale"]
+        if node.op_type == "StringNormalizer" and all(each.s == b"en_US" for each in given):
+            kept = [each for each in node.attribute if each not in given]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("locale", "C.UTF-8")])
+
+
 def start(graph: ModelProto) -> ort.InferenceSession:
     """Create a session for a graph, with warnings silenced."""
     options = ort.SessionOptions()
@@ -79,14 +95,13 @@ def start(graph: ModelProto) -> ort.InferenceSession:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error message, shortened and without ONNX Runtime's source locations."""
+    """Return the first line of an error message, shortened and without the source locations of libraries."""
     line = str(error).strip().split("\n")[0]
-    line = re.sub(
-        r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*\) (?=\S)", "", line
-    )
+    places = r"/onnxruntime_src/\S+ .*\) (?=\S)|^\[[\d:]+\] \S+:\d+: "
+    line = re.sub(rf"^\[ONNXRuntimeError\] : \d+ : \w+ : |{places}", "", line)
     if newest := re.search(r"Opset (\d+) .*support for domain (\S+) is till opset (\d+)", line):
-        return f"it is of opset {newest[1]}, and {newest[3]} is the newest that it supports for {newest[2]}"
-    return line[:200]
+        return f"it is of opset {newest[1]}, and {newest[3]} is the newest that it supports for {newest[2]}: export it with that"
+    return re.sub(r"(max supported IR version: \d+)", r"\1: set its ir_version to that", line)[:200]
 
 
 def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:

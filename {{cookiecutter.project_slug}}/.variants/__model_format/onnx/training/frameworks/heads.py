@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from onnx import GraphProto, helper
 
+from inference.predictor import to_values
 from inference.runtime.signature import TYPE_OF, Output, Prediction, Predictions, Scalar
 from training.dataset import UnfitError
 from training.frameworks.graph import Original, to_scalar
-from training.verification import is_index
 
 # The most numbers per instance that are served as separate outputs.
 MOST_NUMBERS = 64
@@ -39,32 +39,32 @@ def find_heads(
 ) -> list[Head]:
     """Infer the outputs of a graph from its predictions; raises UnfitError if one cannot be served."""
     heads: list[Head] = []
+    # Only for text: whole numbers may be the targets of a regressor.
+    is_text = bool(classes) and isinstance(classes[0], str)
     names = [output.name for output in original.graph.graph.output]
     for place, (name, array) in enumerate(zip(names, answers, strict=True)):
         if place in [head.scores for head in heads]:
             # The scores of the labels before it.
             continue
         check_shape(name, array)
-        if array.size == len(array) and array.dtype.kind in "OUSiub":
-            found = find_classes(original, answers, place, classes)
-            if found:
-                heads.append(Head(classified(name, found), place, place + 1))
-            else:
-                heads.append(Head(valued(name, array, classes), place))
-        elif array.dtype.kind == "f":
+        is_float = array.dtype.kind == "f"
+        width = array.size // len(array)
+        found = find_classes(original, answers, place, classes) if width == 1 else ()
+        if found and type(found[0]) is not float:
+            # Spark gives indices of classes as floats.
+            heads.append(Head(classified(name, found), None if is_float else place, place + 1))
+        elif width > 1 or is_float:
             heads += scored(name, array, place, classes)
+        elif is_text and len(answers) == 1 and set(array.flat) <= set(range(len(classes))):
+            heads.append(Head(classified(name, classes), place))
         else:
-            raise UnfitError(
-                f"Its output {name!r} is a row of {array.dtype}, which cannot be served."
-            )
-    # Only for text: whole numbers may be the targets of a regressor.
-    is_text = bool(classes) and isinstance(classes[0], str)
+            heads.append(Head(valued(name, array, classes), place))
     known = [head.output.classes for head in heads]
     if is_text and not any(set(classes) <= set(each) for each in known):
         most = max(known, key=len)
+        has = f"{len(most)} ({', '.join(map(str, most[:5]))})" if most else "no scores of them"
         raise UnfitError(
-            f"CLASSES names {len(classes)}, and the model has {len(most)} ({', '.join(map(str, most[:5]))}): name all, "
-            "in the order of its scores."
+            f"CLASSES names {len(classes)}, and the model has {has}: name all, in the order of its scores, or leave it out."
         )
     if len(targets) == len(heads):
         heads = [
@@ -77,7 +77,7 @@ def find_heads(
 def check_shape(name: str, array: Any) -> None:
     """Raise UnfitError for an output that is neither a value nor a row for each instance."""
     if not isinstance(array, np.ndarray):
-        raise UnfitError(f"Its output {name!r} is no array, and cannot be served.")
+        raise UnfitError(f"Its output {name!r} is no array: export it without.")
     if array.ndim > 2 or array.ndim == 0:
         raise UnfitError(
             f"Its output {name!r} has shape {list(array.shape[1:])} for an instance: a value, a class or a row of "
@@ -86,21 +86,26 @@ def check_shape(name: str, array: Any) -> None:
 
 
 def scored(name: str, array: NDArray[Any], place: int, classes: Sequence[Scalar]) -> list[Head]:
-    """Return the heads of an output of floats: one with classes, or one for each number."""
+    """Return the heads of an output of numbers: one with classes, or one for each."""
     width = array.size // len(array)
-    if classes and width in ({len(classes), 1} if len(classes) == 2 else {len(classes)}):
-        scale = scale_of(array.reshape(len(array), -1))
+    is_float = array.dtype.kind == "f"
+    if is_float and classes and (width == len(classes) or (width, len(classes)) == (1, 2)):
+        scores = array.reshape(len(array), -1)
+        scale = scale_of(scores)
+        if scale == "Softmax" and ((scores >= 0) & (scores <= 1)).all():
+            raise UnfitError(f"The shares of {name!r} do not add up to 1: leave out CLASSES.")
         return [Head(classified(name, classes), None, place, scale=scale)]
     if width == 1:
         return [Head(Output(name=name), place)]
-    if not scale_of(array):
+    if is_float and not scale_of(array):
         return [Head(classified(name, range(width)), None, place)]
     if width > MOST_NUMBERS:
         raise UnfitError(
             f"Its output {name!r} is a row of {width} numbers: name the classes that these are scores of by "
             f"CLASSES, or export a model that gives at most {MOST_NUMBERS}."
         )
-    return [Head(Output(name=f"{name}_{column}"), place, column=column) for column in range(width)]
+    columns = enumerate(array.T)
+    return [Head(valued(f"{name}_{i}", column), place, column=i) for i, column in columns]
 
 
 def classified(name: str, classes: Sequence[Scalar]) -> Output:
@@ -108,9 +113,9 @@ def classified(name: str, classes: Sequence[Scalar]) -> Output:
     return Output(name=name, type=TYPE_OF[type(classes[0])], classes=tuple(classes))
 
 
-def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar]) -> Output:
-    """Return an output of text, whole numbers or booleans."""
-    kinds: Any = {"b": "boolean", "i": "integer", "u": "integer"}
+def valued(name: str, array: NDArray[Any], classes: Sequence[Scalar] = ()) -> Output:
+    """Return an output of text, numbers or booleans."""
+    kinds: Any = {"b": "boolean", "f": "number", "i": "integer", "u": "integer"}
     kind = kinds.get(array.dtype.kind, "string")
     found = set(array.ravel().tolist())
     return Output(name=name, type=kind, classes=tuple(classes) if found <= set(classes) else ())
@@ -170,9 +175,7 @@ def answer_by(heads: Sequence[Head], answers: Sequence[NDArray[Any]]) -> Predict
             values = [classes[index] for index in np.asarray(probabilities).argmax(axis=1)]
         else:
             array = answers[head.values].reshape(len(answers[0]), -1)[:, head.column or 0]
-            values = array.tolist()
-            if is_index(head.output, array):
-                values = [classes[index] for index in values]
+            values = [*to_values(head.output, array)]
         predictions.append(Prediction(values, probabilities))
     return tuple(predictions)
 

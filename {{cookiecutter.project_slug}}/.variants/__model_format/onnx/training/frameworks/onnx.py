@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, helper
 
 from inference.predictor import Predictor
-from inference.runtime.signature import DATATYPES, Column, ModelCard, Scalar, Tensor, to_inputs
+from inference.runtime.signature import (
+    DATATYPES,
+    Column,
+    ModelCard,
+    Scalar,
+    Tensor,
+    to_array,
+    to_inputs,
+)
 from training import sample_rows
 from training.dataset import Dataset, UnfitError
 from training.frameworks.graph import FREE_FIRST, Original, dimensions, first_line, inputs_of
@@ -43,6 +51,7 @@ SERVED_AS: dict[int, tuple[str, str]] = {
     TensorProto.BOOL: ("BOOL", "boolean"),
     TensorProto.STRING: ("BYTES", "string"),
 }
+OTHER_ROWS = "Give rows that it can answer by SAMPLE."
 
 
 def takes_table(original: Original) -> bool:
@@ -83,10 +92,10 @@ def make_up(original: Original, names: Sequence[str]) -> Any:
     kinds = [SERVED_AS[given.type.tensor_type.elem_type] for given in inputs]
     if takes_table(original):
         width = len(inputs) if column_names(original) else dimensions(inputs[0])[1]
-        if len(names) != width or not names:
+        if len(names) != (width if width >= 0 else len(names) or 1):
             takes = f"{width} columns" if width >= 0 else "columns"
             raise UnfitError(f"It takes {takes} and does not say which: {sample_rows.NAME_THEM}")
-        types = [kind for _, kind in kinds] * (1 if len(kinds) == width else width)
+        types = [kind for _, kind in kinds] * (1 if len(kinds) == width else len(names))
         if "string" not in types:
             return sample_rows.make_up_columns(names, types)
     shapes = [dimensions(given)[1:] for given in inputs]
@@ -107,19 +116,16 @@ def infer_signature(
     check_types(original)
     columns = describe_columns(original, data)
     tensors = () if columns else describe_tensors(original, data)
-    card = ModelCard(
-        name="model",
-        dataset="",
-        trained_on="",
-        metrics={},
-        columns=columns,
-        tensors=tensors,
-        outputs=(),
-    )
-    answers = original.run(to_feeds(original, card, data.inputs()[:INSTANCES_TO_CHECK]))
+    fields: Any = {"columns": columns, "tensors": tensors}
+    card = ModelCard(name="", dataset="", trained_on="", metrics={}, outputs=(), **fields)
+    try:
+        answers = original.run(to_feeds(original, card, data.inputs()[:INSTANCES_TO_CHECK]))
+    except Exception as error:
+        raise UnfitError(f"It fails on {data.name}: {first_line(error)}\n{OTHER_ROWS}") from error
     heads = find_heads(original, answers, classes, data.targets)
-    outputs = tuple(head.output for head in heads)
-    return {"columns": columns, "tensors": tensors, "outputs": outputs}
+    if not all(np.isfinite(array).all() for array in answers if array.dtype.kind == "f"):
+        raise UnfitError(f"It answers some {data.name} with NaN or an infinity.\n{OTHER_ROWS}")
+    return {**fields, "outputs": tuple(head.output for head in heads)}
 
 
 def check_types(original: Original) -> None:
@@ -128,39 +134,31 @@ def check_types(original: Original) -> None:
         kind = given.type.tensor_type.elem_type
         if kind not in SERVED_AS:
             name = TensorProto.DataType.Name(kind)
-            raise UnfitError(f"Its input {given.name!r} is {name}, which cannot be served.")
+            raise UnfitError(f"Its input {given.name!r} is {name}: use FLOAT or INT64.")
 
 
 def describe_columns(original: Original, data: Dataset) -> tuple[Column, ...]:
     """Return the columns of the data with the graph's types; none for tensors."""
-    if not takes_table(original):
+    if data.is_tensors or not takes_table(original):
         return ()
     inputs = inputs_of(original.graph.graph)
     columns = data.describe_columns()
-    width = (
-        dimensions(inputs[0])[1] if len(inputs) == 1 and not column_names(original) else len(inputs)
-    )
+    width = len(inputs) if column_names(original) else dimensions(inputs[0])[1]
     if width not in (-1, len(columns)):
         raise UnfitError(f"It takes {width} columns, and the {data.name} have {len(columns)}.")
     kinds = [SERVED_AS[given.type.tensor_type.elem_type][1] for given in inputs]
-    if len(kinds) < len(columns):
-        kinds *= len(columns)
-    return tuple(conform(column, kind) for column, kind in zip(columns, kinds, strict=True))
+    return tuple(map(conform, columns, kinds * len(columns)))
 
 
 def conform(column: Column, kind: Any) -> Column:
     """Give a column the graph's type; raises UnfitError if its values do not have that type."""
     if column.type == kind:
         return column
-    numbers = {"number", "integer"}
-    if {column.type, kind} <= numbers and float(column.example or 0).is_integer() | (
-        kind == "number"
-    ):
+    example: Any = column.example
+    are_numbers = {column.type, kind} <= {"number", "integer"}
+    if are_numbers and (kind == "number" or float(example or 0).is_integer()):
         if kind == "integer" and not column.required:
-            raise UnfitError(
-                f"Column {column.name!r} has missing values, and the model takes whole numbers."
-            )
-        example = column.example
+            raise UnfitError(f"Column {column.name!r} has gaps, and the model takes whole numbers.")
         if example is not None:
             example = int(example) if kind == "integer" else float(example)
         return replace(column, type=kind, example=example)
@@ -219,8 +217,8 @@ def export(original: Original, card: ModelCard, data: Dataset) -> Converted:
         agree[row] &= agreement(card, single, same, tolerance).all()
     if 1 - agree.mean() > DISAGREE:
         raise UnfitError(
-            f"{1 - agree.mean():.1%} of the instances would be answered differently from the model itself, which a "
-            f"fixed number of instances may cause: {FREE_FIRST}."
+            f"{1 - agree.mean():.1%} of the instances would be answered differently from the model itself.\n"
+            f"It may be random, need doubles in a table, or depend on the other instances: {FREE_FIRST}."
         )
     difference = largest_difference(served, expected, agree)
     return Converted(content, len(instances), int(agree.sum()), difference)
@@ -239,22 +237,26 @@ def ask(
 def to_feeds(
     original: Original, card: ModelCard, instances: Sequence[Any]
 ) -> dict[str, NDArray[Any]]:
-    """Convert instances to the arrays that the original graph takes."""
+    """Convert instances to the arrays that the original graph takes, whose doubles are not rounded."""
     inputs = inputs_of(original.graph.graph)
-    arrays = list(to_inputs(card, instances).values())
-    if card.columns and len(inputs) == 1 and len(arrays) > 1:
-        arrays = [np.stack(arrays, axis=1)]
-    elif card.is_matrix and len(inputs) > 1:
-        arrays = list(arrays[0].T)
+    if card.columns:
+        arrays = [
+            np.array(values, np.float64) if column.type == "number" else to_array(column, values)
+            for column, values in zip(card.columns, zip(*instances, strict=True), strict=True)
+        ]
+        arrays = [np.stack(arrays, axis=1)] if len(inputs) == 1 else arrays
+    else:
+        arrays = [*to_inputs(card, instances).values()]
     feeds = {}
     for given, array in zip(inputs, arrays, strict=True):
         kind = given.type.tensor_type.elem_type
         if kind in LIMITS:
             array = array.clip(LIMITS[kind].min, LIMITS[kind].max)
         array = array.astype(helper.tensor_dtype_to_np_dtype(kind))
-        # Most graphs take a column as a matrix with one column.
-        wide = len(dimensions(given)) == 2 and array.ndim == 1
-        feeds[given.name] = array.reshape(-1, 1) if wide else array
+        if card.columns and (array.ndim == 1 or array.shape[1] == 1):
+            # Most graphs take a column as a matrix with one column.
+            array = array.reshape((-1, 1)[: len(dimensions(given))])
+        feeds[given.name] = array
     return feeds
 
 

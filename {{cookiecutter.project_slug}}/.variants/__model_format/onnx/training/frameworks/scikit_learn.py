@@ -73,6 +73,7 @@ TYPES: dict[str, Any] = {
 }
 IGNORE = 'Give OneHotEncoder handle_unknown="ignore", OrdinalEncoder "use_encoded_value" and unknown_value=-1.'
 FIT_ROWS = "Fit it on data.rows and data.labels; change columns in load_data() or in a pipeline."
+ENCODE = "\nCategories of pandas cannot be converted: train it on their codes, or bake with model_framework python."
 OTHERWISE = "Use another estimator, or bake with model_framework python, which serves any code."
 # Cures of errors, by the pattern of a clue, see ``cure``; the first match counts.
 CURES = {
@@ -129,7 +130,8 @@ def targets(model: BaseEstimator, rows: Any) -> str | list[str]:
     try:
         shape = np.shape(model.predict(as_fitted(model, rows[:1])))
     except Exception as error:
-        raise UnfitError(f"{name_of(model)} fails on the rows: {first_line(error)}") from error
+        fault = first_line(error) + (ENCODE if "categor" in str(error).lower() else "")
+        raise UnfitError(f"{name_of(model)} fails on the rows: {fault}") from error
     return "prediction" if shape[1:] in ((), (1,)) else [f"prediction_{i}" for i in range(shape[1])]
 
 
@@ -214,7 +216,7 @@ def describe_outputs(
         several = len(data.targets) > 1
         by_target = model.classes_ if several else [model.classes_]
         if several and not isinstance(by_target, list):
-            raise UnfitError(f"{name_of(model)} mixes targets: wrap it in MultiOutputClassifier.")
+            raise UnfitError(f"{name_of(model)} mixes targets: wrap it in MultiOutputClassifier. {OTHERWISE}")
         if classes and len(classes) != len(by_target[0]):
             unseen = ", ".join(str(each) for each in classes if each not in by_target[0].tolist())
             raise UnfitError(
@@ -233,7 +235,7 @@ def describe_outputs(
         found = tuple(np.unique(last_of(model).labels_).tolist()) if is_cluster else (-1, 1)
         return (Output(name=data.targets[0], type="integer", classes=found),)
     raise UnfitError(
-        f"{name_of(model)} neither classifies nor predicts numbers, clusters or outliers."
+        f"{name_of(model)} neither classifies nor predicts numbers, clusters or outliers. {OTHERWISE}"
     )
 
 

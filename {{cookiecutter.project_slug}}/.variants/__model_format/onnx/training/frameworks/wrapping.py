@@ -34,15 +34,8 @@ ARRIVES_AS: dict[str, int] = {
 }
 # Wider numbers are clipped to these limits before the cast.
 LIMITS: dict[int, Any] = {
-    kind: np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
-    for kind in (
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT16,
-        TensorProto.UINT16,
-        TensorProto.INT32,
-        TensorProto.UINT32,
-    )
+    TensorProto.DataType.Value(name.upper()): np.iinfo(name)
+    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 }
 
 
