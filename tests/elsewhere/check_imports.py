@@ -148,7 +148,7 @@ REFUSED = [
     ("labels.onnx", {"names": ABCD, "classes": SPECIES}, "do not add up to 1: leave out CLASSES"),
     ("best.onnx", {"names": ABCD, "classes": ["a", "b"]}, "the model has no scores of them"),
     ("three_outputs.onnx", IRIS, "It has 2 outputs: leave out TARGET"),
-    ("labels.pkl", {"names": ABCD}, "predicts several labels at once. Use another"),
+    ("labels.pkl", {"names": ABCD}, "mixes targets: wrap it in MultiOutputClassifier. Use another"),
     ("categories.pkl", {"sample": "sizes.csv"}, "Categories of pandas cannot be converted: train"),
     (
         "xgboost.json",
@@ -173,9 +173,13 @@ REFUSED = [
     ("forest.pkl", {"sample": "iris.csv", "target": "kind"}, "have no 'kind', which TARGET names"),
     ("logistic.joblib", {"names": ABCD}, "names its columns, .*: leave out NAMES"),
     ("people.pkl", {}, "columns that are not numbers: give sample rows with SAMPLE"),
-    ("iris.csv", {}, "has an unknown type: supported are MLflow folders and "),
+    (
+        "iris.csv",
+        {},
+        "has an unknown file type: supported are MLflow folders and .*Export others as ONNX",
+    ),
     ("nothing.onnx", {}, "There is no "),
-    (".", {}, "a folder without MLmodel"),
+    (".", {}, "a folder without MLmodel: save it with MLflow or as ONNX"),
     ("forest.pkl", {"sample": "nothing.csv"}, "Could not read SAMPLE"),
     ("forest.pkl", {"sample": "forest.pkl"}, "SAMPLE must be a .csv, .json, .npz or .npy file"),
 ]

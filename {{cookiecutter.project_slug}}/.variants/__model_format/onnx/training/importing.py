@@ -128,7 +128,7 @@ def read(path: Path) -> Found:
     """Read a model by its file type; raises UnfitError if the type is unknown or its library is not installed."""
     if path.is_dir():
         if not (path / "MLmodel").is_file():
-            raise UnfitError(f"{path} is a folder without MLmodel, the file that MLflow saves.")
+            raise UnfitError(f"{path} is a folder without MLmodel: save it with MLflow or as ONNX.")
         return read_mlflow(path)
     if is_pointer(path):
         raise UnfitError(f"{path} is a pointer of Git LFS, not the model: run git lfs pull.")
@@ -136,7 +136,9 @@ def read(path: Path) -> Found:
         return read_pickle(path)
     if path.suffix not in READERS:
         known = ", ".join(sorted([*READERS, *PICKLES]))
-        raise UnfitError(f"{path} has an unknown type: supported are MLflow folders and {known}.")
+        raise UnfitError(
+            f"{path} has an unknown file type: supported are MLflow folders and {known}. Export others as ONNX."
+        )
     name = READERS[path.suffix]
     model = import_framework(name).load(path)
     return Found(model, kind_of(model), framework_of(model).column_names(model))
