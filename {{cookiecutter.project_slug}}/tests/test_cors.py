@@ -12,7 +12,15 @@ from tests.server import serving_here
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 ALLOW = "Access-Control-Allow-Origin"
 ASK = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-PATHS = ("/", "/predict", "/ping", "/metrics", "/v2/models/numbers/infer", "/nowhere")
+PATHS = (
+    "/",
+    "/predict",
+    "/invocations",
+    "/ping",
+    "/metrics",
+    "/v2/models/numbers/infer",
+    "/nowhere",
+)
 
 
 @pytest.fixture(params=["https://app.example.com, http://localhost:3000", "*"])

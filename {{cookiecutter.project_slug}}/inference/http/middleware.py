@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 WSGIReply = tuple[str, Headers, Iterable[bytes]]
 
 HOOKS = (
-    *("before_request_funcs", "after_request_funcs", "teardown_request_funcs"),
+    "before_request_funcs",
+    "after_request_funcs",
+    "teardown_request_funcs",
     "url_value_preprocessors",
 )
 # Methods that a subclass may override, or that a tracer may patch.

@@ -27,6 +27,7 @@ def environ_of(request: Request, peer: tuple[str, int], settings: Settings) -> d
         "SERVER_PORT": str(settings.port),
         "SERVER_PROTOCOL": f"HTTP/{request.version}",
         "REMOTE_ADDR": peer[0],
+        "REMOTE_PORT": str(peer[1]),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(request.body),

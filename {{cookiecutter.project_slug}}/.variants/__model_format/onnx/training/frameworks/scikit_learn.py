@@ -216,7 +216,9 @@ def describe_outputs(
         several = len(data.targets) > 1
         by_target = model.classes_ if several else [model.classes_]
         if several and not isinstance(by_target, list):
-            raise UnfitError(f"{name_of(model)} mixes targets: wrap it in MultiOutputClassifier. {OTHERWISE}")
+            raise UnfitError(
+                f"{name_of(model)} mixes targets: wrap it in MultiOutputClassifier. {OTHERWISE}"
+            )
         if classes and len(classes) != len(by_target[0]):
             unseen = ", ".join(str(each) for each in classes if each not in by_target[0].tolist())
             raise UnfitError(
