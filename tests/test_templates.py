@@ -1109,12 +1109,20 @@ def test_requests_are_pinned_to_the_running_tasks_before_anything_else_changes(t
     assert {"ParameterKey": "LiveTargetGroup", "ParameterValue": "ALTERNATE"} in second
 
 
-@pytest.mark.parametrize("status", ["REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS"])
-def test_stack_that_another_run_creates_is_not_deleted(tool, status):
+@pytest.mark.parametrize(
+    ("status", "others", "is_deleted"),
+    [
+        ("REVIEW_IN_PROGRESS", [], True),
+        ("REVIEW_IN_PROGRESS", [{"ChangeSetName": "theirs"}], False),
+        ("CREATE_IN_PROGRESS", [], False),
+    ],
+)
+def test_stack_that_another_run_creates_is_not_deleted(tool, status, others, is_deleted):
     tool.answers["describe-stacks"] = {"Stacks": [{"StackStatus": status}]}
     tool.answers |= {"delete-change-set": {}, "delete-stack": {}}
+    tool.answers["list-change-sets"] = {"Summaries": others}
     tool.Stack("x")._discard("CREATE", ["--stack-name", "x", "--change-set-name", "y"])
-    assert ("delete-stack" in tool.asked) == (status == "REVIEW_IN_PROGRESS")
+    assert ("delete-stack" in tool.asked) == is_deleted
 
 
 WEIGHTS = "ListenerRule.Actions.0.ForwardConfig.TargetGroups"

@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Feed the parser, once more for each request that asks for an upgrade."""
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while True:
             try:
                 self.parser.feed_data(rest)
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
                 if self.reading == DISCARD:
                     return
                 # The parser skips the body, but Java's client sends Upgrade: h2c with every request.
-                rest, request = rest[error.args[0] :], self.request
+                rest, request = memoryview(rest)[error.args[0] :], self.request
                 line = b"%b %b HTTP/%b" % (request.method, request.target, request.version.encode())
                 kept = [b"%b: %b" % field for field in self.fields if field[0] != b"upgrade"]
                 self.parser = httptools.HttpRequestParser(self)

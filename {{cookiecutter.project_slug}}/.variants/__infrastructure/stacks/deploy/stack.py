@@ -329,10 +329,12 @@ class Stack:
             fail(f"another run began to change {self.name} first: repeat the command ({error})")
 
     def _discard(self, kind: str, change_set: list[str]) -> None:
-        """Delete a change set and, unless another run has begun to create the stack, an empty stack."""
+        """Delete a change set and, unless another run has begun or plans to create the stack, an empty stack."""
         aws("cloudformation", "delete-change-set", *change_set)
         if kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
-            aws("cloudformation", "delete-stack", "--stack-name", self.name)
+            others = aws("cloudformation", "list-change-sets", "--stack-name", self.name)
+            if not others["Summaries"]:
+                aws("cloudformation", "delete-stack", "--stack-name", self.name)
 
 
 def show(event: Json) -> None:
