@@ -56,6 +56,7 @@ SERVED = [
     ("decision.onnx", {"names": ABCD, "classes": ["no", "yes"]}, ABCD, [["no", "yes"]]),
     ("whole_row.onnx", {"names": ABCD}, ABCD, ["y_0", "y_1", "y_2", "y_3"]),
     ("any_width.onnx", {"names": ABCD}, ABCD, ["prediction"]),
+    ("any_width.onnx", {"sample": "numbered.csv"}, list("1234"), ["prediction"]),
     ("rank_one.onnx", {}, ["x"], ["prediction"]),
     ("lower.onnx", {"sample": "texts.csv"}, ["x"], ["prediction"]),
     ("three_outputs.onnx", {"sample": "matrix.npz"}, ["x"], ["price", "best"]),

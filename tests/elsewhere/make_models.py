@@ -402,6 +402,7 @@ if __name__ == "__main__":
     rows.assign(species=species.cat.codes).to_csv("indices.csv", index=False)
     pd.DataFrame({"x": [1.7e9 + 0.5, 1.7e9 + 9.5]}).to_csv("times.csv", index=False)
     rows.to_csv("without_names.csv", index=False, header=False)
+    rows.set_axis(range(1, 5), axis=1).to_csv("numbered.csv", index=False)
     rows[:0].to_csv("empty.csv", index=False)
     pd.DataFrame({"x": ["A film", "Ärger"]}).to_csv("texts.csv", index=False)
     with open("uneven.json", "w") as file:

@@ -37,8 +37,9 @@ def read(path: Path) -> Any:
         raise UnfitError(f"Could not read SAMPLE: {path}: {fault}") from error
     if not len(next(iter(rows.values()), ()) if isinstance(rows, dict) else rows):
         raise UnfitError(f"Could not read SAMPLE: {path}: it has no rows.")
-    names = pd.to_numeric(getattr(rows, "columns", ["x"]), errors="coerce").tolist()
-    if not np.isnan(names).any() and names != [*range(len(names))]:
+    names = np.asarray(pd.to_numeric(getattr(rows, "columns", ["x"]), errors="coerce"), float)
+    # Consecutive numbers are names, of pixels or years.
+    if not np.isnan(names).any() and ((names % 1).any() or (np.diff(names) != 1).any()):
         raise UnfitError(f"{path} has no first line with the names of its columns: add one.")
     return rows
 
