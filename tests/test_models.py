@@ -248,8 +248,13 @@ NAMED = (
 )
 UNEVEN = "pd.DataFrame({'d': np.arange(200) % 2, 'e': np.arange(200) % 3})"
 OWN = "type('Own', (StandardScaler,), {'__module__': 'training.train'})()"
+SIDES = "np.where(rows[:, 0] > 0, 'a', 'z')"
+NUMBERED = """type("Numbering", (), {{"fit": lambda _, rows, labels:
+    LogisticRegression().fit(rows, (labels == "{}").astype(int))}})()"""
 # The estimator, its rows and labels, and the message of the refusal: empty if it is served.
 DOUBTFUL = [
+    (NUMBERED.format("z"), NUMBERS, SIDES, ""),
+    (NUMBERED.format("a"), NUMBERS, SIDES, "numbers the classes in another order than a, z"),
     ("KNeighborsClassifier()", CODES, RARE, "among equally distant neighbours: use another"),
     ("KNeighborsClassifier()", NUMBERS, RARE, ""),
     (BINS.format(""), NUMBERS, HALVES, "onehot encoding not supported"),

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-import pandas as pd
 from msgspec.structs import replace
 
 from inference.config import NAME, Settings
@@ -38,7 +37,7 @@ from training.export import framework_of, to_estimator
 from training.frameworks.graph import Original
 from training.output import publish, today
 from training.sources import Source
-from training.verification import Converted, answer
+from training.verification import Converted, answer, other_order
 
 # For each file extension, the module of training/frameworks that reads it.
 READERS = {
@@ -302,11 +301,10 @@ def check_labels(model: Any, predictor: Predictor, data: Dataset) -> None:
         raise UnfitError(f"It has {len(more) + 1} outputs: leave out TARGET, which names one.")
     if output.type != "string" or isinstance(getattr(model, "classes_", [0])[0], str):
         return
-    predicted = pd.Series(answer(predictor, data.inputs())[0].values, dtype=object)
-    likely = pd.Series(data.labels).groupby(predicted).agg(lambda labels: labels.mode()[0])
-    classes = [str(likely.get(name)) for name in output.classes]
-    if set(classes) == set(output.classes) and tuple(classes) != output.classes:
-        raise UnfitError(f"The labels fit classes in another order: CLASSES={','.join(classes)}.")
+    predicted = answer(predictor, data.inputs())[0].values
+    if found := other_order(output.classes, predicted, data.labels):
+        order = ",".join(map(str, found))
+        raise UnfitError(f"The labels fit classes in another order: CLASSES={order}.")
 
 
 def describe(card: ModelCard) -> str:

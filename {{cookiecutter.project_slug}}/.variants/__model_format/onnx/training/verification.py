@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from inference.predictor import Predictor
 from inference.runtime.contract import keep
-from inference.runtime.signature import ModelCard, Predictions, to_inputs
+from inference.runtime.signature import ModelCard, Predictions, Scalar, to_inputs
 
 # The share of instances that may disagree, and the tolerance for probabilities and numbers.
 DISAGREE = 0.005
@@ -31,6 +32,16 @@ def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
     """Return the predictions of the service."""
     card = predictor.card
     return keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
+
+
+def other_order(
+    classes: Sequence[Scalar], predicted: Sequence[Scalar], labels: Sequence[Scalar]
+) -> list[Scalar]:
+    """Return another order of ``classes``, named by their indices, that fits the labels better; none if there is none."""
+    by_prediction = pd.Series(labels).groupby(pd.Series(predicted, dtype=object))
+    likely = by_prediction.agg(lambda each: each.mode()[0])
+    found = [likely.get(name) for name in classes]
+    return found if set(found) == set(classes) and found != [*classes] else []
 
 
 def agreement(
