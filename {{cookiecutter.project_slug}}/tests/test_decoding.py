@@ -54,6 +54,14 @@ def test_duplicate_key_is_refused(body, key):
     assert error.value.description == f"duplicate key {key} in an object"
 
 
+def test_whole_number_under_a_name_with_quotes_may_have_decimals():
+    columns = (Column(name='"a"', type="integer", example=1), Column(name="b", example=1.0))
+    decoder = InstancesDecoder(make_card("x", columns=columns, outputs=(Output(name="y"),)), 8)
+    found = decoder.decode(rb'{"instances": [{"\"a\"": 2.0, "b": 1e38}]}')
+    assert found['"a"'].tolist() == [2]
+    assert found["b"].tolist() == [np.float32(1e38)]
+
+
 def test_duplicate_is_found_even_if_an_escape_hides_a_colon():
     hidden = r'{"instances": [{"a:": 1, "b": 2, "b": 3}, {"a\u003a": 1, "b": 2}]}'
     with pytest.raises(InvalidInstances, match="duplicate key b"):

@@ -285,6 +285,13 @@ def test_value_of_another_type_is_refused_by_row_and_column(client, card, name, 
 
 
 @only(MIXED)
+def test_whole_number_may_have_decimals(client, card):
+    expected = predict(client, changed(card, "class", 2))
+    decimals = changed(card, "class", 2.0)
+    assert predict(client, decimals) == predict(client, [*decimals.values()]) == expected
+
+
+@only(MIXED)
 @pytest.mark.parametrize(
     ("name", "cell", "fault"),
     [

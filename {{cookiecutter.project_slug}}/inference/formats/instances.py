@@ -101,7 +101,9 @@ class InstancesDecoder:
         try:
             instances = self._decoder.decode(body).instances
         except msgspec.ValidationError as error:
-            raise self._explain(error, body) from None
+            instances = self._decode_decimals(body) if "got `float`" in str(error) else None
+            if instances is None:
+                raise self._explain(error, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             after_mark = skip_mark(body)
             if after_mark is not None:
@@ -118,6 +120,13 @@ class InstancesDecoder:
         except ValueError:
             raise self._explain_shapes(instances) from None
 
+    def _decode_decimals(self, body: bytes) -> list[Any] | None:
+        """Decode instances in which whole numbers have decimals, as pandas writes them beside others: 2.0 for 2."""
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.loads(body, parse_float=lambda text: to_whole(float(text)))
+            return list(msgspec.convert(content, self.request).instances)  # type: ignore[attr-defined]
+        return None
+
     def _to_row(self, place: int, row: Any) -> Any:
         """Return the values of an instance in the order of the signature, even if it came as an object."""
         if type(row) is dict:
@@ -127,7 +136,7 @@ class InstancesDecoder:
                 fault = f"Object contains unknown field `{unknown[0]}`"
                 raise self._explain(msgspec.ValidationError(f"{fault} - at `$.instances[{place}]`"))
             try:
-                given = {named[name]: value for name, value in row.items()}
+                given = {named[name]: to_whole(value) for name, value in row.items()}
                 row = msgspec.convert(given, self._named_row)
             except msgspec.ValidationError as error:
                 # Translate generated field names back to the model's names.
@@ -222,6 +231,12 @@ class InstancesDecoder:
                     f"/instances/{row}",
                 )
         raise AssertionError
+
+
+def to_whole(value: Any) -> Any:
+    """Return a float without decimals as the integer that JSON Schema takes it for; return other values unchanged."""
+    is_whole = type(value) is float and value.is_integer() and abs(value) < 2**63
+    return int(value) if is_whole else value
 
 
 def count_values(body: bytes, row: int) -> int | None:
