@@ -16,7 +16,7 @@ from tests.models import NUMBERS, make_card
 from training import sources
 from training.dataset import Dataset, UnfitError
 from training.evaluation import measure
-from training.output import publish
+from training.output import publish, replace
 from training.train import load_data
 
 trained = pytest.mark.skipif(sources.read() is not None, reason="the model was imported")
@@ -135,8 +135,11 @@ def test_value_missing_in_one_part_only_is_sent_as_missing():
     assert not data.describe_columns()[2].required
 
 
-def test_model_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
-    (tmp_path / "model").mkdir()
-    with pytest.raises(UnfitError, match=r"Could not write .*model: Is a directory"):
-        publish(tmp_path / "model", b"")
-    assert [*tmp_path.iterdir()] == [tmp_path / "model"]
+def test_model_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, model_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace(tmp_path / "folder", b"")
+    assert [*tmp_path.iterdir()] == [tmp_path / "folder"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UnfitError, match=r"Could not write .*model: File exists"):
+        publish(tmp_path / "file" / "model", artifact.read(model_path).content)
