@@ -254,7 +254,7 @@ NUMBERED = """type("Numbering", (), {{"fit": lambda _, rows, labels:
 # The estimator, its rows and labels, and the message of the refusal: empty if it is served.
 DOUBTFUL = [
     (NUMBERED.format("z"), NUMBERS, SIDES, ""),
-    (NUMBERED.format("a"), NUMBERS, SIDES, "numbers the classes in another order than a, z"),
+    (NUMBERED.format("a"), NUMBERS, SIDES, "numbers the classes in another order: z, a"),
     ("KNeighborsClassifier()", CODES, RARE, "among equally distant neighbours: use another"),
     ("KNeighborsClassifier()", NUMBERS, RARE, ""),
     (BINS.format(""), NUMBERS, HALVES, "onehot encoding not supported"),

@@ -1113,7 +1113,7 @@ def test_requests_are_pinned_to_the_running_tasks_before_anything_else_changes(t
     ("status", "others", "is_deleted"),
     [
         ("REVIEW_IN_PROGRESS", [], True),
-        ("REVIEW_IN_PROGRESS", [{"ChangeSetName": "theirs"}], False),
+        ("REVIEW_IN_PROGRESS", [{"StackName": "x"}], False),
         ("CREATE_IN_PROGRESS", [], False),
     ],
 )

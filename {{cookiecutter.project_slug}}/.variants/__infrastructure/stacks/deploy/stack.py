@@ -332,8 +332,8 @@ class Stack:
         """Delete a change set and, unless another run has begun or plans to create the stack, an empty stack."""
         aws("cloudformation", "delete-change-set", *change_set)
         if kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
-            others = aws("cloudformation", "list-change-sets", "--stack-name", self.name)
-            if not others["Summaries"]:
+            planned = aws("cloudformation", "list-change-sets", "--stack-name", self.name)
+            if self.name not in [each["StackName"] for each in planned["Summaries"]]:
                 aws("cloudformation", "delete-stack", "--stack-name", self.name)
 
 

@@ -3,8 +3,10 @@
 from importlib import import_module
 from typing import Any
 
+from inference.predictor import Predictor
 from inference.runtime.signature import ModelCard
 from training.dataset import Dataset, UnfitError
+from training.verification import other_order
 
 # For each package, the module of training/frameworks that converts its classes.
 FRAMEWORKS = {
@@ -54,9 +56,14 @@ def infer_signature(model: Any, data: Dataset) -> dict[str, Any]:
 def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
     """Convert ``model`` to ONNX, with the fields of ``card`` as its metadata.
 
-    Raises UnfitError if the model cannot be converted, or if the converted model and the framework give different
-    predictions for the instances of ``data``.
+    Raises UnfitError if the model cannot be converted, if the converted model and the framework give different
+    predictions for the instances of ``data``, or if the labels do not fit the classes in their order.
     """
     model = to_estimator(model)
     content: bytes = framework_of(model).export(model, card, data).content
+    if order := other_order(model, Predictor.load(content), data):
+        raise UnfitError(
+            f"fit() numbers the classes in another order: {', '.join(map(str, order))}.\n"
+            "Number them by LabelEncoder, or give Dataset these numbers as labels, and classes in that order."
+        )
     return content

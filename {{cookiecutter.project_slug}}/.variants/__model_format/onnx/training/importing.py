@@ -37,7 +37,7 @@ from training.export import framework_of, to_estimator
 from training.frameworks.graph import Original
 from training.output import publish, today
 from training.sources import Source
-from training.verification import Converted, answer, other_order
+from training.verification import Converted, other_order
 
 # For each file extension, the module of training/frameworks that reads it.
 READERS = {
@@ -96,8 +96,15 @@ def take(path: Path, source: Source) -> None:
         )
         converted: Converted = framework.export(found.model, card, data)
         if data.labels is not None:
-            check_labels(found.model, Predictor.load(converted.content), data)
-            metrics = evaluate(Predictor.load(converted.content), data)
+            predictor = Predictor.load(converted.content)
+            if len(card.outputs) > 1:
+                raise UnfitError(
+                    f"It has {len(card.outputs)} outputs: leave out TARGET, which names one."
+                )
+            if order := other_order(found.model, predictor, data):
+                names = ",".join(map(str, order))
+                raise UnfitError(f"The labels fit classes in another order: CLASSES={names}.")
+            metrics = evaluate(predictor, data)
             converted = framework.export(found.model, replace(card, metrics=metrics), data)
     print(f"{source.model}: {found.kind}")
     print(
@@ -292,19 +299,6 @@ def make_dataset(found: Found, source: Source) -> tuple[Dataset, str]:
         target=source.target or target,
         labels=labels,
     ), origin
-
-
-def check_labels(model: Any, predictor: Predictor, data: Dataset) -> None:
-    """Raise UnfitError if the labels are not those of the output, or fit indices of its classes in another order."""
-    output, *more = predictor.card.outputs
-    if more:
-        raise UnfitError(f"It has {len(more) + 1} outputs: leave out TARGET, which names one.")
-    if output.type != "string" or isinstance(getattr(model, "classes_", [0])[0], str):
-        return
-    predicted = answer(predictor, data.inputs())[0].values
-    if found := other_order(output.classes, predicted, data.labels):
-        order = ",".join(map(str, found))
-        raise UnfitError(f"The labels fit classes in another order: CLASSES={order}.")
 
 
 def describe(card: ModelCard) -> str:

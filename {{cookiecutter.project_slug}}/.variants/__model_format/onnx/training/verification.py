@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from inference.predictor import Predictor
 from inference.runtime.contract import keep
 from inference.runtime.signature import ModelCard, Predictions, Scalar, to_inputs
+from training.dataset import Dataset
 
 # The share of instances that may disagree, and the tolerance for probabilities and numbers.
 DISAGREE = 0.005
@@ -34,14 +35,15 @@ def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
     return keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
 
 
-def other_order(
-    classes: Sequence[Scalar], predicted: Sequence[Scalar], labels: Sequence[Scalar]
-) -> list[Scalar]:
-    """Return another order of ``classes``, named by their indices, that fits the labels better; none if there is none."""
-    by_prediction = pd.Series(labels).groupby(pd.Series(predicted, dtype=object))
-    likely = by_prediction.agg(lambda each: each.mode()[0])
-    found = [likely.get(name) for name in classes]
-    return found if set(found) == set(classes) and found != [*classes] else []
+def other_order(model: Any, predictor: Predictor, data: Dataset) -> list[Scalar]:
+    """Return the order of the classes that fits the labels, if they fit the indices of ``model`` in another one."""
+    (output, *more) = predictor.card.outputs
+    if more or output.type != "string" or isinstance(getattr(model, "classes_", [0])[0], str):
+        return []
+    predicted = pd.Series(answer(predictor, data.inputs())[0].values, dtype=object)
+    likely = pd.Series(data.labels).groupby(predicted).agg(lambda labels: labels.mode()[0])
+    found = [likely.get(name) for name in output.classes]
+    return found if set(found) == set(output.classes) and found != [*output.classes] else []
 
 
 def agreement(

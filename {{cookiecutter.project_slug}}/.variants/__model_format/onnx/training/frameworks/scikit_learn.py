@@ -57,7 +57,6 @@ from training.verification import (
     agreement,
     answer,
     largest_difference,
-    other_order,
 )
 
 # Packages whose estimators skl2onnx converts with the converters registered in training/frameworks.
@@ -226,15 +225,8 @@ def describe_outputs(
                 f"{name_of(model)} has {len(by_target[0])} classes, and {len(classes)} are named: no row to fit had "
                 f"{unseen[:200]}. Drop or merge rare classes in load_data()."
             )
-        if classes and by_target[0].tolist() == list(range(len(classes))) != [*classes]:
+        if classes and by_target[0].tolist() == list(range(len(classes))):
             by_target = [np.array(classes)]
-            rows = data.rows[:INSTANCES_TO_CHECK]
-            predicted = by_target[0][np.asarray(model.predict(as_fitted(model, rows)), int)]
-            if other_order(classes, predicted.tolist(), data.labels[:INSTANCES_TO_CHECK]):
-                raise UnfitError(
-                    f"fit() numbers the classes in another order than {', '.join(map(str, classes))[:200]}.\n"
-                    "Number them by LabelEncoder, or give Dataset these numbers as labels, and classes in that order."
-                )
         return tuple(map(classified, data.targets, by_target))
     if is_regressor(model):
         return tuple(Output(name=name) for name in data.targets)
