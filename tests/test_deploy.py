@@ -471,15 +471,15 @@ def test_stack_that_may_work_is_not_deleted(empty, tmp_path, state):
     [
         ("security-group", "cluster-up"),
         ("service-up", "cluster-up"),
-        ("smoke", "deploy"),
-        ("url", "deploy"),
-        ("rollback", "deploy"),
-        ("scale", "deploy"),
-        ("logs", "deploy"),
+        ("smoke", "deploy ENV=production"),
+        ("url", "deploy ENV=production"),
+        ("rollback", "deploy ENV=production"),
+        ("scale", "deploy ENV=production"),
+        ("logs", "deploy ENV=production"),
     ],
 )
 def test_step_out_of_order_says_which_comes_first(empty, target, first):
-    assert re.search(f"'make {first}( ENV=production)?'", empty.fails(target, "N=2"))
+    assert f"'make {first}'" in empty.fails(target, "N=2")
 
 
 def test_service_up_without_a_security_group_says_which_step_comes_first(account):

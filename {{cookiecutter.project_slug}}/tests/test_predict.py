@@ -55,7 +55,9 @@ def test_invalid_body_is_refused(client, body, status, detail):
     assert detail in response.json["detail"]
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "3.4028236e38", "1e400", "-1e39"])
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "3.4028236e38", "1e39", "1e400", "-1e39"]
+)
 def test_number_that_float32_cannot_hold_is_refused(client, card, row, value):
     body = json.dumps({"instances": [row, [*row[:-1], None]]})
     assert post(client, body.replace("null", "3.4028235e38")).status_code == 200

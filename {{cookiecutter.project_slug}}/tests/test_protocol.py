@@ -106,11 +106,12 @@ def test_client_chooses_outputs(infer, tensor):
     response = infer({"inputs": [tensor], "outputs": [{"name": "predictions"}]})
     assert [output["name"] for output in response.json["outputs"]] == ["predictions"]
     for outputs, error in [
-        ([{"name": "nothing"}], "nothing is not among the outputs"),
+        ([{"name": "nothing"}], "nothing is not among the outputs, or requested twice"),
         ([{"name": "predictions"}] * 2, "requested twice"),
         ([{"name": "predictions", "parameters": {"classification": 2}}], "no shared memory"),
     ]:
-        assert error in infer({"inputs": [tensor], "outputs": outputs}).json["error"]
+        refused = infer({"inputs": [tensor], "outputs": outputs})
+        assert (refused.status_code, error in refused.json["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

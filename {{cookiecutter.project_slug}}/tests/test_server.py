@@ -304,6 +304,8 @@ def test_upgrade_is_ignored(server, body, protocol):
                 for part in parts:
                     connection.sendall(part)
                 assert read_answer(connection)[0] == 200
+    asking = f"x\r\nUpgrade: {protocol}\r\nConnection: Upgrade\r\n".encode()
+    assert ask(server, PING.replace(b"x\r\n", asking))[0] == 200
     # What comes with it is the next request.
     assert server.exchange(request * 2 + post(body, Connection="close")).count(b" 200 OK") == 3
 

@@ -47,6 +47,7 @@ def train() -> Content:
     )
     with loaded(export(model, card, held_out)) as predictor:
         metrics = evaluate(predictor, held_out)
+    print(describe_metrics(metrics), "on held-out rows", flush=True)
     return export(model, replace(card, metrics=metrics), held_out)
 
 
@@ -63,10 +64,7 @@ def main() -> None:
             if not sources.is_here(path):
                 importing.take(path, source)
             return
-        content = train()
-        with loaded(content) as predictor:
-            print(describe_metrics(predictor.card.metrics), "on held-out rows", flush=True)
-        publish(path, content)
+        publish(path, train())
     except (StartupError, UnfitError) as error:
         sys.exit(str(error))
 

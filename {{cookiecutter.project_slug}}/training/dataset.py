@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -130,6 +131,10 @@ class Dataset:
 
         Raises UnfitError, which names the column, for one that cannot be served.
         """
+        return self._columns
+
+    @cached_property
+    def _columns(self) -> tuple[Column, ...]:
         if self.is_tensors:
             return ()
         frame = self.rows

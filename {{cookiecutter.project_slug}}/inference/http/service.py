@@ -79,7 +79,6 @@ class Service:
                 self.statistics.add(call.inputs, call.predictions)
                 self.sample.add(call.request_id, call.inputs, call.predictions)
         except Exception:
-            # A custom predictor may return anything.
             logger.exception("Could not count a request")
         call.log(status, seconds)
 

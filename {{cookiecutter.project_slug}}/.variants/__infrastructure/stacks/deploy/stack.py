@@ -70,7 +70,7 @@ def parameters_of(name: str) -> dict[str, str]:
     try:
         parameters: dict[str, str] = json.loads(path.read_text())["Parameters"]
     except FileNotFoundError:
-        fail(f"there is no deploy/{name}.json: ENV is staging or production")
+        fail(f"there is no deploy/{name}.json")
     except (ValueError, KeyError, TypeError) as error:
         fail(f'deploy/{name}.json is not {{"Parameters": {{"Name": "value"}}}}: {error}')
     for key, value in parameters.items():

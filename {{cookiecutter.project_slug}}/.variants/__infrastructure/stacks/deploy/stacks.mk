@@ -1,8 +1,5 @@
 # The environment; each has its own stack, cluster and parameter file.
 export ENV := $(or $(ENV),staging)
-ifeq ($(filter staging production,$(ENV)),)
-$(error ENV is staging or production, not $(ENV))
-endif
 export STACK := $(SERVICE)-$(ENV)
 export BOOTSTRAP_STACK := $(SERVICE)-bootstrap
 CLUSTER := $(CLUSTER)-$(ENV)

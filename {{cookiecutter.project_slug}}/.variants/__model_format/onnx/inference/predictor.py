@@ -77,6 +77,7 @@ class Predictor:
 def to_values(output: Output, array: NDArray[np.generic]) -> Sequence[Scalar]:
     """Return the values of a graph's output: classes, which may come as their indices, or numbers."""
     values: list[Any] = array.reshape(-1).tolist()
-    if array.dtype.kind in {"string": "iub", "boolean": "iu"}.get(output.type, ""):
+    kinds = "iub" if output.type == "string" else "iu"
+    if output.type in ("string", "boolean") and array.dtype.kind in kinds:
         return [output.classes[index] for index in values]
     return values

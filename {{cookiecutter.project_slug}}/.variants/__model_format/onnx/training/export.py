@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import Any
 
-from inference.predictor import Predictor
 from inference.runtime.signature import ModelCard
 from training.dataset import Dataset, UnfitError
 from training.verification import other_order
@@ -61,7 +60,7 @@ def export(model: Any, card: ModelCard, data: Dataset) -> bytes:
     """
     model = to_estimator(model)
     content: bytes = framework_of(model).export(model, card, data).content
-    if order := other_order(model, Predictor.load(content), data):
+    if order := other_order(model, card, content, data):
         raise UnfitError(
             f"fit() numbers the classes in another order: {', '.join(map(str, order))}.\n"
             "Number them by LabelEncoder, or give Dataset these numbers as labels, and classes in that order."

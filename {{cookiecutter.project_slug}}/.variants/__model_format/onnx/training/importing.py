@@ -96,15 +96,12 @@ def take(path: Path, source: Source) -> None:
         )
         converted: Converted = framework.export(found.model, card, data)
         if data.labels is not None:
-            predictor = Predictor.load(converted.content)
             if len(card.outputs) > 1:
-                raise UnfitError(
-                    f"It has {len(card.outputs)} outputs: leave out TARGET, which names one."
-                )
-            if order := other_order(found.model, predictor, data):
+                raise UnfitError(f"It has {len(card.outputs)} outputs: leave out TARGET.")
+            if order := other_order(found.model, card, converted.content, data):
                 names = ",".join(map(str, order))
                 raise UnfitError(f"The labels fit classes in another order: CLASSES={names}.")
-            metrics = evaluate(predictor, data)
+            metrics = evaluate(Predictor.load(converted.content), data)
             converted = framework.export(found.model, replace(card, metrics=metrics), data)
     print(f"{source.model}: {found.kind}")
     print(

@@ -35,12 +35,12 @@ def answer(predictor: Predictor, instances: Sequence[Any]) -> Predictions:
     return keep(card, predictor.predict(to_inputs(card, instances)), len(instances))
 
 
-def other_order(model: Any, predictor: Predictor, data: Dataset) -> list[Scalar]:
+def other_order(model: Any, card: ModelCard, content: bytes, data: Dataset) -> list[Scalar]:
     """Return the order of the classes that fits the labels, if they fit the indices of ``model`` in another one."""
-    (output, *more) = predictor.card.outputs
+    (output, *more) = card.outputs
     if more or output.type != "string" or isinstance(getattr(model, "classes_", [0])[0], str):
         return []
-    predicted = pd.Series(answer(predictor, data.inputs())[0].values, dtype=object)
+    predicted = pd.Series(answer(Predictor.load(content), data.inputs())[0].values, dtype=object)
     likely = pd.Series(data.labels).groupby(predicted).agg(lambda labels: labels.mode()[0])
     found = [likely.get(name) for name in output.classes]
     return found if set(found) == set(output.classes) and found != [*output.classes] else []

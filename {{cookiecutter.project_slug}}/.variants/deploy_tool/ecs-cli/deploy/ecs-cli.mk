@@ -9,8 +9,6 @@ export ENV := $(or $(ENV),production)
 ifeq ($(ENV),staging)
 CLUSTER := $(CLUSTER)-staging
 SERVICE := $(SERVICE)-staging
-else ifneq ($(ENV),production)
-$(error ENV is staging or production, not $(ENV))
 endif
 export FAMILY := $(SERVICE)
 # ecs-cli would request the pipeline's token from the global endpoint, and not every region accepts such a token.

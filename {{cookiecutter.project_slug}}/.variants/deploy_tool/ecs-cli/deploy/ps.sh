@@ -3,7 +3,6 @@
 # this service that crashed.
 set -euo pipefail
 . deploy/ecs-cli.sh
-# A task that never started has no log.
 deploy/explain.sh
 prepare_ecs_cli
 "$ECS_CLI" ps --cluster "$CLUSTER" --region "$AWS_REGION"
